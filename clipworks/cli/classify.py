@@ -1,0 +1,114 @@
+"""`clipworks classify`: pictures against labels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clipworks.cli.inputs import find_each, read_lines
+from clipworks.cli.output import (
+    SETTINGS,
+    Line,
+    count_of,
+    json_option,
+    model_option,
+    note,
+    print_json,
+    printable,
+    progress_bar,
+)
+from clipworks.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from clipworks.model.engine import Engine
+    from clipworks.search.store import Vectors
+
+SHOWN_LABELS = 5
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--labels", metavar="TEXT", help='Labels, separated by commas: "a cat,a dog".')
+@click.option(
+    "--labels-file",
+    type=click.Path(path_type=Path),
+    help="Labels in a text file, one a line; these may hold commas.",
+)
+@click.option(
+    "--template",
+    "templates",
+    multiple=True,
+    type=Line(),
+    envvar="CLIPWORKS_TEMPLATE",
+    help='Sentence with {} for the label, as "a photo of a {}."; several are averaged.',
+)
+@model_option()
+@json_option("one object per picture, one a line, with all labels")
+def classify(
+    images: tuple[Path, ...],
+    labels: str | None,
+    labels_file: Path | None,
+    templates: tuple[str, ...],
+    model: str,
+    as_json: bool,
+) -> None:
+    """Say which of your labels fits each picture best.
+
+    IMAGES are files, folders or globs. The scores of a picture sum to 1 over the labels.
+
+    \b
+    Example:
+      clipworks classify examples/pictures/*.png --labels "a fox,a guitar,a bicycle"
+    """
+    from clipworks.model.engine import load
+    from clipworks.search.bulk import embed_files
+
+    names = _read_labels(labels, labels_file)
+    paths, num_skipped = find_each(images)
+    if paths:
+        engine = load(model)
+        head = engine.label_head(names, templates or None)
+        with progress_bar("Classifying", "pictures", is_streaming=True) as show:
+            for done, (path, result) in enumerate(embed_files(engine, paths), start=1):
+                if isinstance(result, InputError):
+                    num_skipped += 1
+                    note(f"Skipped: {result}")
+                else:
+                    _print(_describe(engine, path, names, result @ head.T), as_json)
+                show(done, len(paths))
+    if num_skipped:
+        raise click.exceptions.Exit(1)
+
+
+def _read_labels(labels: str | None, labels_file: Path | None) -> list[str]:
+    if (labels is None) == (labels_file is None):
+        raise click.UsageError("Give either --labels or --labels-file.")
+    if labels_file is not None:
+        names, place = read_lines(labels_file), str(labels_file)
+    else:
+        names = [label.strip() for label in (labels or "").split(",") if label.strip()]
+        place = "--labels"
+    if not names:
+        raise ConfigError(f"{place} holds no label.", 'Give some, as in --labels "a cat,a dog".')
+    return names
+
+
+def _describe(engine: "Engine", path: Path, names: list[str], cosines: "Vectors") -> dict[str, Any]:
+    scores = engine.probabilities(cosines)
+    rows = [
+        {"label": names[place], "score": float(scores[place]), "cosine": float(cosines[place])}
+        for place in (-cosines).argsort(kind="stable")
+    ]
+    return {"path": str(path), "labels": rows}
+
+
+def _print(row: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(row)
+        return
+    click.echo(printable(row["path"]))
+    for label in row["labels"][:SHOWN_LABELS]:
+        click.echo(f"  {label['score']:6.1%}  {printable(label['label'])}")
+    left = len(row["labels"]) - SHOWN_LABELS
+    if left > 0:
+        click.echo(f"          and {count_of(left, 'label')} more")

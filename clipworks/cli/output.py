@@ -1,0 +1,108 @@
+"""What commands print: results to stdout, progress and notes to stderr; and options they share."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+SETTINGS: dict[str, Any] = {"auto_envvar_prefix": "CLIPWORKS"}
+"""Makes every option of a command readable from a `CLIPWORKS_*` variable."""
+
+
+class Line(click.types.StringParamType):
+    """A text with spaces; a variable holds several as lines."""
+
+    envvar_list_splitter = "\n"
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def json_option(what: str) -> Callable[[_Command], _Command]:
+    """The option --json; `what` says what is printed then."""
+    return click.option(
+        "--json", "as_json", is_flag=True, envvar="CLIPWORKS_JSON", help=f"Print JSON: {what}."
+    )
+
+
+def model_option() -> Callable[[_Command], _Command]:
+    """The option --model with the built-in model as its default."""
+    return click.option(
+        "--model",
+        default="pictogram",
+        show_default=True,
+        metavar="MODEL",
+        help="Name, Hugging Face id, or path of a checkpoint; see `clipworks models`.",
+    )
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on one line of stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns under headers on stdout, as wide as they need to be.
+
+    Never cut and, unless stdout is a terminal, never wrapped.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+
+
+def printable(text: str) -> str:
+    """Text on one line, without control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def note(text: str) -> None:
+    """A line for people on stderr."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def progress_bar(
+    title: str, unit: str, *, is_streaming: bool = False
+) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr while the block runs; gives the function to call with (done, total).
+
+    Nothing is shown where stderr is not a terminal, nor where `is_streaming` says that results are
+    printed meanwhile and these go to a terminal too.
+    """
+    if not sys.stderr.isatty() or (is_streaming and sys.stdout.isatty()):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+def count_of(number: int, singular: str) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{number:,} {singular}" + ("" if number == 1 else "s")

@@ -1,0 +1,107 @@
+"""`clipworks serve`: models and an index behind HTTP."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clipworks.cli.output import SETTINGS
+from clipworks.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from clipworks.model.engine import Engine
+
+
+@click.command(context_settings=SETTINGS)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    envvar="CLIPWORKS_MODEL",
+    default=("pictogram",),
+    show_default=True,
+    metavar="MODEL",
+    help="Model to serve; may be given several times.",
+)
+@click.option("--index", type=click.Path(path_type=Path), help="Index of pictures to search at /v1/search.")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 8000]")
+@click.option(
+    "--insecure", is_flag=True, default=None, help="Serve other machines too, although no key is asked for."
+)
+def serve(
+    models: tuple[str, ...], index: Path | None, host: str | None, port: int | None, insecure: bool | None
+) -> None:
+    """Serve models over HTTP, with OpenAI's API for embeddings.
+
+    Limits of the server are CLIPWORKS_* variables; docs/serve.md lists them.
+
+    \b
+    Example:
+      clipworks serve --model pictogram --port 8000
+    """
+    require_serve_extra()
+    from clipworks.serve.app import run
+    from clipworks.serve.settings import ServeSettings
+
+    settings = ServeSettings(**read_settings({"host": host, "port": port, "insecure": insecure}))
+    from clipworks.search.embedded import open_index
+
+    store = open_index(index) if index is not None else None
+    engines = load_engines(models)
+    run(
+        settings,
+        engines,
+        store,
+        on_ready=lambda address: click.echo(f"Serving {', '.join(engines)} on {address}"),
+    )
+
+
+def require_serve_extra() -> None:
+    """Say what to install where the server's packages are missing.
+
+    Raises:
+        MissingExtraError: one of them is not installed.
+    """
+    from importlib.util import find_spec
+
+    for package in ("starlette", "uvicorn", "jinja2", "python_multipart"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "serve")
+
+
+def read_settings(flags: dict[str, Any]) -> dict[str, Any]:
+    """The server's settings from `CLIPWORKS_*` variables, and from the flags that were given.
+
+    Raises:
+        ConfigError: a variable cannot be read.
+    """
+    from clipworks.serve.settings import read_variables
+
+    return {
+        **read_variables(os.environ),
+        **{name: value for name, value in flags.items() if value is not None},
+    }
+
+
+def load_engines(models: tuple[str, ...]) -> "dict[str, Engine]":
+    """Load models, each once, by the names that requests will use.
+
+    Raises:
+        ConfigError: two of them have the same name, or a name is unknown.
+        CheckpointError: a checkpoint cannot be read.
+    """
+    from clipworks.errors import ConfigError
+    from clipworks.model.engine import load
+
+    engines: dict[str, Engine] = {}
+    for model in dict.fromkeys(models):
+        engine = load(model)
+        if engine.name in engines:
+            raise ConfigError(
+                f"--model {model}: a model of the name {engine.name!r} is served already.",
+                "Rename its folder.",
+            )
+        engines[engine.name] = engine
+    return engines

@@ -1,0 +1,103 @@
+"""Files that are whole or not there: atomic writes, hashes, and the manifest that ends a folder.
+
+A stage writes a folder and its `manifest.json` last. A folder without one is unfinished: it is
+resumed or refused, never read. Everything here is plain standard library.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from clipworks.errors import DataError
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that appears at `path` whole on success and not at all on failure.
+
+    The bytes go to a temporary file in the same folder, are flushed to disk and renamed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with a final line break, atomically."""
+    with atomic_write(path) as file:
+        file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist.") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}.") from error
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex digest of bytes, 64 characters."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's content, 64 characters; reads it in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, values: dict[str, Any]) -> None:
+    """End a folder: from now on it counts as complete."""
+    write_json(folder / MANIFEST, values)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a complete folder.
+
+    Raises:
+        DataError: the folder does not exist, or has no readable manifest and so is unfinished.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.")
+    if not is_complete(folder):
+        raise DataError(
+            f"{folder} has no {MANIFEST}, so it is unfinished.", "Repeat the command that writes it."
+        )
+    values = read_json(folder / MANIFEST)
+    if not isinstance(values, dict):
+        raise DataError(f"{folder / MANIFEST} is not a JSON object.")
+    return values
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the stage that writes this folder has finished."""
+    return (folder / MANIFEST).is_file()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""What a CLIP is: config, weights, tokens, pixels and two executors behind one engine."""

@@ -1,0 +1,171 @@
+"""The models that are known by name: the built-in one and five published checkpoints.
+
+One literal table. Scores are those published with open_clip (docs/openclip_results.csv and
+openclip_retrieval_results.csv); fetching a row's files is the work of `pull.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Literal
+
+from clipworks.errors import ConfigError
+from clipworks.model.config import Activation, ClipConfig, TextConfig, VisionConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogueRow:
+    """One model: what it is called, where it comes from and what is known of it."""
+
+    id: str
+    """What answers call it; for published models the Hugging Face id."""
+    short_names: tuple[str, ...]
+    """Other names that `load` accepts."""
+    source: Literal["builtin", "hub"]
+    """In this package, or on the Hugging Face Hub under `id`."""
+    title: str
+    """One line for people."""
+    architecture: str
+    """open_clip's name of the architecture, or a short description."""
+    config: ClipConfig | None
+    """Shape and activation of a published model; None where the files always say it."""
+    training_data: str
+    """What it was trained on."""
+    licence: str
+    """SPDX id of the weights' licence, or what its authors say in place of one."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Published accuracy, 0..1, by task."""
+
+
+def _config(image: tuple[int, int, int, int], text: tuple[int, int], activation: Activation) -> ClipConfig:
+    """A published shape: image = (patch, width, layers, embed), text = (width, layers)."""
+    patch, width, layers, embed = image
+    text_width, text_layers = text
+    return ClipConfig(
+        vision=VisionConfig(
+            image_size=224,
+            patch_size=patch,
+            width=width,
+            layers=layers,
+            heads=width // 64,
+            mlp_width=4 * width,
+        ),
+        text=TextConfig(
+            width=text_width, layers=text_layers, heads=text_width // 64, mlp_width=4 * text_width
+        ),
+        embed_dim=embed,
+        activation=activation,
+    )
+
+
+def rows() -> tuple[CatalogueRow, ...]:
+    """Every known model, the built-in one first."""
+    return (
+        CatalogueRow(
+            id="pictogram",
+            short_names=("builtin",),
+            source="builtin",
+            title="Built in: icons, emoji and clip art; weak on photographs",
+            architecture="small ViT",
+            config=None,
+            training_data="openly licensed icon, emoji and clip-art packages",
+            licence="Apache-2.0",
+        ),
+        CatalogueRow(
+            id="facebook/metaclip-b16-fullcc2.5b",
+            short_names=("metaclip-b16",),
+            source="hub",
+            title="MetaCLIP ViT-B/16, 2.5 billion pairs",
+            architecture="ViT-B-16-quickgelu",
+            config=_config((16, 768, 12, 512), (512, 12), "quick_gelu"),
+            training_data="MetaCLIP, 2.5 billion pairs of CommonCrawl",
+            licence="CC-BY-NC-4.0",
+            scores={
+                "average of 38": 0.6041,
+                "ImageNet-1k top-1": 0.7212,
+                "Flickr30k mean R@1": 0.7811,
+                "COCO mean R@1": 0.5035,
+            },
+        ),
+        CatalogueRow(
+            id="laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
+            short_names=("datacomp-b32",),
+            source="hub",
+            title="DataComp ViT-B/32",
+            architecture="ViT-B-32",
+            config=_config((32, 768, 12, 512), (512, 12), "gelu"),
+            training_data="DataComp-1B, 1.4 billion pairs",
+            licence="MIT",
+            scores={
+                "average of 38": 0.5795,
+                "ImageNet-1k top-1": 0.6917,
+                "Flickr30k mean R@1": 0.7004,
+                "COCO mean R@1": 0.4534,
+            },
+        ),
+        CatalogueRow(
+            id="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+            short_names=("datacomp-l14",),
+            source="hub",
+            title="DataComp ViT-L/14",
+            architecture="ViT-L-14",
+            config=_config((14, 1024, 24, 768), (768, 12), "gelu"),
+            training_data="DataComp-1B, 1.4 billion pairs",
+            licence="MIT",
+            scores={
+                "average of 38": 0.6627,
+                "ImageNet-1k top-1": 0.7921,
+                "Flickr30k mean R@1": 0.8119,
+                "COCO mean R@1": 0.5451,
+            },
+        ),
+        CatalogueRow(
+            id="openai/clip-vit-base-patch16",
+            short_names=("openai-b16",),
+            source="hub",
+            title="OpenAI CLIP ViT-B/16",
+            architecture="ViT-B-16-quickgelu",
+            config=_config((16, 768, 12, 512), (512, 12), "quick_gelu"),
+            training_data="WIT-400M, not public",
+            licence="none stated for the weights; the code is MIT",
+            scores={
+                "average of 38": 0.5626,
+                "ImageNet-1k top-1": 0.6834,
+                "Flickr30k mean R@1": 0.7218,
+                "COCO mean R@1": 0.4275,
+            },
+        ),
+        CatalogueRow(
+            id="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+            short_names=("laion2b-b32",),
+            source="hub",
+            title="LAION-2B ViT-B/32",
+            architecture="ViT-B-32",
+            config=_config((32, 768, 12, 512), (512, 12), "gelu"),
+            training_data="LAION-2B-en, 2.17 billion pairs",
+            licence="MIT",
+            scores={
+                "average of 38": 0.5694,
+                "ImageNet-1k top-1": 0.6656,
+                "Flickr30k mean R@1": 0.7544,
+                "COCO mean R@1": 0.4783,
+            },
+        ),
+    )
+
+
+def find(name: str) -> CatalogueRow:
+    """The row of an id or short name; upper and lower case are the same.
+
+    Raises:
+        ConfigError: no row has this name; the three nearest are named.
+    """
+    by_name = {known.lower(): row for row in rows() for known in (row.id, *row.short_names)}
+    row = by_name.get(name.lower())
+    if row is None:
+        near = get_close_matches(name.lower(), by_name, n=3, cutoff=0.0)
+        raise ConfigError(
+            f"There is no model named {name!r}.",
+            f"Nearest: {', '.join(by_name[match].id for match in near)}; or give the path of a checkpoint.",
+        )
+    return row

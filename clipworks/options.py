@@ -1,0 +1,58 @@
+"""Rare knobs: `--set name=value`, checked against the dataclass that holds them.
+
+A recipe is a function that returns a frozen dataclass; `with_settings` returns a changed copy.
+"""
+
+import types
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from clipworks.errors import ConfigError
+
+Config = TypeVar("Config")
+
+
+def with_settings(config: Config, settings: Iterable[str]) -> Config:
+    """A copy of a frozen dataclass with `name=value` settings applied in order.
+
+    Values are read by the field's type: whole numbers, numbers, true/false, text, or `none` where
+    the field may be None. The dataclass checks ranges itself.
+
+    Raises:
+        ConfigError: no `=`, an unknown name (the nearest known ones are named), or a value that
+            is not of the field's type or range.
+    """
+    assert is_dataclass(config) and not isinstance(config, type)
+    types_by_name = get_type_hints(type(config))
+    known = [field.name for field in fields(config) if not is_dataclass(types_by_name[field.name])]
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting!r} has no '='.", "Write --set name=value.")
+        if name not in known:
+            near = get_close_matches(name, known, n=3, cutoff=0.0)
+            raise ConfigError(f"--set {name}: there is no such setting.", f"Nearest: {', '.join(near)}.")
+        config = replace(config, **{name: _parse(name, text, types_by_name[name])})
+    return config
+
+
+def _parse(name: str, text: str, kind: Any) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        choices = get_args(kind)
+        if text.lower() == "none" and type(None) in choices:
+            return None
+        kind = next(choice for choice in choices if choice is not type(None))
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if kind in (int, float):
+            return kind(text)
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"--set {name}={text}: the value must be a {_words(kind)}.") from error
+    return text
+
+
+def _words(kind: type) -> str:
+    return {bool: "true or false", int: "whole number", float: "number"}[kind]

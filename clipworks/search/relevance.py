@@ -1,0 +1,196 @@
+"""From which score on a search counts as found: measured for each index when it is built.
+
+CLIP scores have no fixed zero: how close unrelated words come differs from model to model and
+from collection to collection. So an index is asked some hundred questions that no picture can
+answer (`BACKGROUND_TEXTS`: words on tax, grammar and the like, none of which names a thing that
+can be seen) and the best score of each is noted. The threshold for texts is the 95 %
+quantile of these: of such questions, one in twenty would still be called found.
+
+For a picture as the question there is no list to compare with. There the threshold is the 5 %
+quantile of what the pictures of the index score with their own nearest neighbour: a question
+that is farther away than nearly all pictures are from each other has no good match.
+"""
+
+import numpy as np
+
+from clipworks.model.engine import Engine
+from clipworks.search.store import Relevance, Vectors
+
+TEXT_QUANTILE = 0.95
+IMAGE_QUANTILE = 0.05
+MIN_PICTURES_FOR_NEIGHBOURS = 20
+_NEIGHBOUR_SAMPLE = 500
+
+
+def measure(engine: Engine, vectors: Vectors) -> Relevance:
+    """Measure the thresholds of an index.
+
+    Args:
+        engine: the checkpoint that made the vectors.
+        vectors: float32 [N, D], rows of unit length, N at least 1.
+
+    Returns:
+        Cosines; the one for pictures is None below `MIN_PICTURES_FOR_NEIGHBOURS` pictures.
+    """
+    questions = engine.embed_texts(BACKGROUND_TEXTS)
+    best = _best_scores(questions, vectors)
+    return Relevance(
+        text_threshold=float(np.quantile(best, TEXT_QUANTILE)), image_threshold=_neighbour_threshold(vectors)
+    )
+
+
+def _neighbour_threshold(vectors: Vectors) -> float | None:
+    if len(vectors) < MIN_PICTURES_FOR_NEIGHBOURS:
+        return None
+    step = -(-len(vectors) // _NEIGHBOUR_SAMPLE)
+    nearest = [_nearest_score(vectors, place) for place in range(0, len(vectors), step)]
+    return float(np.quantile(nearest, IMAGE_QUANTILE))
+
+
+def _nearest_score(vectors: Vectors, place: int) -> float:
+    """Cosine of one picture with the nearest other one."""
+    scores = vectors @ vectors[place]
+    scores[place] = -1.0
+    return float(scores.max())
+
+
+def _best_scores(questions: Vectors, vectors: Vectors) -> Vectors:
+    best: Vectors = np.full(len(questions), -1.0, dtype=np.float32)
+    for start in range(0, len(vectors), 65_536):
+        best = np.maximum(best, (vectors[start : start + 65_536] @ questions.T).max(axis=0))
+    return best
+
+
+BACKGROUND_TEXTS: tuple[str, ...] = (
+    "annual percentage rate",
+    "the subjunctive mood",
+    "contract law",
+    "value added tax return",
+    "statute of limitations",
+    "a clause on liability",
+    "quarterly revenue guidance",
+    "depreciation of assets",
+    "double-entry bookkeeping",
+    "the definite integral",
+    "an irrational number",
+    "proof by induction",
+    "eigenvalues of a matrix",
+    "the null hypothesis",
+    "standard deviation",
+    "a convergent series",
+    "the continuum hypothesis",
+    "analytic philosophy",
+    "moral relativism",
+    "the categorical imperative",
+    "free will and determinism",
+    "theory of knowledge",
+    "epistemology",
+    "nominalism",
+    "utilitarian ethics",
+    "the past perfect tense",
+    "passive voice",
+    "a relative pronoun",
+    "comparative linguistics",
+    "the etymology of a word",
+    "syntax error on line nine",
+    "null pointer exception",
+    "garbage collection",
+    "a recursive function",
+    "backwards compatibility",
+    "the release notes",
+    "version control",
+    "deprecated interface",
+    "unit testing",
+    "time complexity",
+    "an abstract class",
+    "dependency injection",
+    "memory alignment",
+    "network latency",
+    "packet loss",
+    "terms and conditions",
+    "privacy policy",
+    "cookie consent",
+    "forgot your password",
+    "please log in again",
+    "page not found",
+    "subscribe to our newsletter",
+    "frequently asked questions",
+    "read more",
+    "about us",
+    "all rights reserved",
+    "return policy",
+    "shipping costs",
+    "out of stock",
+    "customer satisfaction survey",
+    "annual general meeting",
+    "minutes of the last meeting",
+    "agenda for tomorrow",
+    "human resources department",
+    "performance review",
+    "a letter of recommendation",
+    "job description",
+    "notice period",
+    "pension contribution",
+    "minimum wage",
+    "inflation target",
+    "monetary policy",
+    "gross domestic product",
+    "supply and demand",
+    "opportunity cost",
+    "marginal utility",
+    "trade deficit",
+    "corporate governance",
+    "due diligence",
+    "mergers and acquisitions",
+    "intellectual property",
+    "power of attorney",
+    "habeas corpus",
+    "separation of powers",
+    "proportional representation",
+    "constitutional amendment",
+    "foreign policy",
+    "diplomatic immunity",
+    "the industrial revolution",
+    "causes of the war",
+    "medieval land tenure",
+    "the second law of thermodynamics",
+    "quantum entanglement",
+    "activation energy",
+    "natural selection",
+    "gene expression",
+    "blood pressure reading",
+    "side effects may include",
+    "dosage instructions",
+    "informed consent",
+    "a double-blind trial",
+    "peer review",
+    "literature review",
+    "table of contents",
+    "an unreliable narrator",
+    "iambic pentameter",
+    "the stream of consciousness",
+    "irony and satire",
+    "a minor seventh",
+    "equal temperament",
+    "sonata form",
+    "the offside rule",
+    "tie-break rules",
+    "league standings",
+    "estimated time of arrival",
+    "baggage allowance",
+    "time zone difference",
+    "daylight saving",
+    "average annual rainfall",
+    "population density",
+    "the early bird discount",
+    "it depends",
+    "nothing in particular",
+    "what do you mean",
+    "as soon as possible",
+    "I will call you back",
+    "thanks in advance",
+    "the day before yesterday",
+    "once in a while",
+    "more or less",
+    "for the time being",
+)

@@ -1,0 +1,207 @@
+"""The application: every route in one list, and the process that serves it.
+
+`create_app` is given engines and a gallery; building and loading them is the command line's work.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from clipworks.errors import ClipworksError, ConfigError
+from clipworks.model.engine import Engine
+from clipworks.search.store import VectorStore
+from clipworks.serve.bodies import Payload, read_payload
+from clipworks.serve.classify import classify, similarity
+from clipworks.serve.edge import Edge, request_id
+from clipworks.serve.embeddings import describe, embeddings, list_models
+from clipworks.serve.hits import gallery_picture, search
+from clipworks.serve.pages import STATIC, Pages
+from clipworks.serve.problems import problem
+from clipworks.serve.service import Service
+from clipworks.serve.settings import ServeSettings
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Answer = Callable[[Service, Payload], Awaitable[Response]]
+
+
+def create_app(
+    settings: ServeSettings, engines: Mapping[str, Engine], gallery: VectorStore | None = None
+) -> Starlette:
+    """The ASGI application.
+
+    Args:
+        settings: limits; host and port are used by `run` only.
+        engines: model id -> engine, at least one; the first is what the page names first.
+        gallery: pictures to search, embedded by one of the engines.
+
+    Raises:
+        ConfigError: no engine is given, or none of them made the gallery's vectors.
+    """
+    service = Service(settings, engines, gallery)
+    pages = Pages(service)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    return Starlette(
+        routes=[
+            Route("/v1/models", _plain(lambda request: list_models(service)), methods=["GET"]),
+            Route("/v1/models/{id:path}", _plain(partial(_one_model, service)), methods=["GET"]),
+            Route("/v1/embeddings", _api(service, embeddings, "input"), methods=["POST"]),
+            Route("/v1/classify", _api(service, classify, "input"), methods=["POST"]),
+            Route("/v1/similarity", _api(service, similarity, "images"), methods=["POST"]),
+            Route("/v1/search", _api(service, search, "image"), methods=["POST"]),
+            Route("/livez", _plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
+            Route("/readyz", partial(_ready, service), methods=["GET"]),
+            Route("/health", partial(_health, service), methods=["GET"]),
+            Route("/gallery/{id:path}", _plain(partial(_one_picture, service)), methods=["GET"]),
+            Route("/", pages.show, methods=["GET"]),
+            Route("/", pages.show_similar, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[Middleware(Edge)],
+        exception_handlers={ClipworksError: _problem, HTTPException: _problem},
+        lifespan=lifespan,
+    )
+
+
+def run(
+    settings: ServeSettings,
+    engines: Mapping[str, Engine],
+    gallery: VectorStore | None = None,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; requests in work are finished first.
+
+    Args:
+        settings: where to listen and how much to take on.
+        engines: model id -> engine.
+        gallery: pictures to search, embedded by one of the engines.
+        on_ready: called once with the address, such as "http://127.0.0.1:8000", when it answers.
+
+    Raises:
+        ConfigError: the port is taken, or what `create_app` refuses.
+        KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    app = create_app(settings, engines, gallery)
+    with _listen(settings.host, settings.port) as listener:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
+        )
+        server = _Server(config, partial(on_ready, _address(listener)) if on_ready else None)
+        server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then call `on_ready`."""
+        await super().startup(sockets)
+        if self.started and self._on_ready is not None:
+            self._on_ready()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"Cannot listen on {host} port {port}: {error.strerror or error}.", "Choose another with --port."
+        ) from error
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _api(service: Service, answer: Answer, picture_field: str) -> Endpoint:
+    """An endpoint that reads a payload; its work is given up when the client goes away."""
+
+    async def endpoint(request: Request) -> Response:
+        async with service.admission():
+            payload = await read_payload(request, service.settings, picture_field=picture_field)
+            work = asyncio.ensure_future(answer(service, payload))
+            gone = asyncio.ensure_future(_disconnected(request))
+            try:
+                await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    return work.result()
+                return Response(status_code=499)  # nobody reads it
+            finally:
+                work.cancel()
+                gone.cancel()
+
+    return endpoint
+
+
+def _plain(answer: Callable[[Request], Response]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return answer(request)
+
+    return endpoint
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    return problem(error, request_id(request))
+
+
+def _one_model(service: Service, request: Request) -> Response:
+    return JSONResponse(describe(service, service.named(request.path_params["id"])))
+
+
+def _one_picture(service: Service, request: Request) -> Response:
+    return gallery_picture(service, request.path_params["id"])
+
+
+async def _ready(service: Service, request: Request) -> Response:
+    names = list(service.models)
+    states = await asyncio.gather(*(service.models[name].is_ready() for name in names))
+    words = {name: "ready" if is_ready else "not ready" for name, is_ready in zip(names, states, strict=True)}
+    return JSONResponse(
+        {"status": "ready" if all(states) else "not ready", "models": words}, 200 if all(states) else 503
+    )
+
+
+async def _health(service: Service, request: Request) -> Response:
+    response = await _ready(service, request)
+    status = "ok" if response.status_code == 200 else "not ready"
+    return JSONResponse({"unix": time.time(), "status": status}, response.status_code)

@@ -1,0 +1,204 @@
+"""Many requests, few calls: a bounded queue in front of a function that works on a batch.
+
+A lane takes what is waiting, up to its batch size, and never waits for more: an idle server adds no
+delay, a busy one fills its batches. Every waiter gets an answer or an error, whatever happens to
+the call, to the lane or to the other waiters. Nothing here knows of pictures, texts or HTTP.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from clipworks.errors import BusyError
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+
+class BatchError(RuntimeError):
+    """The function behind a lane failed; the cause is chained. None of the waiters is to blame."""
+
+
+class Lane(Generic[Item, Answer]):
+    """A bounded queue, and threads that call `run` on what waits in it.
+
+    Args:
+        name: for logs and messages, for example "pictogram images".
+        run: called in a thread with 1..max_batch items; gives one answer per item, in order. With
+            `max_batch` 1 its error goes to the waiter as it is; else each waiter gets a `BatchError`.
+        max_batch: items in one call.
+        capacity: items that may wait; more are refused.
+        threads: calls at the same time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Sequence[Item]], Sequence[Answer]],
+        *,
+        max_batch: int,
+        capacity: int,
+        threads: int = 1,
+    ) -> None:
+        self.name = name
+        self.max_batch = max_batch
+        self.capacity = capacity
+        self.last_answer_at = float("-inf")
+        """`time.monotonic()` of the last call that succeeded, seconds."""
+        self._run = run
+        self._num_threads = threads
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._arrived = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_open = False
+        self._seconds_per_item = 0.01
+
+    def start(self) -> None:
+        """Begin to take items; called once, inside the event loop."""
+        self._is_open = True
+        self._tasks = [asyncio.create_task(self._work(), name=self.name) for _ in range(self._num_threads)]
+
+    async def close(self) -> None:
+        """Finish the calls in work, refuse everything that still waits, and end the threads."""
+        self._is_open = False
+        self._arrived.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def submit(self, items: Sequence[Item]) -> list[asyncio.Future[Answer]]:
+        """Queue items, all or none; a future that is cancelled before its turn costs nothing.
+
+        Raises:
+            BusyError: the queue has no room for all of them, or the server is stopping.
+        """
+        if not self._is_open:
+            raise self._closed()
+        if len(self._waiting) + len(items) > self.capacity:
+            self._drop_cancelled()
+        if len(self._waiting) + len(items) > self.capacity:
+            raise BusyError(
+                f"The queue for {self.name} is full: {len(self._waiting)} of {self.capacity} places "
+                f"are taken and this request needs {len(items)}.",
+                "Try again later.",
+                retry_after_seconds=self._seconds_until_idle(),
+            )
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in items]
+        self._waiting.extend(zip(items, futures, strict=True))
+        self._arrived.set()
+        return futures
+
+    async def answer(self, items: Sequence[Item]) -> list[Answer]:
+        """Queue items and wait for all answers, in order.
+
+        When the caller leaves, what has not had its turn is dropped.
+
+        Raises:
+            BusyError: as in `submit`.
+            Exception: what `run` raised, or `BatchError`; of several the first item's.
+        """
+        futures = self.submit(items)
+        try:
+            outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        finally:
+            for future in futures:
+                future.cancel()
+        answers: list[Answer] = []
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            answers.append(outcome)
+        return answers
+
+    async def _work(self) -> None:
+        try:
+            while self._is_open:
+                batch = self._take()
+                if batch:
+                    await self._answer_batch(batch)
+                else:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        finally:
+            self._is_open = False
+            self._arrived.set()
+            self._refuse_all()
+
+    def _take(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
+        batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+        while self._waiting and len(batch) < self.max_batch:
+            item, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((item, future))
+        return batch
+
+    async def _answer_batch(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        started = time.monotonic()
+        answers: Sequence[Answer] = ()
+        error: BaseException | None = BatchError(f"The call for {self.name} was given up.")
+        try:
+            call = asyncio.get_running_loop().run_in_executor(
+                self._threads, _call, self._run, [item for item, _ in batch]
+            )
+            await asyncio.wait([call])
+            error = call.exception()
+            if error is None:
+                answers = call.result()
+                if len(answers) != len(batch):
+                    error = BatchError(f"{self.name}: {len(answers)} answers for {len(batch)} items.")
+        finally:
+            self._resolve(batch, answers, error)
+        now = time.monotonic()
+        self._seconds_per_item += 0.2 * ((now - started) / len(batch) - self._seconds_per_item)
+        if error is None:
+            self.last_answer_at = now
+
+    def _resolve(
+        self,
+        batch: list[tuple[Item, asyncio.Future[Answer]]],
+        answers: Sequence[Answer],
+        error: BaseException | None,
+    ) -> None:
+        if error is not None and self.max_batch > 1:
+            logger.error("%s failed on a batch of %d", self.name, len(batch), exc_info=error)
+        for place, (_, future) in enumerate(batch):
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(answers[place])
+            elif self.max_batch == 1:
+                future.set_exception(error)
+            else:
+                failure = BatchError(f"The call for {self.name} failed.")
+                failure.__cause__ = error
+                future.set_exception(failure)
+
+    def _refuse_all(self) -> None:
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(self._closed())
+
+    def _closed(self) -> BusyError:
+        return BusyError(f"The queue for {self.name} is closed: the server is stopping.")
+
+    def _drop_cancelled(self) -> None:
+        self._waiting = deque(entry for entry in self._waiting if not entry[1].done())
+
+    def _seconds_until_idle(self) -> float:
+        seconds = len(self._waiting) * self._seconds_per_item / self._num_threads
+        return min(max(seconds, 0.1), 30.0)
+
+
+def _call(run: Callable[[Sequence[Item]], Sequence[Answer]], items: Sequence[Item]) -> Sequence[Answer]:
+    try:
+        return run(items)
+    except StopIteration as error:  # a future cannot carry this class, so its waiter would wait for ever
+        raise RuntimeError("StopIteration left the function behind a lane") from error

@@ -1,0 +1,107 @@
+"""POST /v1/embeddings for texts and pictures, and the model list of the OpenAI API."""
+
+import asyncio
+import base64
+from typing import Any
+
+import numpy as np
+from starlette.responses import JSONResponse, Response
+
+from clipworks.serve.bodies import Payload
+from clipworks.serve.inputs import Picture, read_items
+from clipworks.serve.problems import RequestError, shown
+from clipworks.serve.service import ServedModel, Service, Vectors, count_tokens
+
+
+async def embeddings(service: Service, payload: Payload) -> Response:
+    """Vectors for any mix of texts and pictures, in the order of `input`.
+
+    Raises:
+        RequestError: a field or an item of the request cannot be used.
+        BusyError: a queue is full.
+    """
+    model = service.model(payload)
+    encoding = _read_encoding(payload)
+    items = read_items(payload, service.settings)
+    vectors = await embed(model, items)
+    texts = [item for item in items if isinstance(item, str)]
+    num_tokens = await asyncio.to_thread(count_tokens, texts, model.engine.config.text.context_length)
+    usage = {
+        "prompt_tokens": num_tokens,
+        "total_tokens": num_tokens,
+        "images": len(items) - len(texts),
+    }
+    return await asyncio.to_thread(_render, model.name, vectors, encoding, usage)
+
+
+async def embed(model: ServedModel, items: list[str | Picture]) -> Vectors:
+    """float32 [N, D], one unit row per item, in order; the two towers work side by side.
+
+    Raises:
+        RequestError: a picture cannot be used.
+        BusyError: a queue is full.
+        BatchError: the engine failed.
+    """
+    picture_places = [i for i, item in enumerate(items) if isinstance(item, Picture)]
+    text_places = [i for i, item in enumerate(items) if isinstance(item, str)]
+    vectors: Vectors = np.empty((len(items), model.engine.dim), dtype=np.float32)
+    pictures = [item for item in items if isinstance(item, Picture)]
+    texts = [item for item in items if isinstance(item, str)]
+    if pictures:
+        vectors[picture_places] = await model.embed_images(pictures)
+    if texts:
+        vectors[text_places] = await model.embed_texts(texts)
+    return vectors
+
+
+def list_models(service: Service) -> Response:
+    """GET /v1/models."""
+    rows = [describe(service, model) for model in service.models.values()]
+    return JSONResponse({"object": "list", "data": rows})
+
+
+def describe(service: Service, model: ServedModel) -> dict[str, Any]:
+    """One row of the model list: OpenAI's four fields, then ours."""
+    engine = model.engine
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": service.created_at,
+        "owned_by": "clipworks",
+        "dim": engine.dim,
+        "image_size": engine.image_size,
+        "context_length": engine.config.text.context_length,
+        "precision": engine.precision,
+        "fingerprint": engine.fingerprint,
+        "logit_scale": engine.logit_scale,
+    }
+
+
+def _read_encoding(payload: Payload) -> str:
+    if payload.get("dimensions"):  # 0 means "all of them" to some clients
+        raise RequestError(
+            f"dimensions is {shown(payload['dimensions'])}; a CLIP vector cannot be shortened.",
+            "Leave the field out.",
+            param="dimensions",
+        )
+    encoding = payload.get("encoding_format")
+    if encoding not in (None, "float", "base64"):
+        raise RequestError(
+            f"encoding_format is {shown(encoding)}; it must be float or base64.", param="encoding_format"
+        )
+    return "float" if encoding is None else str(encoding)
+
+
+def _render(name: str, vectors: Vectors, encoding: str, usage: dict[str, int]) -> Response:
+    rows = [
+        {"object": "embedding", "index": i, "embedding": _encoded(vector, encoding)}
+        for i, vector in enumerate(vectors)
+    ]
+    return JSONResponse({"object": "list", "data": rows, "model": name, "usage": usage})
+
+
+def _encoded(vector: Vectors, encoding: str) -> list[float] | str:
+    if encoding == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+    numbers: list[float] = vector.tolist()
+    return numbers

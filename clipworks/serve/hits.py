@@ -1,0 +1,160 @@
+"""POST /v1/search and the gallery's picture files: words or a picture in, gallery pictures out."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from clipworks.search.store import Hit, VectorStore
+from clipworks.serve.bodies import Payload
+from clipworks.serve.inputs import Picture, read_count, read_picture, read_text
+from clipworks.serve.problems import RequestError
+from clipworks.serve.service import Service
+
+DEFAULT_LIMIT = 10
+MAX_LIMIT = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What a search of the gallery gave."""
+
+    hits: list[Hit]
+    """Nearest first; there whether relevant or not."""
+    threshold: float | None
+    """Cosine that counts as found; None where none was measured."""
+
+    @property
+    def is_relevant(self) -> bool:
+        """Whether the best hit counts as found."""
+        return bool(self.hits) and self.counts(self.hits[0])
+
+    @property
+    def good(self) -> list[Hit]:
+        """The hits that reach the threshold; scores fall, so they stand in front."""
+        return [hit for hit in self.hits if self.counts(hit)]
+
+    def counts(self, hit: Hit) -> bool:
+        """Whether this hit reaches the threshold."""
+        return self.threshold is None or hit.score >= self.threshold
+
+
+async def search(service: Service, payload: Payload) -> Response:
+    """The gallery's pictures nearest to a text or to a picture.
+
+    Raises:
+        RequestError: there is no gallery, or a field of the request cannot be used.
+        BusyError: a queue is full.
+    """
+    query = read_query(service, payload)
+    found = await find(service, query, read_count(payload, "limit", DEFAULT_LIMIT, MAX_LIMIT))
+    assert service.gallery_model is not None
+    is_text = isinstance(query, str)
+    return JSONResponse(
+        {
+            "object": "list",
+            "model": service.gallery_model.name,
+            "is_relevant": found.is_relevant,
+            "threshold": found.threshold,
+            "data": [describe(hit, place, found) for place, hit in enumerate(found.hits)],
+            "usage": {"images": int(not is_text), "texts": int(is_text), "cost_usd": 0.0},
+        }
+    )
+
+
+def read_query(service: Service, payload: Payload) -> str | Picture:
+    """The fields `text` or `image` of a search, exactly one of them.
+
+    Raises:
+        RequestError: both or none is given, it cannot be used, or another model is asked for.
+    """
+    _require_gallery(service)
+    assert service.gallery_model is not None
+    if payload.get("model") is not None and service.named(payload["model"]) is not service.gallery_model:
+        raise RequestError(
+            f"The gallery is searched with {service.gallery_model.name}, which made its vectors.",
+            "Name that model or none.",
+            param="model",
+        )
+    text, image = payload.get("text"), payload.get("image")
+    if (text is None) == (image is None):
+        raise RequestError(
+            "A search takes either 'text' or 'image'.",
+            'For example {"text": "a red apple"}.',
+            code="missing_field" if text is None else "invalid_value",
+            param="text",
+        )
+    if text is not None:
+        return read_text(text, "text", service.settings.max_text_characters)
+    if isinstance(image, list) and len(image) == 1:
+        image = image[0]
+    return read_picture(image, "image", service.settings)
+
+
+async def find(service: Service, query: str | Picture, limit: int) -> Found:
+    """Search the gallery with words or with a picture.
+
+    Raises:
+        RequestError: there is no gallery, or the picture cannot be used.
+        BusyError: a queue is full.
+        BatchError: the engine failed.
+    """
+    store, model = _require_gallery(service), service.gallery_model
+    assert model is not None
+    if isinstance(query, str):
+        vectors, threshold = await model.embed_texts([query]), store.relevance.text_threshold
+    else:
+        vectors, threshold = await model.embed_images([query]), store.relevance.image_threshold
+    hits = await asyncio.to_thread(store.query, vectors[0], limit)
+    return Found(hits=list(hits), threshold=threshold)
+
+
+def describe(hit: Hit, place: int, found: Found) -> dict[str, Any]:
+    """One hit as JSON; `path` is the place below the gallery, never one of the server's disk."""
+    return {
+        "object": "hit",
+        "index": place,
+        "path": hit.id,
+        "score": hit.score,
+        "is_relevant": found.counts(hit),
+        "caption": hit.caption,
+        "licence": hit.licence,
+        "author": hit.author,
+        "source": hit.source,
+        "url": picture_address(hit.id),
+    }
+
+
+def picture_address(item_id: str) -> str:
+    """Where the server shows a gallery picture."""
+    return "/gallery/" + quote(item_id)
+
+
+def picture_path(service: Service, item_id: str) -> Path:
+    """The file of a gallery picture; only what the index lists can be had.
+
+    Raises:
+        RequestError: the gallery has no such picture.
+    """
+    item = _require_gallery(service).get(item_id)
+    path = Path(item.path) if item is not None else None
+    if path is None or not path.is_file():
+        raise RequestError("The gallery has no such picture.", code="not_found")
+    return path
+
+
+def gallery_picture(service: Service, item_id: str) -> Response:
+    """GET /gallery/{file}."""
+    path = picture_path(service, item_id)
+    return FileResponse(path, headers={"cache-control": "public, max-age=86400"})
+
+
+def _require_gallery(service: Service) -> VectorStore:
+    if service.gallery is None:
+        raise RequestError(
+            "This server has no gallery to search.", "Start it with one: clipworks serve.", code="no_gallery"
+        )
+    return service.gallery

@@ -1,0 +1,297 @@
+"""What a request asks for: texts, labels and pictures, read from a payload and limited before any work.
+
+A picture stays encoded here (file bytes, or base64 text); `file_bytes` undoes the base64 in the decode
+pool. Every complaint names the place in the request, such as `input[3].image`.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from clipworks.serve.bodies import Payload
+from clipworks.serve.problems import RequestError, shown
+from clipworks.serve.settings import ServeSettings
+
+DATA_IMAGE = "data:image/"
+_SPACES = str.maketrans("", "", " \t\r\n")
+_ADDRESS = re.compile(r"(https?|ftp|file)://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """A picture as the client sent it."""
+
+    data: bytes | str
+    """The file's bytes, or their base64 text."""
+    param: str
+    """Where it stands in the request."""
+
+
+def file_bytes(picture: Picture) -> bytes:
+    """The picture file's bytes.
+
+    Raises:
+        RequestError: the base64 text is damaged.
+    """
+    if isinstance(picture.data, bytes):
+        return picture.data
+    text = picture.data.translate(_SPACES)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(
+            f"{picture.param} is not base64: {shown(picture.data)}.",
+            "Send the file's bytes in standard base64, or as data:image/png;base64,….",
+            code="invalid_image",
+            param=picture.param,
+        ) from error
+
+
+def read_items(payload: Payload, settings: ServeSettings) -> list[str | Picture]:
+    """The field `input` of an embeddings request: any mix of texts and pictures, in order.
+
+    Raises:
+        RequestError: an item is neither, the list is empty or too long, or it holds token ids.
+    """
+    value = _required(payload, "input")
+    modality = payload.get("modality")
+    if modality not in (None, "text", "image"):
+        raise RequestError(f"modality is {shown(modality)}; it must be text or image.", param="modality")
+    values = value if isinstance(value, list) else [value]
+    _refuse_token_ids(values)
+    places = [f"input[{i}]" for i in range(len(values))] if isinstance(value, list) else ["input"]
+    _check_count(len(values), 1, max(settings.max_texts, settings.max_images), "input")
+    items = [_read_item(one, place, settings, modality) for one, place in zip(values, places, strict=True)]
+    num_pictures = sum(isinstance(item, Picture) for item in items)
+    _check_count(num_pictures, 0, settings.max_images, "input", "pictures")
+    _check_count(len(items) - num_pictures, 0, settings.max_texts, "input", "texts")
+    return items
+
+
+def read_pictures(payload: Payload, field: str, settings: ServeSettings) -> list[Picture]:
+    """A field that holds one picture or a list of them.
+
+    Raises:
+        RequestError: the field is missing, empty or too long, or an item is no picture.
+    """
+    value = _required(payload, field)
+    values = value if isinstance(value, list) else [value]
+    _check_count(len(values), 1, settings.max_images, field, "pictures")
+    if not isinstance(value, list):
+        return [read_picture(value, field, settings)]
+    return [read_picture(one, f"{field}[{i}]", settings) for i, one in enumerate(values)]
+
+
+def read_picture(value: Any, param: str, settings: ServeSettings) -> Picture:
+    """One picture: bytes, a data URI, base64 text, {"image": ...} or {"type": "image_url", ...}.
+
+    Raises:
+        RequestError: it is an address (403), too large, or none of these forms.
+    """
+    if isinstance(value, dict):
+        inner, param = _picture_member(value, param)
+        if isinstance(inner, dict):
+            raise RequestError(f"{param} is an object; it must be text.", param=param)
+        return read_picture(inner, param, settings)
+    if isinstance(value, bytes):
+        return _sized(value, len(value), param, settings)
+    if not isinstance(value, str):
+        raise RequestError(
+            f"{param} is {shown(value)}; a picture is base64 text or a data URI.",
+            code="invalid_image",
+            param=param,
+        )
+    if _ADDRESS.match(value):
+        raise RequestError(
+            f"{param} is an address, and this server fetches nothing.",
+            "Send the picture itself, as base64 or a data URI.",
+            code="url_fetch_disabled",
+            param=param,
+        )
+    text = _strip_data_uri(value, param)
+    if not text:
+        raise RequestError(f"{param} is empty.", code="invalid_image", param=param)
+    return _sized(text, len(text) * 3 // 4, param, settings)
+
+
+def read_texts(payload: Payload, field: str, settings: ServeSettings) -> list[str]:
+    """A field that holds a list of texts.
+
+    Raises:
+        RequestError: it is missing, empty or too long, or an item is no usable text.
+    """
+    values = _required_list(payload, field)
+    _check_count(len(values), 1, settings.max_texts, field, "texts")
+    limit = settings.max_text_characters
+    return [read_text(one, f"{field}[{i}]", limit) for i, one in enumerate(values)]
+
+
+def read_labels(payload: Payload, settings: ServeSettings) -> tuple[list[str], list[str] | None]:
+    """The fields `labels` and `templates` (optional) of a classification.
+
+    Raises:
+        RequestError: no label, too many, one that is blank or too long, or a template without {}.
+    """
+    values = _required_list(payload, "labels")
+    _check_count(len(values), 1, settings.max_labels, "labels")
+    limit = settings.max_label_characters
+    labels = [read_text(one, f"labels[{i}]", limit) for i, one in enumerate(values)]
+    if not payload.get("templates"):
+        return labels, None
+    given = _required_list(payload, "templates")
+    _check_count(len(given) * len(labels), 1, settings.max_prompts, "templates", "labels times templates")
+    templates = [read_text(one, f"templates[{i}]", limit) for i, one in enumerate(given)]
+    for place, template in enumerate(templates):
+        if "{}" not in template:
+            raise RequestError(
+                f"templates[{place}] is {shown(template)}; it must hold {{}} where the label goes.",
+                'For example: "a photo of a {}."',
+                param=f"templates[{place}]",
+            )
+    return labels, templates
+
+
+def read_text(value: Any, param: str, max_characters: int) -> str:
+    """One text that is not blank and not longer than allowed.
+
+    Raises:
+        RequestError: it is no text, blank, too long, or holds half a character.
+    """
+    if not isinstance(value, str):
+        raise RequestError(f"{param} is {shown(value)}; it must be text.", param=param)
+    if not value.strip():
+        raise RequestError(f"{param} is empty.", param=param)
+    if len(value) > max_characters:
+        raise RequestError(
+            f"{param} has {len(value):,} characters; at most {max_characters:,} are taken.", param=param
+        )
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise RequestError(f"{param} holds half of a surrogate pair, which is no character.", param=param)
+    return value
+
+
+def read_count(payload: Payload, field: str, default: int, most: int) -> int:
+    """A whole number from 1 to `most`; digits count too, as forms and queries send them.
+
+    Raises:
+        RequestError: it is no such number.
+    """
+    value = payload.get(field)
+    if value is None:
+        return default
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise RequestError(
+            f"{field} is {shown(value)}; it must be a whole number from 1 to {most}.", param=field
+        )
+    return value
+
+
+def _read_item(value: Any, place: str, settings: ServeSettings, modality: str | None) -> str | Picture:
+    if isinstance(value, dict) and "text" in value and value.get("type", "text") == "text":
+        if len(value.keys() & {"text", "image", "image_url"}) > 1:
+            raise RequestError(
+                f"{place} has a text and a picture; one item gives one vector, of one of the two.",
+                param=place,
+            )
+        return read_text(value["text"], f"{place}.text", settings.max_text_characters)
+    is_picture = modality == "image" or (
+        modality is None and isinstance(value, str) and value[: len(DATA_IMAGE)].lower() == DATA_IMAGE
+    )
+    if isinstance(value, str) and not is_picture:
+        return read_text(value, place, settings.max_text_characters)
+    if isinstance(value, dict | bytes | str):
+        return read_picture(value, place, settings)
+    raise RequestError(
+        f"{place} is {shown(value)}; it must be a text or a picture.",
+        'A picture is a data URI, {"image": "<base64>"} or {"type": "image_url", "image_url": {"url": …}}.',
+        param=place,
+    )
+
+
+def _picture_member(value: dict[str, Any], param: str) -> tuple[Any, str]:
+    if "image" in value:
+        return value["image"], f"{param}.image"
+    if "image_url" in value:
+        inner = value["image_url"]
+        if isinstance(inner, dict):
+            return inner.get("url"), f"{param}.image_url.url"
+        return inner, f"{param}.image_url"
+    raise RequestError(
+        f"{param} is an object with the fields {shown(sorted(value)[:5])} and without a picture.",
+        'Send {"image": "<base64>"} or {"type": "image_url", "image_url": {"url": "data:…"}}.',
+        param=param,
+    )
+
+
+def _strip_data_uri(value: str, param: str) -> str:
+    if value[:5].lower() != "data:":
+        return value
+    head, comma, text = value.partition(",")
+    words = head[5:].lower().split(";")
+    if not comma or words[-1] != "base64":
+        raise RequestError(
+            f"{param} is a data URI that is not base64: {shown(head)}.",
+            "Write data:image/png;base64,….",
+            code="invalid_image",
+            param=param,
+        )
+    if words[0] not in ("", "base64") and not words[0].startswith("image/"):
+        raise RequestError(
+            f"{param} is a data URI of the type {shown(words[0])}; it must be image/*.",
+            code="unsupported_image_format",
+            param=param,
+        )
+    return text
+
+
+def _sized(data: bytes | str, num_bytes: int, param: str, settings: ServeSettings) -> Picture:
+    if not data:
+        raise RequestError(f"{param} is empty.", code="invalid_image", param=param)
+    if num_bytes > settings.max_image_bytes:
+        raise RequestError(
+            f"{param} has {num_bytes:,} bytes; at most {settings.max_image_bytes:,} are taken.",
+            "Send a smaller picture; the model reads it at a few hundred pixels.",
+            code="image_too_large",
+            param=param,
+        )
+    return Picture(data=data, param=param)
+
+
+def _required(payload: Payload, field: str) -> Any:
+    if payload.get(field) is None:
+        raise RequestError(f"The field {field!r} is missing.", code="missing_field", param=field)
+    return payload[field]
+
+
+def _required_list(payload: Payload, field: str) -> list[Any]:
+    value = _required(payload, field)
+    if not isinstance(value, list):
+        raise RequestError(f"{field} is {shown(value)}; it must be a list of texts.", param=field)
+    return value
+
+
+def _check_count(count: int, least: int, most: int, param: str, what: str = "items") -> None:
+    if count < least:
+        raise RequestError(f"{param} is an empty list; at least {least} is needed.", param=param)
+    if count > most:
+        raise RequestError(
+            f"{param} has {count:,} {what}; at most {most:,} are taken in one request.",
+            "Send them in several requests.",
+            code="too_many_inputs",
+            param=param,
+        )
+
+
+def _refuse_token_ids(values: list[Any]) -> None:
+    for value in values[:1]:
+        row = value if isinstance(value, list) else [value]
+        if row and all(isinstance(token, int) and not isinstance(token, bool) for token in row):
+            raise RequestError(
+                "input holds token ids; they belong to another model's vocabulary.",
+                "Send text. With langchain: OpenAIEmbeddings(..., check_embedding_ctx_length=False).",
+                param="input",
+            )

@@ -1,0 +1,140 @@
+"""The page `/`: search over the gallery and a classify playground, rendered on the server.
+
+Searching works without scripts; the scripts in `static/` fetch the same results as a fragment
+(`fragment=1`) and put it in place. Everything that comes from users or files is escaped by Jinja2.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from clipworks.errors import ClipworksError
+from clipworks.search.store import Hit
+from clipworks.serve.bodies import read_payload
+from clipworks.serve.edge import request_id
+from clipworks.serve.hits import Found, find, picture_address, picture_path, read_query
+from clipworks.serve.inputs import Picture, read_text
+from clipworks.serve.problems import status_and_code
+from clipworks.serve.service import Service
+
+EXAMPLES = (
+    "a red apple",
+    "sailing boat",
+    "cat face",
+    "snowy mountain",
+    "musical instrument",
+    "birthday cake",
+    "a fish",
+    "lighthouse",
+)
+"""Searches offered on the page; their best hits are also the sample pictures of the playground."""
+
+STATIC = Path(__file__).parent / "static"
+NUM_HITS = 24
+NUM_BROWSED_PER_EXAMPLE = 3
+_SANE_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
+
+
+class Pages:
+    """The page and what it keeps: its templates and the gallery's sample pictures."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._samples: list[Hit] = []
+        self._version = _version_of(STATIC)
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("clipworks.serve"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["picture_address"] = picture_address
+
+    async def show(self, request: Request) -> Response:
+        """GET /: with `q` words, or with `like` a gallery picture, the search's results are on it."""
+        words, like = request.query_params.get("q", "").strip(), request.query_params.get("like", "")
+        if not words and not like:
+            return await self._render(request, {"mode": "browse"})
+        return await self._results(request, words, self._find(words, like))
+
+    async def show_similar(self, request: Request) -> Response:
+        """POST /: a form with a picture file; the pictures of the gallery that look like it."""
+        return await self._results(request, "", self._find_upload(request))
+
+    async def _find(self, words: str, like: str) -> Found:
+        if not words:
+            data = await asyncio.to_thread(picture_path(self._service, like).read_bytes)
+            return await find(self._service, Picture(data=data, param="like"), NUM_HITS)
+        text = read_text(words, "The search", self._service.settings.max_text_characters)
+        return await find(self._service, text, NUM_HITS)
+
+    async def _find_upload(self, request: Request) -> Found:
+        payload = await read_payload(request, self._service.settings, picture_field="image")
+        return await find(self._service, read_query(self._service, payload), NUM_HITS)
+
+    async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Found]) -> Response:
+        try:
+            async with self._service.admission():
+                found = await search
+        except ClipworksError as error:
+            status, _ = status_and_code(error)
+            message = str(error) if status < 500 else f"The server failed; request {request_id(request)}."
+            return await self._render(request, {"mode": "error", "message": message}, status)
+        finally:
+            search.close()
+        return await self._render(request, {"mode": "results", "words": words, "found": found})
+
+    async def _render(self, request: Request, results: dict[str, Any], status: int = 200) -> Response:
+        samples = await self._sample_pictures()
+        if request.query_params.get("fragment"):
+            context = {"results": results, "samples": samples, **self._gallery()}
+            html = self._templates.get_template("results.html").render(context)
+        else:
+            html = self._templates.get_template("page.html").render(
+                results=results,
+                samples=samples,
+                words=request.query_params.get("q", "").strip(),
+                version=self._version,
+                models=list(self._service.models),
+                examples=EXAMPLES,
+                address=self._address(request),
+                **self._gallery(),
+            )
+        return HTMLResponse(html, status, headers={"cache-control": "no-store"})
+
+    def _gallery(self) -> dict[str, int]:
+        gallery = self._service.gallery
+        return {"num_pictures": gallery.count() if gallery is not None else 0}
+
+    def _address(self, request: Request) -> str:
+        host = request.headers.get("host", "")
+        if not _SANE_HOST.fullmatch(host):
+            host = f"127.0.0.1:{self._service.settings.port}"
+        return f"{request.url.scheme}://{host}"
+
+    async def _sample_pictures(self) -> list[Hit]:
+        """A few pictures per example search, each once; found on the first visit and kept."""
+        if self._samples or self._service.gallery is None:
+            return self._samples
+        found = await asyncio.gather(
+            *(find(self._service, words, NUM_BROWSED_PER_EXAMPLE) for words in EXAMPLES)
+        )
+        by_rank = [hit for rank in zip(*(one.hits for one in found), strict=False) for hit in rank]
+        self._samples = list({hit.id: hit for hit in by_rank}.values())
+        return self._samples
+
+
+def _version_of(folder: Path) -> str:
+    """A mark in the addresses of static files, so that a browser fetches them anew after a change."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]

@@ -1,0 +1,99 @@
+"""Our errors as OpenAI error objects: the only place where a status code is chosen.
+
+    {"error": {"message": str, "type": str, "param": str | null, "code": str}}
+
+`code` is always a string, `param` names the item that is wrong ("input[3].image"). A failure of ours
+is answered with its request id and nothing about its inside.
+"""
+
+import json
+import math
+from difflib import get_close_matches
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from clipworks.errors import BusyError, InputError
+
+STATUS_BY_CODE = {
+    "invalid_image": 400,
+    "invalid_value": 400,
+    "missing_field": 400,
+    "too_many_inputs": 400,
+    "url_fetch_disabled": 403,
+    "not_found": 404,
+    "model_not_found": 404,
+    "no_gallery": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "image_too_large": 413,
+    "request_too_large": 413,
+    "unsupported_image_format": 415,
+    "unsupported_media_type": 415,
+}
+"""Error code -> HTTP status, for everything that a client can put right."""
+
+_CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+_TYPE_BY_STATUS = {403: "permission_error", 429: "rate_limit_error"}
+
+
+class RequestError(InputError):
+    """One field of a request cannot be used; `param` is its path in the request."""
+
+    def __init__(
+        self, message: str, remedy: str = "", *, code: str = "invalid_value", param: str | None = None
+    ) -> None:
+        super().__init__(message, remedy, code=code)
+        self.param = param
+
+
+def status_and_code(error: Exception) -> tuple[int, str]:
+    """HTTP status and error code of anything that may be raised while a request is answered."""
+    if isinstance(error, InputError):
+        return STATUS_BY_CODE.get(error.code, 400), error.code
+    if isinstance(error, BusyError):
+        return 429, "server_is_overloaded"
+    if isinstance(error, HTTPException):
+        return error.status_code, _CODE_BY_STATUS.get(error.status_code, "invalid_value")
+    return 500, "internal_error"
+
+
+def problem(error: Exception, request_id: str) -> Response:
+    """The answer to a request that failed.
+
+    Args:
+        error: what was raised; only our own errors' words reach the client.
+        request_id: said in the message of a 500, so that it can be found in the log.
+    """
+    status, code = status_and_code(error)
+    body = {
+        "message": _message(error, status, request_id),
+        "type": _TYPE_BY_STATUS.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+        "param": getattr(error, "param", None),
+        "code": code,
+    }
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if isinstance(error, BusyError):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
+        headers["retry-after-ms"] = str(max(1, round(error.retry_after_seconds * 1000)))
+    return Response(json.dumps({"error": body}), status, headers, media_type="application/json")
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The up to three known names that look most like `name`, as words for a remedy."""
+    return f"Nearest: {', '.join(get_close_matches(name, known, n=3, cutoff=0.0))}."
+
+
+def shown(value: object) -> str:
+    """A value as it may stand in a message: quoted, escaped, about 80 characters at most."""
+    text = repr(value[:80] if isinstance(value, str | bytes | list) else value)
+    return text if len(text) <= 84 else f"{text[:80]}…"
+
+
+def _message(error: Exception, status: int, request_id: str) -> str:
+    if isinstance(error, HTTPException):
+        words = {404: "There is no such address.", 405: "This address does not take this method."}
+        return words.get(status, str(error.detail))
+    if status >= 500:
+        return f"The server failed on this request; its log says why under the request id {request_id}."
+    return str(error)

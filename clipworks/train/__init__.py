@@ -1,0 +1,1 @@
+"""Shards to checkpoint: the loop, and the maths it is made of."""

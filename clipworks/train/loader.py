@@ -1,0 +1,222 @@
+"""Shards to batches: a batch is a pure function of the data, the seed and the step.
+
+All pictures are decoded once and held in memory, which suits data sets of up to some hundred
+thousand small pictures. The order needs no state: each epoch visits every sample as often as its
+weight says, in an order drawn from (seed, epoch), so a run resumes at any step exactly.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from clipworks.errors import DataError
+from clipworks.model.preprocess import prepare_rgba
+from clipworks.model.tokenizer import tokenize
+from clipworks.shards import Sample, read_shards
+from clipworks.train.augment import composite, draw_kept_patches, draw_moves, move, normalise
+from clipworks.train.config import TrainConfig
+
+LARGEST_DATASET_BYTES = 12 << 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """Decoded pictures and tokenised captions. N samples, U different texts."""
+
+    pictures: npt.NDArray[np.uint8]
+    """uint8 [N, S, S, 4], colour and alpha."""
+    is_glyph: npt.NDArray[np.bool_]
+    """bool [N]: one colour, the shape in the alpha channel (`"mono": true` in the sample)."""
+    weights: npt.NDArray[np.float64]
+    """float64 [N], above 0: how often a sample is visited, relative to the others (`"weight"`)."""
+    texts: tuple[tuple[int, ...], ...]
+    """Per sample the numbers of its captions, the most exact first."""
+    tokens: npt.NDArray[np.int64]
+    """int64 [U, T], zero-padded; each token is its place in `token_rows`."""
+    token_rows: npt.NDArray[np.int64]
+    """int64 [K], rising: the token ids that occur. Only their rows of the token table are trained,
+    which is a quarter of the vocabulary in a set of short names. The end-of-text id stays the
+    largest and the padding id 0 the smallest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What one step reads."""
+
+    images_BCHW: Tensor
+    """float32, normalised."""
+    tokens_BT: Tensor
+    """int64, cut at the longest text of the batch."""
+    excluded_BB: Tensor
+    """bool: text j describes picture i as well."""
+    kept_BT: Tensor | None
+    """int64, the patches that are shown; None for all."""
+
+
+def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
+    """Decode a folder of shards into memory, one picture per thread at a time.
+
+    Raises:
+        DataError: no shards, damaged shards, fewer samples than a batch, or more than
+            `LARGEST_DATASET_BYTES` of decoded pictures.
+        InputError: a picture cannot be decoded; its key is named.
+    """
+    size = config.model.vision.image_size
+    samples = list(read_shards(folder))
+    num_bytes = len(samples) * size * size * 4
+    if num_bytes > LARGEST_DATASET_BYTES:
+        raise DataError(
+            f"{len(samples)} pictures of {size} pixels need {num_bytes / 2**30:.1f} GiB of memory; "
+            f"the loader holds up to {LARGEST_DATASET_BYTES / 2**30:.0f} GiB.",
+            "Train on fewer shards or smaller pictures.",
+        )
+    if len(samples) < config.batch_size:
+        raise DataError(
+            f"{folder} holds {len(samples)} samples, fewer than one batch of {config.batch_size}.",
+            "Give more data or --set batch_size=N.",
+        )
+    pictures = np.empty((len(samples), size, size, 4), dtype=np.uint8)
+
+    def decode(number: int) -> None:
+        pictures[number] = prepare_rgba(samples[number].image, size, name=f"sample {samples[number].key}")
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(decode, range(len(samples))):
+            pass
+    numbers: dict[str, int] = {}
+    texts = tuple(tuple(numbers.setdefault(text, len(numbers)) for text in s.texts) for s in samples)
+    tokens = tokenize(list(numbers), context_length=config.model.text.context_length)
+    token_rows, places = np.unique(tokens, return_inverse=True)
+    return Dataset(
+        pictures=pictures,
+        is_glyph=np.array([bool(s.details.get("mono", False)) for s in samples]),
+        weights=np.array([_weight(s) for s in samples]),
+        texts=texts,
+        tokens=places.reshape(tokens.shape),
+        token_rows=token_rows,
+    )
+
+
+def read_batches(dataset: Dataset, config: TrainConfig, first_step: int = 0) -> Iterator[Batch]:
+    """The batches of the steps `first_step` … `config.steps - 1`; the next is drawn while one is used.
+
+    The drawing thread leaves PyTorch alone: two teams of its threads on the same cores would wait
+    for each other at every barrier.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        steps = range(first_step, config.steps)
+        waiting = pool.submit(_draw, dataset, config, first_step) if steps else None
+        for step in steps:
+            assert waiting is not None
+            drawn = waiting.result()
+            if step + 1 < config.steps:
+                waiting = pool.submit(_draw, dataset, config, step + 1)
+            yield _finish(drawn, config)
+
+
+def make_batch(dataset: Dataset, config: TrainConfig, step: int) -> Batch:
+    """The batch of one step."""
+    return _finish(_draw(dataset, config, step), config)
+
+
+def count_epochs(dataset: Dataset, config: TrainConfig) -> float:
+    """How often the run visits the data set as a whole."""
+    return config.steps * config.batch_size / len(dataset.weights)
+
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Drawn:
+    """A batch before PyTorch touches it."""
+
+    pixels: npt.NDArray[np.float32]
+    moves: npt.NDArray[np.float32]
+    tokens: npt.NDArray[np.int64]
+    excluded: npt.NDArray[np.bool_]
+    kept: npt.NDArray[np.int64] | None
+
+
+def _draw(dataset: Dataset, config: TrainConfig, step: int) -> _Drawn:
+    rng = np.random.default_rng([config.seed, 1, step])
+    visits = _visits(dataset.weights, config.seed, step * config.batch_size, config.batch_size)
+    texts = [dataset.texts[visit] for visit in visits]
+    chosen = _draw_texts(texts, config.first_text_prob, rng)
+    tokens = dataset.tokens[chosen]
+    dropout = 0.0 if step >= config.steps - config.unmasked_steps else config.patch_dropout
+    patches = config.model.vision.grid**2
+    return _Drawn(
+        pixels=composite(dataset.pictures[visits], dataset.is_glyph[visits], rng, recolour=config.recolour),
+        moves=draw_moves(len(visits), rng, zoom=config.zoom, shift=config.shift),
+        tokens=tokens[:, : int(tokens.argmax(axis=1).max()) + 1],
+        excluded=_shared_texts(texts, chosen),
+        kept=draw_kept_patches(len(visits), patches, dropout, rng) if dropout else None,
+    )
+
+
+def _finish(drawn: _Drawn, config: TrainConfig) -> Batch:
+    images_BCHW = torch.from_numpy(drawn.pixels).permute(0, 3, 1, 2)
+    if config.zoom or config.shift:
+        images_BCHW = move(images_BCHW, torch.from_numpy(drawn.moves))
+    return Batch(
+        images_BCHW=normalise(images_BCHW, config.model.preprocess).contiguous(),
+        tokens_BT=torch.from_numpy(drawn.tokens),
+        excluded_BB=torch.from_numpy(drawn.excluded),
+        kept_BT=None if drawn.kept is None else torch.from_numpy(drawn.kept),
+    )
+
+
+def _weight(sample: Sample) -> float:
+    weight = sample.details.get("weight", 1.0)
+    if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+        raise DataError(f"Sample {sample.key} has the weight {weight!r}; it must be a number above 0.")
+    return float(weight)
+
+
+def _visits(weights: npt.NDArray[np.float64], seed: int, start: int, count: int) -> list[int]:
+    """Samples number `start` … `start + count - 1` of the endless sequence of epochs."""
+    length = len(weights)
+    visits: list[int] = []
+    while len(visits) < count:
+        epoch, offset = divmod(start + len(visits), length)
+        order = _epoch_order(weights, seed, epoch)
+        visits.extend(order[offset : offset + count - len(visits)].tolist())
+    return visits
+
+
+def _epoch_order(weights: npt.NDArray[np.float64], seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """int64 [N]: each sample as often as its share of the weight says, rounded up or down, shuffled."""
+    rng = np.random.default_rng([seed, 0, epoch])
+    edges = weights.cumsum() / weights.sum()
+    points = (np.arange(len(weights)) + rng.random()) / len(weights)
+    order = np.minimum(edges.searchsorted(points, side="right"), len(weights) - 1)
+    rng.shuffle(order)
+    return order
+
+
+def _draw_texts(
+    texts: Sequence[tuple[int, ...]], first_text_prob: float, rng: np.random.Generator
+) -> list[int]:
+    takes_first = rng.random(len(texts)) < first_text_prob
+    places = rng.random(len(texts))
+    return [
+        choices[0] if first or len(choices) == 1 else choices[1 + int(place * (len(choices) - 1))]
+        for choices, first, place in zip(texts, takes_first, places, strict=True)
+    ]
+
+
+def _shared_texts(texts: Sequence[tuple[int, ...]], chosen: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """bool [B, B]: whether the text chosen for sample j is a caption of sample i too."""
+    places: dict[int, list[int]] = {}
+    for j, text in enumerate(chosen):
+        places.setdefault(text, []).append(j)
+    shared = np.zeros((len(texts), len(texts)), dtype=np.bool_)
+    for i, own in enumerate(texts):
+        for text in own:
+            shared[i, places.get(text, [])] = True
+    return shared

@@ -1,0 +1,146 @@
+"""The training loop: one process, one device, every step in sight."""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from clipworks.errors import DataError
+from clipworks.files import is_complete, sha256_bytes, sha256_file
+from clipworks.model.network import Clip, initialise
+from clipworks.shards import list_shards
+from clipworks.train.checkpoint import METRICS, cut_metrics, export, load_state, open_run, save_state
+from clipworks.train.config import TrainConfig
+from clipworks.train.loader import Batch, read_batches, read_dataset
+from clipworks.train.loss import contrastive_loss
+from clipworks.train.optim import build_optimizer, learning_rate
+
+LARGEST_LOG_SCALE = math.log(100)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What one optimizer step reports; a line of `metrics.jsonl`."""
+
+    step: int
+    """Number of the step, from 0."""
+    loss: float
+    """Contrastive loss of the batch, nats."""
+    learning_rate: float
+    """Rate used."""
+    gradient_norm: float
+    """Length of the gradient before clipping."""
+    logit_scale: float
+    """The factor on the cosines after the step, 1 to 100."""
+    seconds: float
+    """Wall time of the step, waiting for data included."""
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+
+
+def train(
+    config: TrainConfig, data: Path, out: Path, *, on_step: Callable[[Step], None] | None = None
+) -> Path:
+    """Train a model from shards, or go on with a run that was interrupted.
+
+    Args:
+        config: what to train and how.
+        data: folder of shards.
+        out: run folder; holds `train.json`, `metrics.jsonl`, `state.safetensors` and, once the run
+            is complete, `config.json`, `model.safetensors` and `manifest.json`.
+        on_step: called after every step.
+
+    Returns:
+        `out`, which is now a checkpoint folder. A complete run is left alone.
+
+    Raises:
+        DataError: the data cannot be used, the folder holds another run, or the loss stopped
+            being a finite number.
+        KeyboardInterrupt: after Ctrl-C, with the state of the last whole step saved.
+    """
+    data_sha256 = sha256_bytes("".join(sha256_file(path) for path in list_shards(data)).encode())
+    open_run(out, config, data_sha256)
+    if is_complete(out):
+        return out
+    dataset = read_dataset(data, config)
+    text = replace(config.model.text, vocab_size=len(dataset.token_rows))
+    model = Clip(replace(config.model, text=text))
+    initialise(model, config.seed)
+    optimizer = build_optimizer(model, config)
+    done = load_state(out, model, optimizer)
+    cut_metrics(out, done)
+
+    with (out / METRICS).open("a", encoding="utf-8") as metrics, _interrupt_flag() as interrupted:
+        started = time.perf_counter()
+        for number, batch in enumerate(read_batches(dataset, config, done), start=done):
+            result = _train_step(model, optimizer, batch, config, number, started)
+            started = time.perf_counter()
+            metrics.write(result.to_json() + "\n")
+            if on_step is not None:
+                on_step(result)
+            is_last = number + 1 == config.steps
+            if is_last or interrupted.is_set() or (number + 1) % config.save_every_steps == 0:
+                metrics.flush()
+                save_state(out, model, optimizer, number + 1)
+            if interrupted.is_set() and not is_last:
+                raise KeyboardInterrupt
+    export(out, model, config.model, dataset.token_rows)
+    return out
+
+
+def _train_step(
+    model: Clip,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    config: TrainConfig,
+    number: int,
+    started: float,
+) -> Step:
+    rate = learning_rate(number, config)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+        image_BE, text_BE = model(batch.images_BCHW, batch.tokens_BT, batch.kept_BT)
+    loss = contrastive_loss(image_BE, text_BE, model.logit_scale.exp(), batch.excluded_BB)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        raise DataError(
+            f"The loss of step {number} is {loss.item()} and its gradient norm {norm.item()}.",
+            "Lower learning_rate; the state before this step is kept.",
+        )
+    optimizer.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(0, LARGEST_LOG_SCALE)
+    return Step(
+        step=number,
+        loss=loss.item(),
+        learning_rate=rate,
+        gradient_norm=norm.item(),
+        logit_scale=model.logit_scale.exp().item(),
+        seconds=time.perf_counter() - started,
+    )
+
+
+@contextmanager
+def _interrupt_flag() -> Iterator[threading.Event]:
+    """Within: the first Ctrl-C only sets the flag, so that the step it falls into ends whole."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    previous = signal.signal(signal.SIGINT, lambda *_: flag.set())
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, previous)

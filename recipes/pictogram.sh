@@ -1,0 +1,79 @@
+#!/bin/sh
+# Make the built-in model `pictogram`: packages -> shards -> training -> scores -> clipworks/model/builtin/pictogram.
+#
+# Each step is skipped if its output is there. Needs npm, apt-get, dpkg-deb, rsvg-convert (librsvg2-bin)
+# and pip install "clipworks[train]" resvg-py==0.5.0. Two hours on two cores.
+#
+#   recipes/pictogram.sh [WORK_FOLDER]          default: build/pictogram
+#   PHOTOS=DIR recipes/pictogram.sh             with a folder of photographs (metadata.jsonl)
+set -eu
+cd "$(dirname "$0")/.."
+work=$(realpath -m "${1:-build/pictogram}")
+packages=$work/packages
+mkdir -p "$packages/downloads"
+
+# name, version, file of npm pack, sha256, folder, what to unpack
+fetch_npm() {
+    [ -d "$packages/$5" ] && return 0
+    [ -f "$packages/downloads/$3" ] || (cd "$packages/downloads" && npm pack --silent "$1@$2" >/dev/null)
+    echo "$4  $packages/downloads/$3" | sha256sum --check --quiet
+    mkdir -p "$packages/$5.part"
+    # shellcheck disable=SC2086
+    tar -xzf "$packages/downloads/$3" -C "$packages/$5.part" --strip-components="${7:-1}" $6
+    mv "$packages/$5.part" "$packages/$5"
+    echo "{\"name\": \"$1\", \"version\": \"$2\", \"registry\": \"npm\", \"sha256\": \"$4\"}" >> "$packages/packages.jsonl"
+}
+
+# name, version, sha256, folder; mirrors keep one version, so another one stops here
+fetch_debian() {
+    [ -d "$packages/$4" ] && return 0
+    find "$packages/downloads" -name "$1_*.deb" | grep -q . ||
+        (cd "$packages/downloads" && apt-get download -qq "$1=$2")
+    file=$(find "$packages/downloads" -name "$1_*.deb")
+    echo "$3  $file" | sha256sum --check --quiet
+    dpkg-deb -x "$file" "$packages/$4.part"
+    mv "$packages/$4.part" "$packages/$4"
+    echo "{\"name\": \"$1\", \"version\": \"$2\", \"registry\": \"debian\", \"sha256\": \"$3\"}" >> "$packages/packages.jsonl"
+}
+
+mkdir -p "$packages/tags"
+fetch_npm @iconify/json 2.2.535 iconify-json-2.2.535.tgz \
+    1a545f86fa224d6531d8fb101dcbe83aac2b28689a21cbed6fc68318a5af4d91 iconify-json "package/json package/collections.json"
+fetch_npm emojibase-data 17.0.0 emojibase-data-17.0.0.tgz \
+    d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a emojibase-data "package/en package/meta"
+fetch_npm @lobehub/fluent-emoji-3d 1.1.0 lobehub-fluent-emoji-3d-1.1.0.tgz \
+    c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58 fluent-emoji-3d package/assets
+fetch_npm @mdi/svg 7.4.47 mdi-svg-7.4.47.tgz \
+    de92e5dc9ce46c392ab5c53aa7190b19f82b40cb48872a083f788c7e13e91fef tags/mdi package/meta.json
+fetch_npm @tabler/icons 3.51.0 tabler-icons-3.51.0.tgz \
+    b30108713d3fa60aee862c2a133225da8e0f309be0708fe2925763ff810c766c tags/tabler package/icons.json
+fetch_npm lucide-static 1.62.0 lucide-static-1.62.0.tgz \
+    386f9080c440d6f5049cefe3456ae8357f7a0c7f76e59670cd1cb83bc7050a44 tags/lucide package/tags.json
+fetch_npm @phosphor-icons/core 2.1.1 phosphor-icons-core-2.1.1.tgz \
+    313332be6190b724da24107addd781799b48bf76b13963f24501112ffe1baadd tags/phosphor package/dist/index.mjs 2
+fetch_debian openclipart-svg 1:0.18+dfsg-19 \
+    989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5 openclipart
+fetch_debian wordnet-base 1:3.0-37 61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752 wordnet
+
+if [ ! -f "$work/shards/manifest.json" ]; then
+    python -m recipes.pictogram_shards --packages "$packages" --wordnet "$packages/wordnet/usr/share/wordnet" \
+        ${PHOTOS:+--photos "$PHOTOS"} --out "$work/shards"
+fi
+
+if [ ! -f "$work/run/manifest.json" ]; then
+    clipworks train --recipe pictogram --data "$work/shards" --out "$work/run"
+fi
+
+if [ ! -f "$work/run/scores.json" ]; then
+    python -m benchmarks.pictogram --model "$work/run" --emoji "$packages/fluent-emoji-3d" \
+        --clip-art "$packages/openclipart" ${PHOTOS:+--photos "$PHOTOS"}
+    cp benchmarks/results/pictogram.json "$work/run/scores.json"
+fi
+
+builtin=clipworks/model/builtin/pictogram
+mkdir -p "$builtin"
+for file in config.json model.safetensors train.json metrics.jsonl scores.json manifest.json; do
+    cp "$work/run/$file" "$builtin/"
+done
+cp "$work/shards/data_manifest.json" "$work/shards/ATTRIBUTION.md" "$builtin/"
+echo "The model is in $builtin."

@@ -1,0 +1,200 @@
+"""Write tests/golden/tokens.json and tests/golden/pixels.json with open_clip.
+
+Needs `pip install open_clip_torch` (3.3.0 made the committed files), which nothing else here needs.
+Run: python scripts/golden_tokens.py
+"""
+
+import gzip
+import hashlib
+import json
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+from open_clip.tokenizer import SimpleTokenizer, default_bpe
+from open_clip.transform import image_transform
+from PIL import Image
+
+GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
+NUM_MERGES = 48_894
+
+TEXTS = {
+    "empty": "",
+    "white space only": " \t\r\n\u00a0\u3000 ",
+    "plain": "a photo of a cat",
+    "capitals and marks": "A Photo, of TWO dogs!!! (really?) -- $5.00/each #tag @home 100%",
+    "contractions": "Don't we'll I've they're it's I'm he'd 'S 'LL rock'n'roll 'tis",
+    "long s contraction": "it'\u017f",
+    "single digits": "1234 4.5 3d 2x2",
+    "other numerals": "\u00bd \u00b2 \u2166 \u0663 \u2460 \U0001d7d8",
+    "emoji": "😀 👩\u200d👩\u200d👧 🇫🇷 ❤\ufe0f 👍🏽",
+    "entities": "fish &amp; chips &lt;b&gt; &eacute;t&eacute; &#128512; &#x41;&#0; &nbsp;x",
+    "entities twice": "&amp;amp; &amp;lt;p&amp;gt; &amp;quot;",
+    "entities three times": "&amp;amp;amp;",
+    "bare ampersands": "AT&T R&D a & b &copy &notanentity; &;",
+    "mojibake": "schÃ¶n â€œquoteâ€ cafÃ© lâ€™amour",
+    "ligatures": "\ufb01ne \ufb02oor \ufb03x \u0153uvre \u0133s",
+    "full width": "\uff26\uff35\uff2c\uff2c \uff11\uff12 \uff01\u3000\uff76\uff80\uff76\uff85",
+    "curly quotes": "\u201ccurly\u201d \u2018single\u2019 it\u2019s \u00abguillemets\u00bb \u201elow\u201c",
+    "dashes": "a\u2014b \u2013 c \u2026 \u2022 d \u2212 1",
+    "CJK": "漢字かな交じり文 한국어 中文，标点。",
+    "right to left": "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 \u202eabc\u202c \u200fx",
+    "combining marks": "e\u0301 a\u0308\u0323 n\u0303 Z\u0351\u036b\u0343\u036a\u0302\u036balgo",
+    "other scripts": "Привет हिन्दी ไทย መአ",
+    "case mapping": "\u0130STANBUL \u1e9e STRASSE \u03a3\u03a3 \u01c5 \u212a \u212b",
+    "control characters": "a\x00b\x01c\x0b\x0cd\x1be\x1c\x1d\x1e\x1ff\x7f\x85g",
+    "terminal colours": "\x1b[31mred\x1b[0m",
+    "line ends": "one\r\ntwo\rthree\u2028four\u2029five\x85six",
+    "joiners and marks of order": "\ufeffa\u200bb\u200cc\u00add\u2060e",
+    "lone surrogate": "x\ud800y",
+    "replacement and private": "\ufffd \ue000 \U0010ffff \ufffe",
+    "markup": "<b>bold</b> &lt;script&gt; </w> a</w>b",
+    "other spelling of specials": "<|startoftext|> hello <|endoftext|>",
+    "unclosed special": "<start_of_text hello end_of_text>",
+    "code": "def f(x): return x**2  # _under_score_ C:\\path\\to https://example.com/?a=1&b=2",
+    "repeated words": "buffalo " * 200,
+    "one long word": "x" * 10_000,
+    "one long mixed word": "abcdefghijklmnopqrstuvwxyz" * 385,
+    "10,000 characters": ("The quick brown fox \u2014 jumps over 13 lazy dogs\u2019 backs. " * 190)[:10_000],
+    "10,000 emoji": "\U0001f600" * 10_000,
+    "exactly fits": "a " * 75,
+    "one too many": "a " * 76,
+}
+
+SPECIALS = {
+    "end cuts the caption": "a cat <end_of_text> a dog",
+    "capitals": "<END_OF_TEXT>",
+    "start in the text": "<start_of_text> hello",
+}
+
+# Mode, width, height. The shapes try rounding: odd margins, equal sides, enlarging, one pixel.
+PICTURES = [
+    ("RGB", 64, 64),
+    ("RGB", 97, 64),
+    ("RGB", 64, 131),
+    ("RGB", 333, 200),
+    ("RGB", 7, 5),
+    ("RGB", 1, 1),
+    ("RGB", 500, 3),
+    ("L", 100, 77),
+    ("1", 90, 70),
+    ("P", 100, 77),
+    ("RGBA", 100, 77),
+    ("LA", 77, 100),
+    ("CMYK", 100, 77),
+    ("YCbCr", 100, 77),
+    ("I;16", 100, 77),
+    ("F", 100, 77),
+]
+SIDES = [64, 224]
+
+
+def main() -> None:
+    """Check the shipped merges against open_clip's, then write both files."""
+    check_merges()
+    tokenizer = SimpleTokenizer()
+    write(
+        "tokens.json",
+        {
+            "made_by": made_by("ftfy"),
+            "texts": {name: token_case(tokenizer, text) for name, text in TEXTS.items()},
+            "specials": {name: token_case(tokenizer, text) for name, text in SPECIALS.items()},
+        },
+    )
+    write(
+        "pixels.json",
+        {
+            "made_by": made_by("pillow"),
+            "pictures": [
+                pixel_case(mode, width, height, side) for mode, width, height in PICTURES for side in SIDES
+            ],
+        },
+    )
+
+
+def made_by(library: str) -> str:
+    """This script and the versions that decide the values."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("open_clip_torch", library))
+    return f"scripts/golden_tokens.py, {versions}"
+
+
+def check_merges() -> None:
+    """The merges in the package are the lines 2 to 48,895 of open_clip's file."""
+    packed = resources.files("clipworks.model").joinpath("vocabulary/bpe_merges.txt.gz").read_bytes()
+    ours = gzip.decompress(packed).decode().splitlines()
+    theirs = gzip.decompress(Path(default_bpe()).read_bytes()).decode().split("\n")[1 : NUM_MERGES + 1]
+    if ours != theirs:
+        raise SystemExit("clipworks/model/vocabulary/bpe_merges.txt.gz differs from open_clip's merges.")
+
+
+def token_case(tokenizer: SimpleTokenizer, text: str) -> dict[str, Any]:
+    """The text (as a piece and a count where it repeats), its 77 ids without padding, and how many uncut."""
+    row = tokenizer([text])[0].tolist()
+    piece = next((text[:n] for n in range(1, 60) if text[:n] * (len(text) // n) == text), text)
+    shown = {"text": piece, "times": len(text) // len(piece)} if len(text) > 120 else {"text": text}
+    ids = tokenizer.encode(text)
+    digest = hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest()[:16]
+    return {**shown, "row": row[: row.index(49407) + 1], "num_ids": len(ids), "ids_sha256": digest}
+
+
+def pixel_case(mode: str, width: int, height: int, side: int) -> dict[str, Any]:
+    """What open_clip's transform makes of a drawn picture: five pixels to look at, a hash for all."""
+    transform = image_transform(side, is_train=False)
+    steps = transform.transforms[:3]  # resize, centre crop, RGB: all before the conversion to floats
+    picture = draw(mode, width, height)
+    before = hashlib.sha256(picture.tobytes()).hexdigest()[:16]
+    for step in steps:
+        picture = step(picture)
+    pixels = np.asarray(picture)
+    spots = [(0, 0), (0, side - 1), (side // 2, side // 2), (side - 1, 0), (side - 1, side - 1)]
+    return {
+        "mode": mode,
+        "width": width,
+        "height": height,
+        "side": side,
+        "input_sha256": before,
+        "corners_and_centre": [pixels[y, x].tolist() for y, x in spots],
+        "sha256": hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
+    }
+
+
+def draw(mode: str, width: int, height: int) -> Image.Image:
+    """A picture with edges, ramps and texture; the same lines stand in tests/pictures.py."""
+    y, x = np.mgrid[:height, :width]
+    channels = [(x * 7 + y * 13 + c * 50 + x * y // 3 + 90 * ((x // 8 + y // 8) % 2)) % 256 for c in range(4)]
+    values: npt.NDArray[np.uint8] = np.stack(channels, axis=-1).astype(np.uint8)
+    if mode == "I;16":
+        return Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    if mode == "F":
+        return Image.fromarray(values[..., 0].astype(np.float32))
+    if mode == "LA":
+        return Image.merge("LA", [Image.fromarray(np.ascontiguousarray(values[..., c])) for c in (0, 3)])
+    if mode in ("RGBA", "CMYK"):
+        return Image.merge(mode, [Image.fromarray(np.ascontiguousarray(values[..., c])) for c in range(4)])
+    rgb = Image.fromarray(np.ascontiguousarray(values[..., :3]))
+    return rgb if mode == "RGB" else rgb.convert(mode)
+
+
+def write(name: str, content: dict[str, Any]) -> None:
+    """One case a line, ASCII only: control characters and right-to-left text stay legible."""
+    lines = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            cases = [f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()]
+            lines.append(f"  {json.dumps(key)}: {{\n" + ",\n".join(cases) + "\n  }")
+        elif isinstance(value, list):
+            lines.append(
+                f"  {json.dumps(key)}: [\n" + ",\n".join(f"    {json.dumps(v)}" for v in value) + "\n  ]"
+            )
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    (GOLDEN / name).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="ascii")
+    print(f"{GOLDEN / name}: written with open_clip {open_clip.__version__}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""`clipworks index` and `clipworks search`, together as people use them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.conftest import TinyClip
+
+
+def test_a_folder_is_indexed_in_place_and_searched(run: Run, folder: Path) -> None:
+    report = run("index", folder)
+    assert report.stdout == ""
+    assert (
+        f"3 pictures in {folder / '.clipworks'}: 3 embedded, 0 reused, 0 removed, 0 skipped" in report.stderr
+    )
+    output = run("search", folder, "stripes", "--limit", "2").stdout
+    assert output.splitlines()[0].split() == ["score", "caption", "path"]
+    assert len(output.splitlines()) == 3
+
+
+def test_a_repeated_run_reuses_everything(run: Run, folder: Path) -> None:
+    run("index", folder)
+    values = json.loads(run("index", folder, "--json").stdout)
+    assert (values["count"], values["embedded"], values["reused"], values["removed"]) == (3, 0, 3, 0)
+    assert values["skipped"] == []
+
+
+def test_the_index_remembers_its_model(
+    run: Run, folder: Path, tmp_path: Path, tiny_clip: TinyClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLIPWORKS_MODEL")
+    monkeypatch.chdir(Path(tiny_clip.native).parent)
+    run("index", folder, "--out", tmp_path / "index", "--model", "./native")
+    monkeypatch.chdir(tmp_path)
+    result = json.loads(run("search", "index", "stripes", "--json").stdout)
+    assert len(result["hits"]) == 3
+
+
+def test_a_picture_finds_itself_and_json_has_path_score_and_caption(run: Run, folder: Path) -> None:
+    run("index", folder)
+    result = json.loads(run("search", folder, "--image", folder / "b.jpg", "--limit", "1", "--json").stdout)
+    (hit,) = result["hits"]
+    assert Path(hit["path"]).samefile(folder / "b.jpg")
+    assert (hit["caption"], hit["score"]) == ("dots", pytest.approx(1.0, abs=1e-3))
+    assert result["is_relevant"] is True
+
+
+def test_a_search_without_a_good_match_says_so_on_stderr(run: Run, folder: Path) -> None:
+    run("index", folder)
+    manifest = folder / ".clipworks" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    values["header"]["relevance"]["text_threshold"] = 1.0
+    manifest.write_text(json.dumps(values))
+    result = run("search", folder, "a dog")
+    assert result.stderr == "Nothing relevant found; these are the nearest pictures.\n"
+    assert len(result.stdout.splitlines()) == 4
+    assert json.loads(run("search", folder, "a dog", "--json").stdout)["is_relevant"] is False
+
+
+def test_an_index_of_another_model_is_refused(run: Run, folder: Path, tiny_clip_quick: TinyClip) -> None:
+    run("index", folder)
+    for arguments in (("index", folder), ("search", folder, "a dog")):
+        result = run(*arguments, "--model", tiny_clip_quick.native, status=1)
+        assert "was made by the checkpoint" in result.stderr
+
+
+def test_a_glob_needs_a_place_for_its_index(run: Run, folder: Path, tmp_path: Path) -> None:
+    run("index", folder / "*.png", status=2)
+    run("index", folder / "*.png", "--out", tmp_path / "index")
+    assert json.loads(run("search", tmp_path / "index", "a dog", "--json").stdout)["hits"][0]["id"] == "a.png"
+
+
+def test_a_folder_that_is_not_there_or_holds_nothing_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    assert "does not exist" in run("index", tmp_path / "none", status=1).stderr
+    assert "holds no pictures" in run("index", tmp_path, status=1).stderr
+    assert "no finished index" in run("search", tmp_path, "a dog", status=1).stderr
+
+
+def test_a_search_needs_a_text_or_a_picture(run: Run, folder: Path) -> None:
+    run("index", folder)
+    run("search", folder, status=2)
+    run("search", folder, "a dog", "--image", folder / "a.png", status=2)
+    assert "empty" in run("search", folder, " ", status=1).stderr
+    assert "does not exist" in run("search", folder, "--image", folder / "none.png", status=1).stderr
+    assert "limit is 0" in run("search", folder, "a dog", "--limit", "0", status=1).stderr

@@ -1,0 +1,78 @@
+"""`clipworks serve` as a real process, and the settings it takes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.conftest import TinyClip
+
+
+def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "clipworks", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def test_a_server_says_its_address_answers_and_stops_on_ctrl_c(
+    run: Run, folder: Path, tiny_clip: TinyClip
+) -> None:
+    run("index", folder)
+    with start("serve", "--port", "0", "--model", tiny_clip.native, "--index", folder) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("Serving native on http://127.0.0.1:")
+        address = line.split()[-1]
+        with urllib.request.urlopen(f"{address}/v1/models", timeout=30) as response:
+            assert [row["id"] for row in json.load(response)["data"]] == ["native"]
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors and errors.endswith("Interrupted.\n")
+
+
+def test_a_taken_port_is_one_sentence(run: Run, tiny_clip: TinyClip) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run("serve", "--port", str(port), status=1)
+    assert f"port {port}" in result.stderr and "--port" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--port", "70000"), "port is 70000"),
+        (("--host", "0.0.0.0"), "--insecure"),
+        (("--index", "/nowhere"), "/nowhere does not exist"),
+    ],
+)
+def test_wrong_settings_are_said_before_a_model_is_loaded(
+    run: Run, arguments: tuple[str, ...], words: str
+) -> None:
+    assert words in run("serve", *arguments, status=1).stderr
+
+
+def test_a_wrong_variable_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPWORKS_MAX_IMAGES", "many")
+    assert "CLIPWORKS_MAX_IMAGES" in run("serve", status=1).stderr
+
+
+def test_two_models_of_one_name_are_refused(run: Run, tiny_clip: TinyClip, tmp_path: Path) -> None:
+    (tmp_path / "native").symlink_to(tiny_clip.native)
+    other = tmp_path / "copy" / "native"
+    other.mkdir(parents=True)
+    for file in Path(tiny_clip.native).iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    result = run("serve", "--model", tiny_clip.native, "--model", other, status=1)
+    assert "is served already" in result.stderr

@@ -1,0 +1,51 @@
+"""Fixtures for all tests: the tiny CLIP on disk in every family's form."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tiny_clip import tiny_config, tiny_weights, write_tiny
+
+from clipworks.model.config import Activation, ClipConfig
+from clipworks.model.formats import Family, Tensors
+
+
+@dataclass(frozen=True)
+class TinyClip:
+    """The tiny CLIP of one activation."""
+
+    config: ClipConfig
+    weights: Tensors
+    folders: dict[Family, Path]
+
+    @property
+    def native(self) -> str:
+        """What to give to `clipworks.load`."""
+        return str(self.folders["native"])
+
+
+def _make(factory: pytest.TempPathFactory, activation: Activation) -> TinyClip:
+    config = tiny_config(activation)
+    folders = write_tiny(factory.mktemp(f"tiny_{activation}"), activation)
+    return TinyClip(config=config, weights=tiny_weights(config), folders=folders)
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> TinyClip:
+    """The tiny CLIP with exact GELU; do not write into its folders."""
+    return _make(tmp_path_factory, "gelu")
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_quick(tmp_path_factory: pytest.TempPathFactory) -> TinyClip:
+    """The tiny CLIP with quick GELU; do not write into its folders."""
+    return _make(tmp_path_factory, "quick_gelu")
+
+
+@pytest.fixture(scope="session", params=["gelu", "quick_gelu"])
+def any_tiny_clip(
+    request: pytest.FixtureRequest, tiny_clip: TinyClip, tiny_clip_quick: TinyClip
+) -> Iterator[TinyClip]:
+    """Each of the two tiny CLIPs in turn."""
+    yield tiny_clip if request.param == "gelu" else tiny_clip_quick

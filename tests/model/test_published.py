@@ -1,0 +1,159 @@
+import json
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TinyClip
+from tiny_clip import tiny_config
+
+from clipworks.errors import CheckpointError
+from clipworks.model.config import PreprocessConfig
+from clipworks.model.published import (
+    hf_config,
+    native_config,
+    open_clip_config,
+    read_config,
+    to_hf_config,
+    to_hf_processor,
+    to_native_config,
+    to_open_clip_config,
+)
+
+LAION_B32 = {
+    "model_cfg": {
+        "embed_dim": 512,
+        "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12},
+    },
+    "preprocess_cfg": {
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711],
+    },
+}
+
+OPENAI_B16_SPARSE = {
+    "architectures": ["CLIPModel"],
+    "model_type": "clip",
+    "projection_dim": 512,
+    "text_config": {"bos_token_id": 0, "eos_token_id": 2, "model_type": "clip_text_model"},
+    "vision_config": {"model_type": "clip_vision_model", "patch_size": 16},
+}
+
+
+def changed(values: dict[str, Any], *path: str, value: Any) -> dict[str, Any]:
+    copy = deepcopy(values)
+    section = copy
+    for name in path[:-1]:
+        section = section[name]
+    section[path[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
+def test_every_family_reads_what_it_writes(activation: Any) -> None:
+    pixels = PreprocessConfig(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    config = replace(tiny_config(activation), preprocess=pixels)
+    assert native_config(to_native_config(config), "x") == config
+    assert open_clip_config(to_open_clip_config(config), "x") == config
+    assert hf_config(to_hf_config(config), "x", processor=to_hf_processor(config)) == config
+
+
+def test_an_open_clip_file_without_quick_gelu_means_exact_gelu() -> None:
+    config = open_clip_config(LAION_B32, "x")
+    assert config.activation == "gelu"
+    assert (config.vision.heads, config.vision.mlp_width, config.text.mlp_width) == (12, 3072, 2048)
+
+
+def test_a_sparse_transformers_file_has_transformers_defaults() -> None:
+    config = hf_config(OPENAI_B16_SPARSE, "x")
+    assert config.activation == "quick_gelu"
+    assert (config.vision.width, config.vision.patch_size, config.text.width) == (768, 16, 512)
+
+
+def test_a_text_config_dict_takes_the_place_of_text_config() -> None:
+    values = changed(OPENAI_B16_SPARSE, "text_config", "num_hidden_layers", value=3)
+    assert hf_config(values, "x").text.layers == 3
+    assert hf_config({**values, "text_config_dict": {"hidden_size": 768}}, "x").text.layers == 12
+    assert hf_config({**values, "text_config_dict": {"hidden_size": 768}}, "x").text.width == 768
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("model_cfg", "vision_cfg", "timm_model_name"), "vit_base", "timm_model_name = 'vit_base'"),
+        (("model_cfg", "text_cfg", "hf_model_name"), "roberta-base", "hf_model_name = 'roberta-base'"),
+        (("model_cfg", "vision_cfg", "layers"), [3, 4, 6, 3], "layers is [3, 4, 6, 3]"),
+        (("model_cfg", "text_cfg", "pool_type"), "last", "only 'argmax' can be computed"),
+        (("model_cfg", "init_logit_bias"), -10, "init_logit_bias = -10"),
+        (("model_cfg", "text_cfg", "heads"), 7, "text.width is 512; it must be a multiple of text.heads (7)"),
+        (("preprocess_cfg", "interpolation"), "bilinear", "interpolation = 'bilinear'"),
+        (("preprocess_cfg", "resize_mode"), "squash", "resize_mode = 'squash'"),
+        (("model_cfg",), 3, "has no section 'model_cfg'"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused_by_name(path: tuple[str, ...], value: Any, said: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        open_clip_config(changed(LAION_B32, *path, value=value), "x")
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("model_type",), "siglip", "of a 'siglip' model"),
+        (("text_config", "hidden_act"), "gelu", "hidden_act 'gelu' for text but 'quick_gelu' for images"),
+        (("vision_config", "layer_norm_eps"), 1e-6, "layer_norm_eps = 1e-06"),
+        (("vision_config", "image_size"), [224, 192], "image_size is [224, 192]"),
+    ],
+)
+def test_a_transformers_file_that_is_no_plain_clip_is_refused(
+    path: tuple[str, ...], value: Any, said: str
+) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        hf_config(changed(OPENAI_B16_SPARSE, *path, value=value), "x")
+    assert said in caught.value.message
+
+
+def test_an_unknown_activation_of_transformers_is_refused() -> None:
+    values = changed(OPENAI_B16_SPARSE, "text_config", "hidden_act", value="gelu_new")
+    values = changed(values, "vision_config", "hidden_act", value="gelu_new")
+    with pytest.raises(CheckpointError, match="hidden_act 'gelu_new'; known: gelu and quick_gelu"):
+        hf_config(values, "x")
+
+
+def test_a_newer_native_version_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="is of version 2; this clipworks reads 1"):
+        native_config({**to_native_config(tiny_config("gelu")), "version": 2}, "x")
+
+
+def test_a_folder_without_config_files_says_nothing(tmp_path: Path) -> None:
+    assert read_config(tmp_path) is None
+
+
+def test_the_config_of_each_family_is_found_in_its_folder(any_tiny_clip: TinyClip) -> None:
+    folders = any_tiny_clip.folders
+    found = {family: read_config(folders[family]) for family in folders}
+    assert found == {
+        "native": any_tiny_clip.config,
+        "open_clip": any_tiny_clip.config,
+        "hf": any_tiny_clip.config,
+        "openai": None,
+    }
+
+
+def test_two_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(to_hf_config(tiny_config("quick_gelu"))))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(to_open_clip_config(tiny_config("gelu"))))
+    with pytest.raises(CheckpointError, match="contradict each other: activation quick_gelu or gelu"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"text_config": 3}', '{"vision_config": {"width": "a"}, "x": 1']
+)
+def test_a_damaged_config_file_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        read_config(tmp_path)

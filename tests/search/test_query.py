@@ -1,0 +1,99 @@
+"""Search by words and by picture, and honesty about answers that do not fit."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from clipworks.errors import ConfigError, DataError, InputError
+from clipworks.model.engine import Engine
+from clipworks.search.build import build_index
+from clipworks.search.embedded import EmbeddedStore, open_index
+from clipworks.search.query import search
+from clipworks.search.relevance import BACKGROUND_TEXTS, measure
+from tests.serve.colours import ColourEngine, picture
+
+
+@pytest.fixture
+def store(pictures: Path, engine: Engine, tmp_path: Path) -> EmbeddedStore:
+    for shade in range(150, 250):
+        (pictures / f"shade {shade}.png").write_bytes(picture((shade, 10, 10)))
+    build_index(pictures, tmp_path / "index", engine)
+    return open_index(tmp_path / "index")
+
+
+def test_words_find_the_picture_they_name(store: EmbeddedStore, engine: Engine) -> None:
+    result = search(store, engine, text="a blue square", limit=3)
+    assert result.hits[0].id == "deep/blue.png"
+    assert len(result.hits) == 3
+    assert result.is_relevant
+
+
+def test_words_for_nothing_in_the_index_are_said_to_have_no_good_match(
+    store: EmbeddedStore, engine: Engine
+) -> None:
+    result = search(store, engine, text="a treatise on contract law")
+    assert not result.is_relevant
+    assert result.hits
+    assert result.threshold is not None and result.hits[0].score < result.threshold
+
+
+def test_a_picture_finds_itself(store: EmbeddedStore, engine: Engine, pictures: Path) -> None:
+    for image in (pictures / "green.png", (pictures / "green.png").read_bytes()):
+        result = search(store, engine, image=image, limit=1)
+        assert result.hits[0].id == "green.png"
+        assert result.hits[0].score == pytest.approx(1.0, abs=1e-5)
+        assert result.is_relevant
+
+
+def test_a_picture_unlike_all_others_is_said_to_have_no_good_match(
+    store: EmbeddedStore, engine: Engine
+) -> None:
+    assert not search(store, engine, image=picture((255, 255, 0))).is_relevant
+
+
+def test_json_has_paths_scores_and_captions(store: EmbeddedStore, engine: Engine) -> None:
+    values = search(store, engine, text="red").to_json()
+    assert {"is_relevant", "threshold", "hits"} == values.keys()
+    assert {"path", "score", "caption", "licence", "author", "source", "id"} <= values["hits"][0].keys()
+
+
+def test_another_checkpoint_is_refused(store: EmbeddedStore) -> None:
+    with pytest.raises(DataError, match="was made by the checkpoint"):
+        search(store, cast(Engine, ColourEngine("other")), text="red")
+
+
+def test_one_of_text_and_image_is_needed(store: EmbeddedStore, engine: Engine) -> None:
+    for arguments in ({}, {"text": "red", "image": b"x"}):
+        with pytest.raises(ConfigError, match="either a text or a picture"):
+            search(store, engine, **cast(Any, arguments))
+
+
+def test_wrong_queries_are_named(store: EmbeddedStore, engine: Engine) -> None:
+    with pytest.raises(InputError, match="empty"):
+        search(store, engine, text="  ")
+    with pytest.raises(InputError):
+        search(store, engine, image=b"no picture")
+    for limit in (0, 1001):
+        with pytest.raises(ConfigError, match=f"limit is {limit}"):
+            search(store, engine, text="red", limit=limit)
+
+
+def test_the_text_threshold_is_what_few_background_texts_reach(store: EmbeddedStore, engine: Engine) -> None:
+    threshold = measure(engine, np.asarray(store.vectors)).text_threshold
+    assert threshold is not None
+    best = (engine.embed_texts(BACKGROUND_TEXTS) @ store.vectors.T).max(axis=1)
+    assert 0 < (best > threshold).mean() <= 0.06
+    assert threshold == pytest.approx(store.relevance.text_threshold)
+
+
+def test_few_pictures_have_no_measured_threshold_for_pictures(engine: Engine) -> None:
+    vectors = engine.embed_texts([f"text {number}" for number in range(19)])
+    assert measure(engine, vectors).image_threshold is None
+    vectors = engine.embed_texts([f"text {number}" for number in range(20)])
+    assert measure(engine, vectors).image_threshold is not None
+
+
+def test_the_background_texts_are_many_and_different() -> None:
+    assert len(set(BACKGROUND_TEXTS)) == len(BACKGROUND_TEXTS) >= 100

@@ -1,0 +1,146 @@
+"""An engine of arithmetic instead of weights: colours are its concepts, so right answers are known."""
+
+import base64
+import hashlib
+import io
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
+from clipworks.model.preprocess import prepare
+
+Vectors = npt.NDArray[np.float32]
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "black": (5, 5, 5)}
+
+
+class ColourEngine:
+    """The contract of `clipworks.Engine`: embeds mean colours, and texts by the colours they name."""
+
+    def __init__(self, name: str = "colours") -> None:
+        tower = {"width": 64, "layers": 1, "heads": 1, "mlp_width": 64}
+        self.config = ClipConfig(
+            vision=VisionConfig(image_size=8, patch_size=8, **tower),
+            text=TextConfig(**tower),
+            embed_dim=8,
+            activation="gelu",
+        )
+        self.name = name
+        self.dim = 8
+        self.logit_scale = 20.0
+        self.fingerprint = hashlib.sha256(name.encode()).hexdigest()
+        self.precision = "f32"
+        self.image_size = 8
+        self.calls: list[tuple[str, int]] = []
+        self.failure: Exception | None = None
+
+    def prepare_image(self, image: Any, name: str = "") -> npt.NDArray[np.uint8]:
+        return prepare(image, self.image_size, mode="standard", name=name)
+
+    def embed_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
+        self._note("images", len(pixels))
+        colours = pixels.reshape(len(pixels), -1, 3).mean(axis=1, dtype=np.float64)
+        return np.stack([_vector(colour) for colour in colours])
+
+    def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
+        self._note("texts", len(texts))
+        return np.stack([_text_vector(text) for text in texts])
+
+    def label_head(self, labels: Sequence[str], templates: Sequence[str] | None = None) -> Vectors:
+        rows = []
+        for label in labels:
+            mean = np.mean([_text_vector(t.replace("{}", label)) for t in templates or ["{}"]], axis=0)
+            rows.append(mean / np.linalg.norm(mean))
+        return np.stack(rows).astype(np.float32)
+
+    def probabilities(self, cosines: Vectors) -> Vectors:
+        weights = np.exp(self.logit_scale * (cosines - cosines.max(axis=-1, keepdims=True)))
+        scores: Vectors = weights / weights.sum(axis=-1, keepdims=True)
+        return scores
+
+    def _note(self, kind: str, count: int) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.calls.append((kind, count))
+
+
+def _vector(colour: npt.NDArray[np.float64] | Sequence[float]) -> Vectors:
+    vector = np.zeros(8)
+    vector[:3] = np.asarray(colour) / 255 - 0.35
+    vector[7] = 0.05
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def _text_vector(text: str) -> Vectors:
+    named = [colour for name, colour in COLOURS.items() if name in text]
+    if named:
+        return _vector(np.mean(named, axis=0))
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:5], dtype=np.uint8).astype(np.float64)
+    vector = np.concatenate([np.zeros(3), digest + 1])
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def picture(colour: str | tuple[int, int, int] = "red", extension: str = "PNG", side: int = 12) -> bytes:
+    """A one-coloured picture file."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), COLOURS[colour] if isinstance(colour, str) else colour).save(
+        file, extension
+    )
+    return file.getvalue()
+
+
+def data_uri(data: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def scope_of(method: str, path: str) -> dict[str, Any]:
+    """An ASGI request as it stands, its path not tidied up by any client."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"content-type", b"application/json"), (b"host", b"x")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+    }
+
+
+async def _nothing() -> AsyncIterator[dict[str, Any]]:
+    yield {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def talk(
+    app: Any, method: str, path: str, incoming: AsyncIterator[dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """One request against the application inside its lifespan; the messages that it sent."""
+    messages = incoming if incoming is not None else _nothing()
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return await anext(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with app.router.lifespan_context(app):
+        await app(scope_of(method, path), receive, send)
+    return sent
+
+
+def refusal(answer: Any, status: int, code: str, param: str | None) -> str:
+    """Assert that an answer is an error object with these values; its message."""
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == (code, param), error
+    assert answer.headers["x-request-id"]
+    return str(error["message"])

@@ -1,0 +1,221 @@
+"""What holds for every route: error objects, request ids, headers, limits of the body, health."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from clipworks.serve.app import create_app
+from clipworks.serve.service import ServedModel
+from clipworks.serve.settings import ServeSettings
+from tests.serve.colours import ColourEngine, data_uri, picture, refusal, scope_of, talk
+
+EMBEDDINGS = "/v1/embeddings"
+JSON = {"content-type": "application/json"}
+ROUTES = [
+    ("GET", "/"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/colours"),
+    ("POST", "/v1/embeddings"),
+    ("POST", "/v1/classify"),
+    ("POST", "/v1/similarity"),
+    ("POST", "/v1/search"),
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
+    ("GET", "/health"),
+    ("GET", "/gallery/red%20one.png"),
+    ("GET", "/static/page.css"),
+    ("GET", "/nothing"),
+    ("DELETE", "/v1/models"),
+]
+
+
+@pytest.mark.parametrize(("method", "address"), ROUTES)
+def test_every_answer_has_a_request_id_and_security_headers(
+    client: TestClient, method: str, address: str
+) -> None:
+    answer = client.request(method, address)
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_sane_request_id_is_kept_and_a_strange_one_is_not(client: TestClient) -> None:
+    assert client.get("/livez", headers={"x-request-id": "abc-1.2:3"}).headers["x-request-id"] == "abc-1.2:3"
+    for strange in ("a b", "é", "x" * 101, "<script>"):
+        headers = {"x-request-id": strange.encode()}
+        assert client.get("/livez", headers=headers).headers["x-request-id"].startswith("req_")
+
+
+def test_unknown_addresses_and_methods_are_error_objects(client: TestClient) -> None:
+    refusal(client.get("/v1/nothing"), 404, "not_found", None)
+    refusal(client.get("/static/no.css"), 404, "not_found", None)
+    refusal(client.get("/static/../app.py"), 404, "not_found", None)
+    refusal(client.get("/static/..%2Fapp.py"), 404, "not_found", None)
+    refusal(client.put("/v1/embeddings"), 405, "method_not_allowed", None)
+    refusal(client.get("/v1/embeddings"), 405, "method_not_allowed", None)
+    assert "POST" in client.get("/v1/embeddings").headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b'"a"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"a": NaN}',
+        b'{"a": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_a_body_that_is_no_json_object_is_refused(client: TestClient, body: bytes) -> None:
+    answer = client.post("/v1/embeddings", content=body, headers=JSON)
+    assert len(refusal(answer, 400, "invalid_value", None)) < 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "nonsense"])
+def test_other_content_types_are_refused(client: TestClient, kind: str) -> None:
+    answer = client.post("/v1/embeddings", content=b'{"input": "a"}', headers={"content-type": kind})
+    assert "application/json" in refusal(answer, 415, "unsupported_media_type", None)
+
+
+def test_a_compressed_body_is_refused(client: TestClient) -> None:
+    answer = client.post("/v1/embeddings", content=b"x", headers={**JSON, "content-encoding": "gzip"})
+    refusal(answer, 415, "unsupported_media_type", None)
+
+
+def test_a_body_over_the_limit_is_refused_whatever_it_says_of_its_length(client: TestClient) -> None:
+    def pieces() -> Any:
+        for _ in range(20):
+            yield b"x" * 100_000
+
+    refusal(
+        client.post("/v1/embeddings", content=b"x" * 2_000_000, headers=JSON), 413, "request_too_large", None
+    )
+    refusal(client.post("/v1/embeddings", content=pieces(), headers=JSON), 413, "request_too_large", None)
+    files = {"file": ("a.png", b"x" * 2_000_000)}
+    refusal(client.post("/v1/classify", files=files), 413, "request_too_large", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"x", "multipart/form-data"),
+        (b"x", "multipart/form-data; boundary=b"),
+        (b"--b\r\nno header\r\n\r\nx\r\n--b--", "multipart/form-data; boundary=b"),
+        (b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--", "multipart/form-data; boundary=b"),
+    ],
+)
+def test_a_damaged_form_is_a_400(client: TestClient, body: bytes, kind: str) -> None:
+    answer = client.post("/v1/classify", content=body, headers={"content-type": kind})
+    assert answer.status_code == 400 and answer.json()["error"]["message"]
+
+
+def test_too_many_files_in_a_form_are_refused(client: TestClient) -> None:
+    files = [("file", (f"{i}.png", b"x")) for i in range(9)]
+    assert client.post("/v1/classify", files=files).status_code == 400
+
+
+def test_a_failing_engine_is_a_500_without_its_words_and_the_server_lives_on(
+    client: TestClient, engine: ColourEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.failure = RuntimeError("secret inside")
+    for address, fields in (
+        ("/v1/embeddings", {"input": "a"}),
+        ("/v1/embeddings", {"input": [data_uri(picture())]}),
+        ("/v1/classify", {"input": data_uri(picture()), "labels": ["red"]}),
+        ("/v1/search", {"text": "a"}),
+    ):
+        answer = client.post(address, json={"model": "colours", **fields})
+        message = refusal(answer, 500, "internal_error", None)
+        assert "secret" not in answer.text and answer.headers["x-request-id"] in message
+        assert answer.json()["error"]["type"] == "server_error"
+    assert "secret inside" in caplog.text
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/readyz").json()["models"] == {"colours": "not ready", "team/other": "ready"}
+    assert client.get("/livez").status_code == 200
+    engine.failure = None
+    assert client.post("/v1/embeddings", json={"model": "colours", "input": "a"}).status_code == 200
+    assert client.get("/readyz").json()["status"] == "ready"
+    assert client.get("/health").json().keys() == {"unix", "status"}
+
+
+def test_the_log_names_requests_and_never_what_was_asked(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client.get("/?q=my-private-words")
+    client.post("/v1/embeddings", json={"model": "colours", "input": "my-private-words"})
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("clipworks")]
+    assert any(line.startswith("POST /v1/embeddings 200 ") for line in ours)
+    assert "my-private-words" not in " ".join(ours)
+
+
+def test_a_request_that_does_not_arrive_is_given_up(engine: ColourEngine) -> None:
+    async def silence() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": b"{", "more_body": True}
+        await asyncio.Event().wait()
+
+    app = create_app(ServeSettings(body_seconds=0.05), {"colours": engine})  # type: ignore[dict-item]
+    start, body = asyncio.run(talk(app, "POST", EMBEDDINGS, silence()))
+    assert start["status"] == 408
+    assert json.loads(body["body"])["error"]["code"] == "request_timeout"
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["after the body", "within the body"])
+def test_work_for_a_client_that_has_gone_is_given_up(engine: ColourEngine, is_whole: bool) -> None:
+    async def leaving() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": b'{"input": "a"}', "more_body": not is_whole}
+        yield {"type": "http.disconnect"}
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    app = create_app(ServeSettings(), {"colours": engine})  # type: ignore[dict-item]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServedModel, "embed_texts", never)
+        sent = asyncio.run(talk(app, "POST", EMBEDDINGS, leaving()))
+    assert all(message.get("status", 499) == 499 for message in sent)
+
+
+def test_one_request_more_than_the_server_takes_is_told_when_to_come_back(engine: ColourEngine) -> None:
+    app = create_app(ServeSettings(max_requests=1), {"colours": engine})  # type: ignore[dict-item]
+
+    async def two() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        first_has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[dict[str, Any]]:
+            first_has_begun.set()
+            await may_end.wait()
+            yield {"type": "http.request", "body": b'{"input": "a"}', "more_body": False}
+            await asyncio.Event().wait()
+
+        async def quick() -> AsyncIterator[dict[str, Any]]:
+            yield {"type": "http.request", "body": b'{"input": "a"}', "more_body": False}
+
+        first = asyncio.ensure_future(talk(app, "POST", EMBEDDINGS, slow()))
+        await first_has_begun.wait()
+        refused: list[dict[str, Any]] = []
+
+        async def send(message: Any) -> None:
+            refused.append(message)
+
+        incoming = quick()
+        await app(scope_of("POST", EMBEDDINGS), incoming.__anext__, send)
+        may_end.set()
+        return await first, refused
+
+    answered, refused = asyncio.run(two())
+    assert answered[0]["status"] == 200 and refused[0]["status"] == 429
+    headers = {name.decode(): value.decode() for name, value in refused[0]["headers"]}
+    assert headers["retry-after"] == "1" and headers["retry-after-ms"] == "1000"
+    assert json.loads(refused[1]["body"])["error"]["code"] == "server_is_overloaded"

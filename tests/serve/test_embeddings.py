@@ -1,0 +1,194 @@
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from openai import OpenAI
+from starlette.testclient import TestClient
+
+from tests.serve.colours import ColourEngine, data_uri, picture, refusal
+
+RED = picture("red")
+
+
+def post(client: TestClient, **fields: Any) -> Any:
+    body = json.dumps({"model": "colours", **fields})  # unlike the client's own, takes half a character
+    return client.post("/v1/embeddings", content=body, headers={"content-type": "application/json"})
+
+
+def test_a_text_gives_one_unit_vector_in_the_shape_of_openai(client: TestClient) -> None:
+    body = post(client, input="a red dog").json()
+    assert body["object"] == "list" and body["model"] == "colours"
+    assert [(row["object"], row["index"]) for row in body["data"]] == [("embedding", 0)]
+    assert np.linalg.norm(body["data"][0]["embedding"]) == pytest.approx(1, abs=1e-6)
+    assert body["usage"] == {"prompt_tokens": 3, "total_tokens": 3, "images": 0}
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64", None])
+def test_every_encoding_gives_the_same_numbers(
+    client: TestClient, engine: ColourEngine, encoding: str | None
+) -> None:
+    given = post(client, input=["a red dog", "other words"], encoding_format=encoding).json()["data"]
+    rows = [row["embedding"] for row in given]
+    if encoding == "base64":
+        rows = [np.frombuffer(base64.b64decode(row), dtype="<f4") for row in rows]
+    np.testing.assert_array_equal(
+        np.asarray(rows, dtype=np.float32), engine.embed_texts(["a red dog", "other words"])
+    )
+
+
+def test_texts_and_pictures_may_be_mixed_and_keep_their_order(client: TestClient) -> None:
+    blue = base64.b64encode(picture("blue")).decode()
+    items = [
+        data_uri(RED),
+        "a blue thing",
+        {"image": blue},
+        {"text": "green words"},
+        {"image": data_uri(picture("green"))},
+        {"type": "image_url", "image_url": {"url": data_uri(picture("blue", "JPEG"), "image/jpeg")}},
+        {"type": "image_url", "image_url": data_uri(picture("red", "WEBP"), "image/webp")},
+        {"type": "text", "text": "red"},
+    ]
+    body = post(client, input=items).json()
+    nearest = np.asarray([row["embedding"] for row in body["data"]])[:, :3].argmax(axis=1)
+    assert nearest.tolist() == [0, 2, 2, 1, 1, 2, 0, 0]
+    assert body["usage"]["images"] == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.encodebytes(RED).decode(),
+        base64.b64encode(RED).decode().rstrip("="),
+        f"data:;base64,{base64.b64encode(RED).decode()}",
+        f"DATA:IMAGE/PNG;charset=utf-8;base64,{base64.b64encode(RED).decode()}",
+    ],
+    ids=["line breaks", "no padding", "no type", "upper case"],
+)
+def test_common_spellings_of_base64_are_taken(client: TestClient, text: str) -> None:
+    assert post(client, input=[{"image": text}]).status_code == 200
+
+
+def test_an_address_is_text_unless_it_is_said_to_be_a_picture(client: TestClient) -> None:
+    address = "https://example.org/cat.jpg"
+    assert post(client, input=[address]).json()["usage"]["images"] == 0
+    refusal(post(client, input=[address], modality="image"), 403, "url_fetch_disabled", "input[0]")
+
+
+@pytest.mark.parametrize(
+    ("item", "place"),
+    [
+        ({"image": "https://example.org/cat.jpg"}, "input[1].image"),
+        ({"image": "file:///etc/passwd"}, "input[1].image"),
+        ({"type": "image_url", "image_url": {"url": "http://127.0.0.1/"}}, "input[1].image_url.url"),
+    ],
+)
+def test_addresses_are_never_fetched(client: TestClient, item: Any, place: str) -> None:
+    refusal(post(client, input=["a", item]), 403, "url_fetch_disabled", place)
+
+
+@pytest.mark.parametrize("value", [[[64, 65]], [64, 65], [[64], [65]]])
+def test_token_ids_are_refused_with_the_setting_that_helps(client: TestClient, value: Any) -> None:
+    message = refusal(post(client, input=value), 400, "invalid_value", "input")
+    assert "check_embedding_ctx_length=False" in message
+
+
+@pytest.mark.parametrize(
+    ("item", "status", "code", "place"),
+    [
+        ({"image": "%%%"}, 400, "invalid_image", "input[1].image"),
+        ({"image": base64.b64encode(b"hello").decode()}, 400, "invalid_image", "input[1].image"),
+        ({"image": ""}, 400, "invalid_image", "input[1].image"),
+        ({"image": "data:image/png;base64,"}, 400, "invalid_image", "input[1].image"),
+        ({"image": "data:image/png,abc"}, 400, "invalid_image", "input[1].image"),
+        ({"image": "data:text/html;base64,aGk="}, 415, "unsupported_image_format", "input[1].image"),
+        ({"image": data_uri(b"<svg xmlns='x'/>")}, 415, "unsupported_image_format", "input[1].image"),
+        ({"image": data_uri(picture("red", "JPEG", 64)[:400])}, 400, "invalid_image", "input[1].image"),
+        ({"image": "A" * 300_000}, 413, "image_too_large", "input[1].image"),
+        ({"image": 7}, 400, "invalid_image", "input[1].image"),
+        ({"image": {"image": {}}}, 400, "invalid_value", "input[1].image"),
+        ({"text": "a", "image": "b"}, 400, "invalid_value", "input[1]"),
+        ({"video": "x"}, 400, "invalid_value", "input[1]"),
+        ({"type": "image_url", "image_url": {}}, 400, "invalid_image", "input[1].image_url.url"),
+        ("", 400, "invalid_value", "input[1]"),
+        (" \n", 400, "invalid_value", "input[1]"),
+        (None, 400, "invalid_value", "input[1]"),
+        (1.5, 400, "invalid_value", "input[1]"),
+        (["nested"], 400, "invalid_value", "input[1]"),
+        ("x" * 10_001, 400, "invalid_value", "input[1]"),
+        ("half \ud800", 400, "invalid_value", "input[1]"),
+    ],
+)
+def test_a_wrong_item_is_named(client: TestClient, item: Any, status: int, code: str, place: str) -> None:
+    message = refusal(post(client, input=["fine", item]), status, code, place)
+    assert place in message and len(message) < 400
+    assert post(client, input="fine").status_code == 200
+
+
+def test_the_first_of_several_broken_pictures_is_named(client: TestClient) -> None:
+    items = [data_uri(RED), {"image": "AAAA"}, {"image": "BBBB"}]
+    for _ in range(5):
+        refusal(post(client, input=items), 400, "invalid_image", "input[1].image")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({}, "missing_field", "input"),
+        ({"input": None}, "missing_field", "input"),
+        ({"input": []}, "invalid_value", "input"),
+        ({"input": ["a"] * 101}, "too_many_inputs", "input"),
+        ({"input": [data_uri(RED)] * 9}, "too_many_inputs", "input"),
+        ({"input": "a", "dimensions": 4}, "invalid_value", "dimensions"),
+        ({"input": "a", "encoding_format": "int8"}, "invalid_value", "encoding_format"),
+        ({"input": "a", "encoding_format": ["float"]}, "invalid_value", "encoding_format"),
+        ({"input": "a", "modality": "audio"}, "invalid_value", "modality"),
+        ({"input": "a", "model": None}, "missing_field", "model"),
+    ],
+)
+def test_wrong_fields_are_named(client: TestClient, fields: Any, code: str, param: str) -> None:
+    refusal(post(client, **fields), 400, code, param)
+
+
+@pytest.mark.parametrize("name", ["colour", "", 7, ["colours"], "x" * 100_000])
+def test_an_unknown_model_is_answered_with_the_nearest_names(client: TestClient, name: Any) -> None:
+    message = refusal(post(client, input="a", model=name), 404, "model_not_found", "model")
+    assert "colours" in message and len(message) < 400
+
+
+def test_dimensions_of_0_means_all_of_them(client: TestClient) -> None:
+    assert post(client, input="a", dimensions=0, user="u", unknown=[1]).status_code == 200
+
+
+def test_a_raw_picture_and_a_form_are_taken_too(client: TestClient) -> None:
+    raw = client.post("/v1/embeddings?model=colours", content=RED, headers={"content-type": "image/png"})
+    form = client.post(
+        "/v1/embeddings",
+        data={"model": "colours", "input": "a blue text"},
+        files=[("file", ("a.png", RED, "image/png"))],
+    )
+    wanted = post(client, input=[data_uri(RED), "a blue text"])
+    assert raw.json()["data"] == wanted.json()["data"][:1]
+    assert form.json()["data"] == wanted.json()["data"]
+
+
+def test_models_are_listed_and_found_by_id_also_with_a_slash(client: TestClient) -> None:
+    rows = client.get("/v1/models").json()["data"]
+    assert [row["id"] for row in rows] == ["colours", "team/other"]
+    assert {"id", "object", "created", "owned_by", "dim", "fingerprint"} <= rows[0].keys()
+    for address in ("/v1/models/team/other", "/v1/models/team%2Fother"):
+        assert client.get(address).json() == rows[1]
+    refusal(client.get("/v1/models/teem/other"), 404, "model_not_found", "model")
+
+
+def test_the_openai_client_reads_the_answers(client: TestClient) -> None:
+    openai = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="x", http_client=client, max_retries=0)
+    answer = openai.embeddings.create(
+        model="colours", input=["a red dog", data_uri(RED)]
+    )  # base64 by default
+    text, image = (np.asarray(row.embedding) for row in answer.data)
+    assert float(text @ image) > 0.99
+    assert answer.usage.prompt_tokens == 3
+    assert [model.id for model in openai.models.list()] == ["colours", "team/other"]
+    assert openai.models.retrieve("team/other").owned_by == "clipworks"

@@ -1,0 +1,139 @@
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from clipworks.errors import ConfigError
+from clipworks.search.embedded import EmbeddedStore
+from clipworks.serve.app import create_app
+from clipworks.serve.settings import ServeSettings
+from tests.serve.colours import ColourEngine, data_uri, picture, refusal, talk
+
+
+@pytest.fixture
+def bare(settings: ServeSettings, engine: ColourEngine) -> Iterator[TestClient]:
+    """A server with one model and no gallery."""
+    with TestClient(create_app(settings, {"colours": engine})) as client:  # type: ignore[dict-item]
+        yield client
+
+
+def test_words_find_the_picture_with_caption_and_licence(client: TestClient) -> None:
+    body = client.post("/v1/search", json={"text": "something red", "limit": 2}).json()
+    assert body["is_relevant"] and body["model"] == "colours" and len(body["data"]) == 2
+    hit = body["data"][0]
+    assert (hit["path"], hit["caption"], hit["licence"], hit["author"]) == (
+        "red one.png",
+        "a red square",
+        "CC0-1.0",
+        "A & B",
+    )
+    assert hit["is_relevant"] and not body["data"][1]["is_relevant"]
+    assert hit["score"] > 0.99 and hit["url"] == "/gallery/red%20one.png"
+    assert body["usage"] == {"images": 0, "texts": 1, "cost_usd": 0.0}
+
+
+def test_words_that_fit_nothing_are_said_to_fit_nothing(client: TestClient) -> None:
+    body = client.post("/v1/search", json={"text": "quarterly tax report"}).json()
+    assert body["is_relevant"] is False
+    assert len(body["data"]) == 4 and not any(hit["is_relevant"] for hit in body["data"])
+
+
+def test_a_picture_finds_its_like_in_every_form_of_request(client: TestClient) -> None:
+    blue = picture("blue", "JPEG")
+    answers = [
+        client.post("/v1/search", json={"image": data_uri(blue)}),
+        client.post("/v1/search", data={"limit": "10"}, files={"image": ("b.jpg", blue)}),
+        client.post("/v1/search?limit=10", content=blue, headers={"content-type": "image/jpeg"}),
+    ]
+    assert answers[0].json()["data"][0]["path"] == "blue one.png"
+    assert answers[0].json() == answers[1].json() == answers[2].json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "param"),
+    [
+        ({}, 400, "missing_field", "text"),
+        ({"text": "a", "image": "b"}, 400, "invalid_value", "text"),
+        ({"text": " "}, 400, "invalid_value", "text"),
+        ({"text": ["a"]}, 400, "invalid_value", "text"),
+        ({"image": "https://a/b.png"}, 403, "url_fetch_disabled", "image"),
+        ({"image": "AAAA"}, 400, "invalid_image", "image"),
+        ({"text": "a", "limit": 0}, 400, "invalid_value", "limit"),
+        ({"text": "a", "limit": 101}, 400, "invalid_value", "limit"),
+        ({"text": "a", "limit": "many"}, 400, "invalid_value", "limit"),
+        ({"text": "a", "limit": True}, 400, "invalid_value", "limit"),
+        ({"text": "a", "model": "team/other"}, 400, "invalid_value", "model"),
+        ({"text": "a", "model": "no"}, 404, "model_not_found", "model"),
+    ],
+)
+def test_wrong_fields_are_named(client: TestClient, fields: Any, status: int, code: str, param: str) -> None:
+    refusal(client.post("/v1/search", json=fields), status, code, param)
+
+
+def test_gallery_pictures_are_served(client: TestClient) -> None:
+    answer = client.get("/gallery/red%20one.png")
+    assert answer.content == picture("red") and answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no.png",
+        "",
+        "../secret.txt",
+        "..%2Fsecret.txt",
+        "%2e%2e/secret.txt",
+        "..%5csecret.txt",
+        "/etc/passwd",
+        "%2Fetc%2Fpasswd",
+        "red one.png/../../secret.txt",
+        "red%20one.png%00",
+    ],
+)
+def test_nothing_but_the_gallerys_pictures_can_be_had(client: TestClient, name: str) -> None:
+    answer = client.get(f"/gallery/{name}")
+    assert answer.status_code == 404 and b"not for you" not in answer.content
+
+
+def test_paths_that_a_client_would_tidy_up_reach_nothing_either(
+    settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore
+) -> None:
+    app = create_app(settings, {"colours": engine}, gallery)  # type: ignore[dict-item]
+    for path in (
+        "/gallery/../secret.txt",
+        "/gallery//etc/passwd",
+        "/static/../app.py",
+        "/gallery/./red one.png",
+    ):
+        sent = asyncio.run(talk(app, "GET", path))
+        assert sent[0]["status"] == 404, path
+
+
+def test_a_file_that_has_gone_is_not_found(client: TestClient, gallery: EmbeddedStore) -> None:
+    item = gallery.get("red one.png")
+    assert item is not None
+    Path(item.path).unlink()
+    refusal(client.get("/gallery/red%20one.png"), 404, "not_found", None)
+
+
+def test_without_a_gallery_a_search_says_so(bare: TestClient) -> None:
+    refusal(bare.post("/v1/search", json={"text": "a"}), 404, "no_gallery", None)
+    refusal(bare.get("/gallery/a.png"), 404, "no_gallery", None)
+
+
+def test_a_gallery_of_another_checkpoint_is_refused(settings: ServeSettings, gallery: EmbeddedStore) -> None:
+    with pytest.raises(ConfigError, match="was embedded by the checkpoint .* not among the models"):
+        create_app(settings, {"other": ColourEngine("other")}, gallery)  # type: ignore[dict-item]
+
+
+def test_a_server_without_models_is_refused(settings: ServeSettings) -> None:
+    with pytest.raises(ConfigError, match="no model"):
+        create_app(settings, {})
+
+
+def test_the_only_model_need_not_be_named(bare: TestClient) -> None:
+    assert bare.post("/v1/embeddings", json={"input": "a"}).json()["model"] == "colours"

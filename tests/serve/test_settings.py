@@ -1,0 +1,61 @@
+import pytest
+
+from clipworks.errors import ConfigError
+from clipworks.serve.app import run
+from clipworks.serve.settings import ServeSettings, read_variables
+from tests.serve.colours import ColourEngine
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_addresses_need_nothing(host: str) -> None:
+    assert ServeSettings(host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "", "example.org", "localhost.example.org"])
+def test_an_address_that_others_reach_must_be_asked_for(host: str) -> None:
+    with pytest.raises(ConfigError, match="--insecure"):
+        ServeSettings(host=host)
+    assert ServeSettings(host=host, insecure=True).host == host
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"port": -1}, {"port": 65536}, {"max_images": 0}, {"body_seconds": 0.0}, {"max_text_queue": 10}],
+)
+def test_values_out_of_range_are_refused_by_name(values: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        ServeSettings(**values)  # type: ignore[arg-type]
+
+
+def test_variables_fill_the_same_fields() -> None:
+    variables = {
+        "CLIPWORKS_PORT": "9000",
+        "CLIPWORKS_INSECURE": "1",
+        "CLIPWORKS_BODY_SECONDS": "2.5",
+        "PORT": "1",
+    }
+    values = read_variables(variables)
+    assert values == {"port": 9000, "insecure": True, "body_seconds": 2.5}
+    assert ServeSettings(**values).port == 9000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("CLIPWORKS_PORT", "many", "whole number"),
+        ("CLIPWORKS_INSECURE", "perhaps", "true or false"),
+        ("CLIPWORKS_REQUIRE_KEYS", "1", "no keys yet"),
+    ],
+)
+def test_variables_that_cannot_be_used_are_refused_by_name(name: str, value: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}.*{words}"):
+        read_variables({name: value})
+
+
+def test_a_port_that_is_taken_is_said_to_be_taken() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"Cannot listen on 127.0.0.1 port {port}: .*--port"):
+            run(ServeSettings(port=port), {"colours": ColourEngine()})  # type: ignore[dict-item]

@@ -1,0 +1,98 @@
+"""Batches are a pure function of data, seed and step."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipworks.errors import DataError
+from clipworks.model.tokenizer import EOT, tokenize
+from clipworks.shards import Sample
+from clipworks.train import loader
+from clipworks.train.config import TrainConfig
+from clipworks.train.loader import Dataset, make_batch, read_batches, read_dataset
+from clipworks.train.recipes import tiny
+
+from .conftest import draw
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainConfig:
+    return replace(tiny(), batch_size=16, steps=9, patch_dropout=0.5, unmasked_steps=2, zoom=0.1, shift=0.1)
+
+
+@pytest.fixture(scope="module")
+def dataset(shards: Path, config: TrainConfig) -> Dataset:
+    return read_dataset(shards, config)
+
+
+def test_tokens_stand_for_the_rows_that_occur(dataset: Dataset) -> None:
+    ids = dataset.token_rows[dataset.tokens]
+    number = dataset.texts[0][0]
+    assert (ids[number] == tokenize(["red circle"])[0]).all()
+    assert dataset.token_rows[0] == 0 and dataset.token_rows[-1] == EOT
+
+
+def test_a_batch_does_not_depend_on_where_the_run_began(dataset: Dataset, config: TrainConfig) -> None:
+    resumed = list(read_batches(dataset, config, first_step=5))
+    whole = list(read_batches(dataset, config))[5:]
+    assert len(resumed) == len(whole) == 4
+    for one, other in zip(resumed, whole, strict=True):
+        assert torch.equal(one.images_BCHW, other.images_BCHW)
+        assert torch.equal(one.tokens_BT, other.tokens_BT)
+
+
+def test_the_last_steps_see_all_patches(dataset: Dataset, config: TrainConfig) -> None:
+    kept = [batch.kept_BT for batch in read_batches(dataset, config)]
+    assert all(k is not None and k.shape == (16, 8) for k in kept[:7])
+    assert kept[7] is None and kept[8] is None
+
+
+def test_a_finished_run_has_no_batch_left(dataset: Dataset, config: TrainConfig) -> None:
+    assert list(read_batches(dataset, config, first_step=9)) == []
+
+
+def test_a_text_that_describes_two_pictures_is_no_negative(dataset: Dataset, config: TrainConfig) -> None:
+    batch = make_batch(dataset, replace(config, first_text_prob=0.0), 0)
+    assert batch.excluded_BB.diagonal().all()
+    same = (batch.tokens_BT[:, None] == batch.tokens_BT[None]).all(-1)
+    assert torch.equal(batch.excluded_BB, same)
+
+
+@given(
+    weights=st.lists(st.floats(0.1, 10), min_size=1, max_size=50),
+    seed=st.integers(0, 100),
+    epoch=st.integers(0, 3),
+)
+def test_an_epoch_visits_each_sample_as_its_weight_says(weights: list[float], seed: int, epoch: int) -> None:
+    shares = np.array(weights) / sum(weights) * len(weights)
+    counts = Counter(loader._epoch_order(np.array(weights), seed, epoch).tolist())
+    assert sum(counts.values()) == len(weights)
+    for number, share in enumerate(shares):
+        assert np.floor(share - 1e-9) <= counts[number] <= np.ceil(share + 1e-9)
+
+
+def test_fewer_samples_than_a_batch_is_an_error(shards: Path) -> None:
+    with pytest.raises(DataError, match="40 samples, fewer than one batch of 64"):
+        read_dataset(shards, replace(tiny(), batch_size=64))
+
+
+def test_more_pictures_than_memory_is_an_error(
+    shards: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "LARGEST_DATASET_BYTES", 1000)
+    with pytest.raises(DataError, match="GiB of memory"):
+        read_dataset(shards, config)
+
+
+def test_a_weight_that_is_no_number_is_named() -> None:
+    sample = Sample(
+        key="bad", image=draw("red", "bar"), extension="png", texts=("a",), details={"weight": "heavy"}
+    )
+    with pytest.raises(DataError, match="Sample bad has the weight 'heavy'"):
+        loader._weight(sample)

@@ -1,0 +1,118 @@
+"""Runs: what they leave behind, and that an interruption changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipworks.errors import DataError
+from clipworks.files import sha256_file
+from clipworks.model.weights import read_checkpoint
+from clipworks.train.checkpoint import METRICS, STATE
+from clipworks.train.config import TrainConfig
+from clipworks.train.loop import Step, train
+from clipworks.train.recipes import tiny
+
+
+def config() -> TrainConfig:
+    return replace(tiny(), steps=8, batch_size=16, save_every_steps=3, patch_dropout=0.5, unmasked_steps=2)
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / METRICS).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole_run(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run."""
+    return train(config(), shards, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_a_run_ends_as_a_checkpoint(whole_run: Path) -> None:
+    checkpoint = read_checkpoint(whole_run)
+    assert checkpoint.config == tiny().model
+    assert checkpoint.tensors["text.token_embedding.weight"].shape == (49408, 64)
+    assert len(losses(whole_run)) == 8
+
+
+def test_the_loss_falls_on_forty_drawings(shards: Path, tmp_path: Path) -> None:
+    long = replace(tiny(), steps=60, learning_rate=3e-3, recolour=False, first_text_prob=1.0)
+    run = train(long, shards, tmp_path / "run")
+    assert sum(losses(run)[-5:]) / 5 < 0.5 * losses(run)[0]
+
+
+def test_ctrl_c_saves_the_step_and_repeating_goes_on_exactly(
+    shards: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    def interrupt(step: Step) -> None:
+        if step.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), shards, tmp_path, on_step=interrupt)
+    assert len(losses(tmp_path)) == 5
+    train(config(), shards, tmp_path)
+    assert losses(tmp_path) == losses(whole_run)
+    assert sha256_file(tmp_path / "model.safetensors") == sha256_file(whole_run / "model.safetensors")
+
+
+def test_a_killed_run_goes_on_from_its_last_state_to_the_same_bytes(
+    shards: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
+        "from train.test_loop import config; from clipworks.train.loop import train\n"
+        "kill = lambda step: step.step == 4 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "train(config(), Path(sys.argv[1]), Path(sys.argv[2]), on_step=kill)\n"
+    )
+    tests = str(Path(__file__).parents[1])
+    process = subprocess.run([sys.executable, "-c", program, str(shards), str(tmp_path), tests], check=False)
+    assert process.returncode == -signal.SIGKILL
+    train(config(), shards, tmp_path)
+    assert losses(tmp_path) == losses(whole_run)
+    assert sha256_file(tmp_path / "model.safetensors") == sha256_file(whole_run / "model.safetensors")
+
+
+def test_a_complete_run_is_left_alone(shards: Path, whole_run: Path) -> None:
+    before = (whole_run / "model.safetensors").stat().st_mtime_ns
+    train(config(), shards, whole_run, on_step=lambda _: pytest.fail("a step was made"))
+    assert (whole_run / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_configuration_in_the_same_folder_is_refused(shards: Path, whole_run: Path) -> None:
+    with pytest.raises(DataError, match="differs in steps"):
+        train(replace(config(), steps=9), shards, whole_run)
+
+
+def test_a_damaged_state_is_refused_with_the_remedy(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), shards, tmp_path, on_step=lambda _: os.kill(os.getpid(), signal.SIGINT))
+    (tmp_path / STATE).write_bytes(b"not a state")
+    with pytest.raises(DataError, match="cannot be resumed"):
+        train(config(), shards, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "clipworks.train.loop.contrastive_loss", lambda image, *_: (image * float("nan")).sum()
+    )
+    with pytest.raises(DataError, match="The loss of step 0 is nan"):
+        train(config(), shards, tmp_path)
+
+
+def test_a_folder_without_shards_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no .tar file"):
+        train(config(), tmp_path, tmp_path / "run")
+
+
+def test_bfloat16_stays_close_to_float32(shards: Path, whole_run: Path, tmp_path: Path) -> None:
+    run = train(replace(config(), precision="bf16"), shards, tmp_path)
+    assert torch.allclose(torch.tensor(losses(run)), torch.tensor(losses(whole_run)), rtol=0.02)
