@@ -24,4 +24,5 @@ test: check ## Everything that can be checked here: check, the fast tests, then 
 bench: ## Measure, write benchmarks/results/*.json, copy the numbers into README.md
 	@scripts/environment.sh .venv test
 	.venv/bin/python -m benchmarks.startup
+	.venv/bin/python -m benchmarks.pictogram
 	.venv/bin/python scripts/readme_numbers.py

@@ -5,8 +5,8 @@ emoji3d           822 3-D emoji of npm @lobehub/fluent-emoji-3d (no version of F
 openclipart       500 drawings held out by `recipes/pictogram_drawings.py`: title among titles
 photographs       test split of a folder with metadata.jsonl (--photos): zero-shot over its labels
 
-Packages are fetched with npm and apt-get into build/packages unless given; a suite whose package cannot be had is
-left out, and said so.
+Packages are fetched with npm and apt-get into build/packages unless given; without apt-get the clip
+art is left out.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def score_clip_art(engine: Engine, package: Path) -> Scores:
 
 
 def score_photographs(engine: Engine, folder: Path) -> Scores:
-    """Zero-shot accuracy on the test split, over all labels and without the labels never trained on."""
+    """Zero-shot accuracy on the test split, over all its labels; flowers are not in training."""
     lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == "test"]
     labels = sorted({row["label"] for row in rows})
@@ -217,7 +217,9 @@ def _arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="pictogram", help="name or folder of a model")
     parser.add_argument("--precision", default="auto", help="auto, f32 or bf16")
     parser.add_argument("--emoji", type=Path, help=f"npm package {EMOJI_PACKAGE}, packed or unpacked")
-    parser.add_argument("--clip-art", type=Path, help=f"Debian package {CLIP_ART_PACKAGE}, packed or unpacked")
+    parser.add_argument(
+        "--clip-art", type=Path, help=f"Debian package {CLIP_ART_PACKAGE}, packed or unpacked"
+    )
     parser.add_argument("--photos", type=Path, help="folder of photographs with metadata.jsonl")
     parser.add_argument("--name", default="pictogram", help="the result is benchmarks/results/NAME.json")
     return parser.parse_args(arguments)

@@ -76,7 +76,7 @@ def write_shards(
         raise ConfigError(f"samples_per_shard is {samples_per_shard}; it must be at least 1.")
     if is_complete(folder):
         raise DataError(f"{folder} holds a complete set of shards already.", "Choose another folder.")
-    shards = []
+    shards = list[dict[str, Any]]()
     for number, group in enumerate(_groups(samples, samples_per_shard)):
         path = folder / SHARD_NAME.format(number)
         _write_tar(path, group)
@@ -154,7 +154,9 @@ def _write_tar(path: Path, samples: Iterable[Sample]) -> None:
             if sample.key == previous:
                 raise DataError(f"{path} would hold the key {sample.key!r} twice in a row.")
             previous = sample.key
-            details = json.dumps({"texts": sample.texts, **sample.details}, ensure_ascii=False, sort_keys=True)
+            details = json.dumps(
+                {"texts": sample.texts, **sample.details}, ensure_ascii=False, sort_keys=True
+            )
             _add(tar, f"{sample.key}.{sample.extension}", sample.image)
             _add(tar, f"{sample.key}.txt", sample.texts[0].encode())
             _add(tar, f"{sample.key}.json", details.encode())

@@ -61,19 +61,27 @@ if [ ! -f "$work/shards/manifest.json" ]; then
 fi
 
 if [ ! -f "$work/run/manifest.json" ]; then
-    clipworks train --recipe pictogram --data "$work/shards" --out "$work/run"
+    # Keep large temporaries mapped: without these, page faults take most of a step (docs/log.md).
+    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=20000000000 MALLOC_TOP_PAD_=500000000 THP_MEM_ALLOC_ENABLE=1 \
+        clipworks train --recipe pictogram --data "$work/shards" --out "$work/run"
 fi
 
-if [ ! -f "$work/run/scores.json" ]; then
-    python -m benchmarks.pictogram --model "$work/run" --emoji "$packages/fluent-emoji-3d" \
+# The package carries half-precision weights; what is scored is what is shipped.
+if [ ! -f "$work/model/manifest.json" ]; then
+    python -m recipes.pictogram_export "$work/run" "$work/model"
+fi
+
+if [ ! -f "$work/model/scores.json" ]; then
+    python -m benchmarks.pictogram --model "$work/model" --emoji "$packages/fluent-emoji-3d" \
         --clip-art "$packages/openclipart" ${PHOTOS:+--photos "$PHOTOS"}
-    cp benchmarks/results/pictogram.json "$work/run/scores.json"
+    cp benchmarks/results/pictogram.json "$work/model/scores.json"
 fi
 
 builtin=clipworks/model/builtin/pictogram
 mkdir -p "$builtin"
-for file in config.json model.safetensors train.json metrics.jsonl scores.json manifest.json; do
-    cp "$work/run/$file" "$builtin/"
+for file in config.json model.safetensors scores.json manifest.json; do
+    cp "$work/model/$file" "$builtin/"
 done
+cp "$work/run/train.json" "$work/run/metrics.jsonl" "$builtin/"
 cp "$work/shards/data_manifest.json" "$work/shards/ATTRIBUTION.md" "$builtin/"
 echo "The model is in $builtin."

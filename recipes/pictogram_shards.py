@@ -162,7 +162,7 @@ def attribution(tally: Tally, num_pictures: Counter[str]) -> str:
     """The credits that CC BY and the other licences ask for, as a page of Markdown."""
     head = (
         "# Pictures that `pictogram` was trained on\n\n"
-        "The drawings were rendered at 64 pixels; none of them is in this package.\n"
+        "They were rendered at 64 pixels; this folder holds what the model learned, not the pictures.\n"
         "Captions were made from names and tags of the sets, emojibase-data 17 (MIT) and WordNet 3.0\n"
         "(Copyright 2006 by Princeton University, all rights reserved).\n\n"
         "| set | title | author | licence | address | pictures |\n|---|---|---|---|---|---|\n"

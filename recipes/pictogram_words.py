@@ -101,7 +101,7 @@ class WordNet:
             ("ses", "s"),
             ("s", ""),
         ):
-            if word.endswith(ending) and len(word) > len(ending) + 2:
+            if word.endswith(ending) and len(word) > len(ending) + 1:
                 candidate = word[: -len(ending)] + base
                 if candidate in self._senses:
                     return candidate

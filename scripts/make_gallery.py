@@ -48,10 +48,10 @@ CLIPART = (
     "989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",
 )
 
-DRAWING_SIDE = 144
-PHOTO_SIDE = 368
-LEFT_OUT = re.compile(r"flag: |men? |family:|(kiss|couple with heart):")
-"""Country flags are of another make; men and families repeat the pictures beside them."""
+DRAWING_SIDE = 128
+PHOTO_SIDE = 352
+LEFT_OUT = re.compile(r"flag: |grinning cat$|men? |family:|(kiss|couple with heart):|.*-thirty$|Japanese “")
+"""Country flags are of another make; the rest repeats the pictures beside it, in full or nearly."""
 
 LIMIT_BYTES = 12_000_000
 
@@ -131,9 +131,11 @@ def _fetched(path: Path | None, source: tuple[str, str], work: Path) -> Path:
 def _emoji(pictures: Path, names: Path) -> Iterator[Row]:
     (labels,) = _members(names, "/en/data.json").values()
     members = {_bare(Path(name).stem): (name, data) for name, data in _members(pictures, ".webp").items()}
-    for emoji in json.loads(labels):
+    emojis = json.loads(labels)
+    every_label = {emoji["label"] for emoji in emojis}
+    for emoji in emojis:
         code = _bare(emoji["hexcode"])
-        if code not in members or "group" not in emoji or LEFT_OUT.match(emoji["label"]):
+        if code not in members or "group" not in emoji or _is_double(emoji["label"], every_label):
             continue
         original, data = members[code]
         name = f"images/emoji-{code}.webp"
@@ -146,6 +148,13 @@ def _emoji(pictures: Path, names: Path) -> Iterator[Row]:
             "source": f"npm {EMOJI[0]}, {Path(original).name}",
             "kind": "emoji",
         }
+
+
+def _is_double(label: str, every_label: set[str]) -> bool:
+    """Whether a label is of a kind that is left out, or is the woman of a picture that shows a person."""
+    rest = label.removeprefix("woman ").removeprefix("women ")
+    is_variant = rest != label and not {rest, f"person {rest}", f"people {rest}"}.isdisjoint(every_label)
+    return is_variant or LEFT_OUT.match(label) is not None
 
 
 def _members(package: Path, ending: str) -> dict[str, bytes]:
@@ -217,7 +226,7 @@ def _photos(folder: Path) -> Iterator[Row]:
             "caption": caption,
             "licence": row["licence"],
             "author": row["author"],
-            "source": row["source"],
+            "source": row["source"] or "",
             "kind": "photo",
         }
 
@@ -238,7 +247,7 @@ def _write_webp(picture: Image.Image, path: Path, side: int) -> None:
     shrink = min(1.0, side / max(picture.size))
     width, height = (max(1, round(length * shrink)) for length in picture.size)
     small = picture.resize((width, height), Image.Resampling.LANCZOS)
-    small.save(path, "WEBP", quality=75, alpha_quality=60, method=4)
+    small.save(path, "WEBP", quality=70, alpha_quality=60, method=4)
 
 
 def _attribution(rows: list[Row]) -> str:

@@ -1,28 +1,11 @@
 """Fixtures for all tests: the tiny CLIP on disk in every family's form."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from tiny_clip import tiny_config, tiny_weights, write_tiny
+from tiny_clip import TinyClip, tiny_config, tiny_weights, write_tiny
 
-from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.formats import Family, Tensors
-
-
-@dataclass(frozen=True)
-class TinyClip:
-    """The tiny CLIP of one activation."""
-
-    config: ClipConfig
-    weights: Tensors
-    folders: dict[Family, Path]
-
-    @property
-    def native(self) -> str:
-        """What to give to `clipworks.load`."""
-        return str(self.folders["native"])
+from clipworks.model.config import Activation
 
 
 def _make(factory: pytest.TempPathFactory, activation: Activation) -> TinyClip:

@@ -2,10 +2,12 @@
 
 import ast
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 GENERATED = {"cli.md", "api.md"}
 WRITTEN = [ROOT / "README.md", *(page for page in PAGES if page.name not in GENERATED)]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted([*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*.sh")])
 
 
 def script(name: str) -> ModuleType:
@@ -174,9 +176,39 @@ def test_version_is_the_same_everywhere() -> None:
     assert project[1] == changelog[1] == clipworks.__version__
 
 
+@pytest.fixture(scope="module")
+def server_address() -> Iterator[str]:
+    """A running `clipworks serve` with the built-in model, for the examples that ask one."""
+    command = [sys.executable, "-m", "clipworks", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        addresses = (re.search(r"^Serving .* on (http:\S+)", line) for line in process.stdout)
+        found = next(filter(None, addresses), None)
+        assert found is not None, f"the server ended with status {process.wait()}"
+        yield found[1]
+        process.terminate()
+        process.stdout.read()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("program", EXAMPLES, ids=lambda path: path.name)
-def test_each_example_runs(program: Path, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+def test_each_example_runs(program: Path, server_address: str) -> None:
+    interpreter = sys.executable if program.suffix == ".py" else "bash"
+    environment = {**os.environ, "CLIPWORKS_URL": server_address, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [interpreter, program], env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in WRITTEN if code_blocks(page, "python")], ids=lambda p: p.name
+)
+def test_the_python_on_each_page_runs(
+    page: Path, server_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for block in code_blocks(page, "python"):
+        exec(block.replace("http://127.0.0.1:8000", server_address), {})

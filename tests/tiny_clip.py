@@ -4,6 +4,7 @@ The weights are large, so that exact and quick GELU, or a wrong mask, change the
 Only the token rows below 8,192 and the two special ones are filled; the rest are zero.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,20 @@ TOKENS = (
 )
 
 
+@dataclass(frozen=True)
+class TinyClip:
+    """The tiny CLIP of one activation."""
+
+    config: ClipConfig
+    weights: Tensors
+    folders: dict[Family, Path]
+
+    @property
+    def native(self) -> str:
+        """What to give to `clipworks.load`."""
+        return str(self.folders["native"])
+
+
 def tiny_config(activation: Activation) -> ClipConfig:
     return ClipConfig(
         vision=VisionConfig(image_size=32, patch_size=8, width=128, layers=2, heads=2, mlp_width=512),
@@ -44,10 +59,13 @@ def tiny_weights(config: ClipConfig, seed: int = SEED) -> Tensors:
             values = np.array(3.0)
         elif ".ln_" in name and name.endswith("weight"):
             values = 1 + 0.2 * values
+        elif name.endswith("up.bias"):
+            values = 0.5 * values - 2  # where the two activations differ most
         elif name.endswith("token_embedding.weight"):
             values[FILLED_TOKENS:-2] = 0
         elif len(shape) > 1 and not name.endswith("position_embedding"):
-            values = 2 * values / np.sqrt(np.prod(shape[1:]))
+            gain = 12 if name.endswith("down.weight") else 2
+            values = gain * values / np.sqrt(np.prod(shape[1:]))
         else:
             values = 0.5 * values
         weights[name] = values.astype(np.float32)

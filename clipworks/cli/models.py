@@ -55,7 +55,7 @@ def show(name: str, as_json: bool) -> None:
     scores = values.pop("scores")
     shown = [(key.replace("_", " "), _words(value)) for key, value in values.items() if value]
     shown += [(task, f"{score:.2%}") for task, score in scores.items()]
-    print_table(("", ""), shown)
+    print_table((), shown)
 
 
 def _describe(row: "CatalogueRow") -> dict[str, Any]:

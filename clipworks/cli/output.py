@@ -45,20 +45,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns under headers on stdout, as wide as they need to be.
+    """Columns on stdout, as wide as they need to be and never cut; no headers, no head line."""
+    from rich.cells import cell_len, set_cell_size
 
-    Never cut and, unless stdout is a terminal, never wrapped.
-    """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in headers:
-        table.add_column(header, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+    lines = [[printable(cell) for cell in row] for row in ([headers] if headers else []) + list(rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (set_cell_size(cell, width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 def printable(text: str) -> str:

@@ -48,10 +48,9 @@ def search(
 def _print(result: "Result") -> None:
     if not result.is_relevant:
         note("Nothing relevant found; these are the nearest pictures.")
-    has_captions = any(hit.caption for hit in result.hits)
-    headers = ("score", "caption", "path") if has_captions else ("score", "path")
-    rows = [
-        (f"{hit.score:.3f}", hit.caption, hit.path) if has_captions else (f"{hit.score:.3f}", hit.path)
-        for hit in result.hits
-    ]
-    print_table(headers, rows)
+    columns = [("score", [f"{hit.score:.3f}" for hit in result.hits])]
+    for name in ("caption", "licence", "path"):
+        cells = [str(getattr(hit, name)) for hit in result.hits]
+        if any(cells):
+            columns.append((name, cells))
+    print_table([name for name, _ in columns], list(zip(*(cells for _, cells in columns), strict=True)))

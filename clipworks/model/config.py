@@ -12,6 +12,9 @@ from clipworks.errors import ConfigError
 Activation = Literal["gelu", "quick_gelu"]
 """`gelu` is the exact erf form; `quick_gelu` is x * sigmoid(1.702 x), used by OpenAI and MetaCLIP."""
 
+HEAD_WIDTH = 64
+"""Channels of an attention head wherever a file does not say it; true of all published CLIPs."""
+
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.errors import CheckpointError, ConfigError
-from clipworks.model.config import Activation, ClipConfig, TextConfig, VisionConfig
+from clipworks.model.config import HEAD_WIDTH, Activation, ClipConfig, TextConfig, VisionConfig
 
 Family = Literal["native", "openai", "open_clip", "hf"]
 """Who wrote the names: this package, OpenAI's release, open_clip, or transformers' CLIPModel."""
@@ -22,8 +22,16 @@ Family = Literal["native", "openai", "open_clip", "hf"]
 Array = NDArray[Any]
 Tensors = dict[str, NDArray[np.float32]]
 
-HEAD_WIDTH = 64
-"""Channels of an attention head wherever a file does not say it; true of all published CLIPs."""
+WEIGHTS = "model.safetensors"
+OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
+WEIGHT_FILES = (
+    OPEN_CLIP_WEIGHTS,
+    "open_clip_pytorch_model.safetensors",
+    WEIGHTS,
+    "open_clip_pytorch_model.bin",
+    "pytorch_model.bin",
+)
+"""The files that may hold the weights of a folder or Hub repository, best first."""
 
 OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's files carry as tensors; they mark the family and hold no weights."""

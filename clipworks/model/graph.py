@@ -8,6 +8,7 @@ that is read (class token, end-of-text token) is computed. This file is the owne
 import sys
 import threading
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ class GraphExecutor:
             if tower not in self._pools:
                 build = _GRAPHS[tower]
                 hints = {"INFERENCE_PRECISION_HINT": self._precision, "PERFORMANCE_HINT": "LATENCY"}
-                compiled = openvino.Core().compile_model(build(self._config, self._weights), _DEVICE, hints)
+                compiled = _core().compile_model(build(self._config, self._weights), _DEVICE, hints)
                 self._pools[tower] = _RequestPool(compiled)
                 if len(self._pools) == len(_GRAPHS):
                     self._weights = {}
@@ -94,7 +95,17 @@ class _RequestPool:
 
 def has_bf16() -> bool:
     """Whether this machine's processor computes in bfloat16."""
-    return "BF16" in openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def _core() -> "openvino.Core":
+    """The one core of the process.
+
+    On processors with AMX a core lends the thread a stack for signals and takes it back when it
+    goes: after that, Ctrl-C would land on freed memory and crash the interpreter.
+    """
+    return openvino.Core()
 
 
 def image_graph(config: ClipConfig, weights: Weights) -> "openvino.Model":

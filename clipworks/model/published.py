@@ -12,6 +12,7 @@ from typing import Any
 from clipworks.errors import CheckpointError, ConfigError, DataError
 from clipworks.files import read_json
 from clipworks.model.config import (
+    HEAD_WIDTH,
     OPENAI_MEAN,
     OPENAI_STD,
     Activation,
@@ -20,7 +21,6 @@ from clipworks.model.config import (
     TextConfig,
     VisionConfig,
 )
-from clipworks.model.formats import HEAD_WIDTH
 
 CONFIG = "config.json"
 OPEN_CLIP_CONFIG = "open_clip_config.json"

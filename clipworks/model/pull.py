@@ -1,7 +1,8 @@
 """A model's name -> its files on this machine: built in, at a path, or fetched from the Hub once.
 
 Fetched files stay in the cache of huggingface_hub, which obeys HF_HOME, HF_ENDPOINT, HF_TOKEN and
-HF_HUB_OFFLINE; what is in the cache is used without asking the network. Reading the files is the work of `weights.py`. This file owns huggingface_hub.
+HF_HUB_OFFLINE; what is in the cache is used without asking the network. Reading the files is the
+work of `weights.py`. This file owns huggingface_hub.
 """
 
 import re
@@ -11,8 +12,8 @@ import huggingface_hub
 
 from clipworks.errors import CheckpointError
 from clipworks.model.catalogue import CatalogueRow, find, rows
+from clipworks.model.formats import WEIGHT_FILES
 from clipworks.model.published import CONFIG_FILES
-from clipworks.model.weights import WEIGHT_FILES
 
 BUILTIN = Path(__file__).parent / "builtin"
 """Where the models that come with the package are, one folder each."""

@@ -29,25 +29,13 @@ from clipworks.files import (
 )
 from clipworks.model import formats, published
 from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.formats import Array, Family, Tensors
+from clipworks.model.formats import OPEN_CLIP_WEIGHTS, WEIGHT_FILES, WEIGHTS, Array, Family, Tensors
 
 Dtype = Literal["f32", "f16"]
 """How numbers are stored; in memory they are float32."""
 
 ReadPickle = Callable[[Path], dict[str, Array]]
 """`network.read_pickle`: a pickled state dict, read without running code from the file."""
-
-WEIGHTS = "model.safetensors"
-OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
-
-WEIGHT_FILES = (
-    OPEN_CLIP_WEIGHTS,
-    "open_clip_pytorch_model.safetensors",
-    WEIGHTS,
-    "open_clip_pytorch_model.bin",
-    "pytorch_model.bin",
-)
-"""The files that may hold the weights of a folder, best first."""
 
 _TOKEN_TABLE = "text.token_embedding.weight"
 _TOKEN_ROWS = "text.token_embedding.rows"

@@ -186,7 +186,7 @@ def _stamp_all(
         try:
             stamp = _stamp(path, ledger.stamps.get(item_id))
         except OSError as error:
-            skipped.append(Skipped(path=path, reason=f"It cannot be read: {error.strerror}."))
+            skipped.append(Skipped(path=path, reason=f"{path} cannot be read: {error.strerror}."))
             continue
         candidates.append(_Candidate(id=item_id, path=path, stamp=stamp))
     return candidates

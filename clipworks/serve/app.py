@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,7 +23,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from clipworks.errors import ClipworksError, ConfigError
-from clipworks.model.engine import Engine
 from clipworks.search.store import VectorStore
 from clipworks.serve.bodies import Payload, read_payload
 from clipworks.serve.classify import classify, similarity
@@ -34,12 +34,15 @@ from clipworks.serve.problems import problem
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 
+if TYPE_CHECKING:
+    from clipworks.model.engine import Engine
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 Answer = Callable[[Service, Payload], Awaitable[Response]]
 
 
 def create_app(
-    settings: ServeSettings, engines: Mapping[str, Engine], gallery: VectorStore | None = None
+    settings: ServeSettings, engines: "Mapping[str, Engine]", gallery: VectorStore | None = None
 ) -> Starlette:
     """The ASGI application.
 
@@ -83,7 +86,7 @@ def create_app(
 
 def run(
     settings: ServeSettings,
-    engines: Mapping[str, Engine],
+    engines: "Mapping[str, Engine]",
     gallery: VectorStore | None = None,
     *,
     on_ready: Callable[[str], None] | None = None,

@@ -1,13 +1,16 @@
 """POST /v1/classify and /v1/similarity: pictures against labels, pictures against texts."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
 
-from clipworks.model.engine import Engine
 from clipworks.serve.bodies import Payload
 from clipworks.serve.inputs import read_labels, read_pictures, read_texts
 from clipworks.serve.service import Service, Vectors
+
+if TYPE_CHECKING:
+    from clipworks.model.engine import Engine
 
 
 async def classify(service: Service, payload: Payload) -> Response:
@@ -47,7 +50,7 @@ async def similarity(service: Service, payload: Payload) -> Response:
     return JSONResponse({"object": "list", "model": model.name, "data": rows, "usage": usage})
 
 
-def _render(engine: Engine, name: str, labels: list[str], cosines_NL: Vectors, num_texts: int) -> Response:
+def _render(engine: "Engine", name: str, labels: list[str], cosines_NL: Vectors, num_texts: int) -> Response:
     scores_NL = engine.probabilities(cosines_NL)
     rows = []
     for i, (scores, cosines) in enumerate(zip(scores_NL.tolist(), cosines_NL.tolist(), strict=True)):

@@ -35,7 +35,7 @@ async def embeddings(service: Service, payload: Payload) -> Response:
 
 
 async def embed(model: ServedModel, items: list[str | Picture]) -> Vectors:
-    """float32 [N, D], one unit row per item, in order; the two towers work side by side.
+    """float32 [N, D], one unit row per item, in order.
 
     Raises:
         RequestError: a picture cannot be used.

@@ -86,7 +86,9 @@ class Pages:
                 found = await search
         except ClipworksError as error:
             status, _ = status_and_code(error)
-            message = str(error) if status < 500 else f"The server failed; request {request_id(request)}."
+            message = f"The server failed on this request; its log says why under {request_id(request)}."
+            if status < 500:
+                message = re.sub("^(Image 'image'|image) ", "The file ", str(error))
             return await self._render(request, {"mode": "error", "message": message}, status)
         finally:
             search.close()

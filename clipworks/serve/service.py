@@ -9,20 +9,22 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from clipworks.errors import BusyError, ConfigError, InputError
-from clipworks.model.engine import Engine
-from clipworks.model.tokenizer import encode
+from clipworks.model.tokenizer import tokenize
 from clipworks.search.store import VectorStore
 from clipworks.serve.batcher import Lane
 from clipworks.serve.bodies import Payload
 from clipworks.serve.inputs import Picture, file_bytes
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from clipworks.model.engine import Engine
 
 Vectors = npt.NDArray[np.float32]
 """float32 [N, D], rows of unit length."""
@@ -39,7 +41,7 @@ _HEAD_QUEUE = 32
 class ServedModel:
     """One engine and its lanes. All methods run in the event loop; the work is done in threads."""
 
-    def __init__(self, name: str, engine: Engine, settings: ServeSettings) -> None:
+    def __init__(self, name: str, engine: "Engine", settings: ServeSettings) -> None:
         self.name = name
         self.engine = engine
         self.decoding = Lane[Picture, Pixels](
@@ -129,7 +131,7 @@ class Service:
     """Everything an endpoint needs: settings, models by id, the gallery and its model."""
 
     def __init__(
-        self, settings: ServeSettings, engines: Mapping[str, Engine], gallery: VectorStore | None
+        self, settings: ServeSettings, engines: "Mapping[str, Engine]", gallery: VectorStore | None
     ) -> None:
         if not engines:
             raise ConfigError("The server was given no model.", "Name one with --model.")
@@ -203,7 +205,8 @@ class Service:
 
 def count_tokens(texts: Sequence[str], context_length: int) -> int:
     """Tokens of the texts as the model reads them, without start and end marks and what is cut off."""
-    return sum(min(len(encode(text)), context_length - 2) for text in texts)
+    tokens_NT = tokenize(texts, context_length=context_length)
+    return int((tokens_NT.argmax(axis=1) - 1).sum())  # the end mark is the largest id
 
 
 def _model_of(gallery: VectorStore | None, models: Mapping[str, ServedModel]) -> ServedModel | None:

@@ -54,9 +54,7 @@ def composite(
     return colour
 
 
-def draw_moves(
-    count: int, rng: np.random.Generator, *, zoom: float, shift: float
-) -> npt.NDArray[np.float32]:
+def draw_moves(count: int, rng: np.random.Generator, *, zoom: float, shift: float) -> npt.NDArray[np.float32]:
     """A random change of scale and place per picture.
 
     Args:

@@ -101,9 +101,7 @@ def cut_metrics(folder: Path, steps: int) -> None:
             file.writelines(lines)
 
 
-def export(
-    folder: Path, model: nn.Module, config: ClipConfig, token_rows: npt.NDArray[np.int64]
-) -> None:
+def export(folder: Path, model: nn.Module, config: ClipConfig, token_rows: npt.NDArray[np.int64]) -> None:
     """End a run: `config.json`, `model.safetensors` and the manifest that `clipworks.load` reads.
 
     The token table gets its full height again; rows of tokens that no caption held are zero.

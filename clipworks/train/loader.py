@@ -130,7 +130,6 @@ def count_epochs(dataset: Dataset, config: TrainConfig) -> float:
     return config.steps * config.batch_size / len(dataset.weights)
 
 
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Drawn:
     """A batch before PyTorch touches it."""
@@ -194,7 +193,7 @@ def _epoch_order(weights: npt.NDArray[np.float64], seed: int, epoch: int) -> npt
     rng = np.random.default_rng([seed, 0, epoch])
     edges = weights.cumsum() / weights.sum()
     points = (np.arange(len(weights)) + rng.random()) / len(weights)
-    order = np.minimum(edges.searchsorted(points, side="right"), len(weights) - 1)
+    order: npt.NDArray[np.int64] = np.minimum(edges.searchsorted(points, side="right"), len(weights) - 1)
     rng.shuffle(order)
     return order
 

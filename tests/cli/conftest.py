@@ -1,6 +1,7 @@
 """Fixtures of the command line's tests: a runner with the tiny CLIP, and a folder of pictures."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,23 @@ from click.testing import CliRunner, Result
 from pictures import encoded, picture
 
 from clipworks.cli import main
+from clipworks.model.engine import load
 from tests.conftest import TinyClip
 
 Run = Callable[..., Result]
 
 
+load_once = cache(load)
+
+
 @pytest.fixture
 def run(tiny_clip: TinyClip, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run `clipworks ...` in this process; the model is the tiny CLIP unless --model says otherwise."""
+    """Run `clipworks ...` in this process; the model is the tiny CLIP unless --model says otherwise.
+
+    Models are loaded once for all tests, to save time.
+    """
     monkeypatch.setenv("CLIPWORKS_MODEL", tiny_clip.native)
+    monkeypatch.setattr("clipworks.model.engine.load", load_once)
 
     def run(*arguments: str | Path, status: int = 0) -> Result:
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pictures import encoded, picture
 
+from clipworks.model.engine import Engine
 from tests.cli.conftest import Run
 from tests.conftest import TinyClip
 
@@ -25,6 +28,27 @@ def test_a_repeated_run_reuses_everything(run: Run, folder: Path) -> None:
     values = json.loads(run("index", folder, "--json").stdout)
     assert (values["count"], values["embedded"], values["reused"], values["removed"]) == (3, 0, 3, 0)
     assert values["skipped"] == []
+
+
+def test_an_interrupted_run_ends_with_130_and_goes_on_when_repeated(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        (folder / f"{number}.png").write_bytes(encoded(picture("RGB", 20 + number, 20), "PNG"))
+    embed, calls = Engine.embed_pixels, []
+
+    def fail(engine: Engine, pixels: Any) -> Any:
+        calls.append(len(pixels))
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return embed(engine, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "embed_pixels", fail)
+        assert run("index", folder, status=130).stderr == "Interrupted.\n"
+    assert run("search", folder, "a dog", status=1).stderr.startswith("Error: There is no finished index")
+    values = json.loads(run("index", folder, "--json").stdout)
+    assert (values["count"], values["reused"]) == (103, calls[0])
 
 
 def test_the_index_remembers_its_model(

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from conftest import TinyClip
-from tiny_clip import FAMILIES
+from tiny_clip import FAMILIES, TinyClip
 
 from clipworks.errors import CheckpointError
 from clipworks.model.catalogue import rows

@@ -1,12 +1,12 @@
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import TinyClip
 from numpy.typing import NDArray
-from tiny_clip import tiny_pixels, tiny_tokens
+from tiny_clip import TinyClip, tiny_pixels, tiny_tokens
 
 from clipworks.errors import ConfigError
 from clipworks.model.graph import GraphExecutor, has_bf16
@@ -93,3 +93,9 @@ def test_openvino_is_imported_without_its_usage_reporter() -> None:
         "sys.exit(1 if loaded or sys.modules['openvino_telemetry'] is not None else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_ctrl_c_reaches_python_after_the_processor_was_asked() -> None:
+    has_bf16()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

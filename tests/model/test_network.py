@@ -3,8 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TinyClip
-from tiny_clip import tiny_config, tiny_pixels, tiny_tokens
+from tiny_clip import TinyClip, tiny_config, tiny_pixels, tiny_tokens
 
 from clipworks.errors import CheckpointError, ConfigError
 from clipworks.model.formats import from_native, native_shapes
@@ -90,7 +89,7 @@ def test_code_in_a_pickled_file_is_not_run(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1), "b": Malicious(touched)}, file)
     with pytest.raises(CheckpointError, match="cannot be read without running code from it"):
         network.read_pickle(file)
-    file.write_bytes(pickle.dumps(Malicious(touched)))
+    file.write_bytes(pickle.dumps(Malicious(touched), protocol=2))
     with pytest.raises(CheckpointError):
         network.read_pickle(file)
     assert not touched.exists()

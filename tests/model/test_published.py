@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TinyClip
-from tiny_clip import tiny_config
+from tiny_clip import TinyClip, tiny_config
 
 from clipworks.errors import CheckpointError
 from clipworks.model.config import PreprocessConfig

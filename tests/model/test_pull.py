@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from conftest import TinyClip
+from tiny_clip import TinyClip
 
 from clipworks.errors import ConfigError
 from clipworks.model.pull import BUILTIN, public_name, resolve

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import TinyClip
-from tiny_clip import FAMILIES, tiny_config, tiny_weights
+from tiny_clip import FAMILIES, TinyClip, tiny_config, tiny_weights
 
 from clipworks.errors import CheckpointError, MissingExtraError
 from clipworks.model.config import TextConfig

@@ -126,6 +126,13 @@ def test_a_wrong_item_is_named(client: TestClient, item: Any, status: int, code:
     assert post(client, input="fine").status_code == 200
 
 
+@pytest.mark.parametrize("depth", [3, 200, 800, 900, 940, 960, 980])
+def test_lists_in_lists_are_refused_at_any_depth(client: TestClient, depth: int) -> None:
+    body = '{"model": "colours", "input": ["a", ' + "[" * depth + "]" * depth + "]}"
+    answer = client.post("/v1/embeddings", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400, answer.text
+
+
 def test_the_first_of_several_broken_pictures_is_named(client: TestClient) -> None:
     items = [data_uri(RED), {"image": "AAAA"}, {"image": "BBBB"}]
     for _ in range(5):

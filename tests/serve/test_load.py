@@ -5,14 +5,13 @@ import io
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TinyClip
 from PIL import Image
 from starlette.testclient import TestClient
+from tiny_clip import TinyClip
 
 from clipworks.model.engine import Engine, load
 from clipworks.serve.app import create_app
@@ -114,7 +113,21 @@ def test_broken_pictures_fail_alone_while_others_are_answered(client: TestClient
                 np.testing.assert_allclose(numbers(answer)[0], wanted[place], atol=1e-5)
 
 
-def test_a_flood_is_answered_or_refused_with_a_time_never_dropped(tmp_path: Path) -> None:
+def test_every_request_of_a_failing_engine_gets_its_error_and_the_next_one_an_answer() -> None:
+    engine = ColourEngine()
+    engines: Any = {"model": engine}
+    rng = random.Random(10)
+    bodies = [{"input": [data_uri(noise(rng)), text(rng)]} for _ in range(20)]
+    with TestClient(create_app(ServeSettings(), engines)) as client, ThreadPoolExecutor(10) as pool:
+        engine.failure = RuntimeError("out of memory")
+        answers = list(pool.map(lambda body: client.post("/v1/embeddings", json=body), bodies))
+        assert {answer.status_code for answer in answers} == {500}
+        assert len({answer.headers["x-request-id"] for answer in answers}) == 20
+        engine.failure = None
+        assert client.post("/v1/embeddings", json=bodies[0]).status_code == 200
+
+
+def test_a_flood_is_answered_or_refused_with_a_time_never_dropped() -> None:
     settings = ServeSettings(max_texts=4, max_text_queue=4, text_batch=2, max_requests=12)
     engine: Any = ColourEngine()
     with TestClient(create_app(settings, {"model": engine})) as client, ThreadPoolExecutor(24) as pool:

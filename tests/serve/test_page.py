@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -71,7 +72,7 @@ class Page:
 
     def wait_for(self, words: str, inside: str) -> None:
         """Wait until an element's text holds these words."""
-        WebDriverWait(self.browser, 30).until(
+        WebDriverWait(self.browser, 30, ignored_exceptions=[StaleElementReferenceException]).until(
             lambda _: any(words in element.text for element in self.all(inside)),
             f"{words!r} did not appear in {inside}",
         )

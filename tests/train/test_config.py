@@ -19,7 +19,14 @@ def test_every_recipe_survives_json(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("steps", 0), ("batch_size", 1), ("patch_dropout", 1), ("learning_rate", 0.0), ("beta1", 1), ("zoom", -0.1)],
+    [
+        ("steps", 0),
+        ("batch_size", 1),
+        ("patch_dropout", 1),
+        ("learning_rate", 0.0),
+        ("beta1", 1),
+        ("zoom", -0.1),
+    ],
 )
 def test_a_value_out_of_range_is_named(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{field} is {value}"):

@@ -23,7 +23,10 @@ def test_the_loss_equals_the_two_sums_of_the_paper(seed: int, scale: float) -> N
     rows = [math.log(np.exp(logits[i] - logits[i, i]).sum()) for i in range(6)]
     columns = [math.log(np.exp(logits[:, j] - logits[j, j]).sum()) for j in range(6)]
     expected = (np.mean(rows) + np.mean(columns)) / 2
-    assert abs(contrastive_loss(images, texts, torch.tensor(scale)).item() - expected) < 1e-6
+    assert (
+        abs(contrastive_loss(images, texts, torch.tensor(scale, dtype=torch.float64)).item() - expected)
+        < 1e-6
+    )
 
 
 def test_an_excluded_pair_counts_as_no_negative() -> None:
@@ -34,7 +37,9 @@ def test_an_excluded_pair_counts_as_no_negative() -> None:
     kept = [[0, 2], [0, 1, 2], [0, 1, 2]]
     rows = [math.log(sum(math.exp(logits[i, j] - logits[i, i]) for j in kept[i])) for i in range(3)]
     kept_columns = [[0, 1, 2], [1, 2], [0, 1, 2]]
-    columns = [math.log(sum(math.exp(logits[i, j] - logits[j, j]) for i in kept_columns[j])) for j in range(3)]
+    columns = [
+        math.log(sum(math.exp(logits[i, j] - logits[j, j]) for i in kept_columns[j])) for j in range(3)
+    ]
     expected = (np.mean(rows) + np.mean(columns)) / 2
     assert abs(contrastive_loss(images, texts, torch.tensor(10.0), excluded).item() - expected) < 1e-6
 

@@ -110,8 +110,9 @@ async function classify() {
     const response = await fetch("/v1/classify", { method: "POST", body });
     const result = await response.json();
     if (!response.ok) {
-      const named = result.error.message.replace(/input\[(\d+)\]/g, (place, i) => `“${asked[i]?.name ?? place}”`);
-      return showProblem(named);
+      const place = /(?:Image )?'?input\[(\d+)\]'?/g;
+      const named = (words, i) => (asked[i] ? `“${asked[i].name}”` : words);
+      return showProblem(result.error.message.replace(place, named));
     }
     const shown = result.data.map((row) => answer(asked[row.index], row));
     answers.replaceChildren(...shown);

@@ -1,0 +1,132 @@
+"""How honest a search of the gallery is; writes benchmarks/results/relevance.json.
+
+Three kinds of questions are asked with the built-in model: the captions of the gallery itself (the
+share called relevant, of all and of those whose own picture is among the first ten), things that can
+be seen but are not in it, and words for what cannot be seen. None of them is in the list that the
+threshold was measured with.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import clipworks
+from benchmarks.machine import write_result
+from clipworks.search.embedded import EmbeddedStore, open_index
+from clipworks.search.relevance import BACKGROUND_TEXTS
+from clipworks.search.store import Vectors
+
+UNSEEN = (
+    "Reykjavik",
+    "Angela Merkel",
+    "qwzx blorf",
+    "asdfgh jkl",
+    "tax form 1040",
+    "SELECT name FROM users WHERE id = 7",
+    "lorem ipsum dolor sit amet",
+    "my grandmother's opinion",
+    "how do I reset my router",
+    "Q3 earnings call transcript",
+    "democracy",
+    "justice",
+    "the meaning of life",
+    "boredom",
+    "Thursday afternoon",
+    "x squared plus one",
+    "a bill of lading",
+    "copyright infringement lawsuit",
+    "Norwegian grammar",
+    "the Schrödinger equation",
+    "the price of oil in 1973",
+    "a poem about nothing",
+    "stock exchange listing requirements",
+    "university admission criteria",
+    "cholesterol",
+    "insomnia treatment",
+    "regular expression",
+    "blockchain consensus",
+    "Kubernetes cluster",
+    "Bach cantata number 140",
+    "the Treaty of Westphalia",
+    "Gaussian noise",
+    "tomorrow maybe",
+    "sociology",
+    "hermeneutics",
+    "rental agreement",
+    "thermal efficiency",
+    "gluten intolerance",
+    "an unfair dismissal claim",
+    "the Pythagorean theorem",
+)
+
+ABSENT = (
+    "an electron microscope",
+    "an oscilloscope",
+    "a combine harvester",
+    "a dishwasher",
+    "a chainsaw",
+    "a hovercraft",
+    "bagpipes",
+    "an espresso machine",
+    "a zipper",
+    "a forklift",
+    "a concrete mixer",
+    "a platypus",
+    "an armadillo",
+    "a chandelier",
+    "a hammock",
+    "a trampoline",
+    "a lawn mower",
+    "a parking meter",
+    "handcuffs",
+    "a tuning fork",
+    "a snow plough",
+    "a vending machine",
+    "a pomegranate",
+    "asparagus",
+    "a pipe organ",
+    "a sewing machine",
+    "a wheelbarrow",
+    "a lighthouse",
+    "a scarecrow",
+    "a suspension bridge cable",
+)
+
+
+def main() -> None:
+    engine = clipworks.load("pictogram")
+    store = open_index(Path(clipworks.__file__).parent / "gallery" / "index")
+    threshold = store.relevance.text_threshold
+    assert threshold is not None
+    captions = sorted({item.caption for item, _ in store.entries()})
+    places = _places(store, captions)
+    cosines = engine.embed_texts(captions) @ store.vectors.T
+    best = np.array([row[place].max() for row, place in zip(cosines, places, strict=True)])
+    is_found = (cosines > best[:, None]).sum(axis=1) < 10
+    is_relevant = cosines.max(axis=1) >= threshold
+    results: dict[str, Any] = {
+        "threshold": round(threshold, 4),
+        "captions": {"n": len(captions), "found_in_10": _share(is_found), "relevant": _share(is_relevant)},
+        "captions_found": {"n": int(is_found.sum()), "relevant": _share(is_relevant[is_found])},
+    }
+    for name, texts in (("absent", ABSENT), ("unseen", UNSEEN), ("background", BACKGROUND_TEXTS)):
+        scores = (engine.embed_texts(texts) @ store.vectors.T).max(axis=1)
+        results[name] = {"n": len(texts), "relevant": _share(scores >= threshold)}
+    write_result("relevance", results)
+
+
+def _places(store: EmbeddedStore, captions: list[str]) -> list[list[int]]:
+    """For each caption the rows of the pictures that have it."""
+    rows: dict[str, list[int]] = {caption: [] for caption in captions}
+    for row, (item, _) in enumerate(store.entries()):
+        rows[item.caption].append(row)
+    return [rows[caption] for caption in captions]
+
+
+def _share(flags: "np.ndarray[Any, np.dtype[np.bool_]] | Vectors") -> float:
+    return round(float(flags.mean()), 3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The gallery that comes with the package: real pictures, each with its caption, licence and source."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import clipworks
+from clipworks.files import sha256_file
+from clipworks.search.embedded import EmbeddedStore, open_index
+from clipworks.search.query import search
+
+GALLERY = Path(clipworks.__file__).parent / "gallery"
+LICENCES = {"MIT", "public-domain", "CC0-1.0", "CC-BY-2.0"}
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    lines = (GALLERY / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def store() -> EmbeddedStore:
+    return open_index(GALLERY / "index")
+
+
+def test_it_holds_at_least_1500_pictures_of_three_kinds(rows: list[dict[str, Any]]) -> None:
+    assert len(rows) >= 1500
+    assert {row["kind"] for row in rows} == {"emoji", "clipart", "photo"}
+
+
+def test_every_picture_has_a_file_and_every_file_a_row(rows: list[dict[str, Any]]) -> None:
+    files = {f"images/{path.name}" for path in (GALLERY / "images").iterdir()}
+    assert {row["file"] for row in rows} == files and len(files) == len(rows)
+
+
+def test_every_picture_says_what_it_is_and_whose(rows: list[dict[str, Any]]) -> None:
+    assert {row["licence"] for row in rows} <= LICENCES
+    assert [row for row in rows if not row["caption"] or not row["author"]] == []
+    assert [row["file"] for row in rows if row["licence"].startswith("CC-BY") and not row["source"]] == []
+
+
+def test_no_picture_is_there_twice(rows: list[dict[str, Any]]) -> None:
+    hashes = [sha256_file(GALLERY / row["file"]) for row in rows]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_the_attribution_names_every_photograph(rows: list[dict[str, Any]]) -> None:
+    text = (GALLERY / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    assert [row["file"] for row in rows if row["kind"] == "photo" and row["file"] not in text] == []
+
+
+def test_the_whole_gallery_fits_in_12_mb() -> None:
+    assert sum(path.stat().st_size for path in GALLERY.rglob("*") if path.is_file()) <= 12_000_000
+
+
+def test_its_index_holds_exactly_its_pictures_with_their_captions(
+    store: EmbeddedStore, rows: list[dict[str, Any]]
+) -> None:
+    found = {item.id: (item.caption, stamp.sha256) for item, stamp in store.entries()}
+    assert found == {row["file"]: (row["caption"], sha256_file(GALLERY / row["file"])) for row in rows}
+
+
+def test_its_index_was_made_by_the_built_in_model_and_finds_things(store: EmbeddedStore) -> None:
+    engine = clipworks.load("pictogram")
+    assert (store.header.model, store.fingerprint) == ("pictogram", engine.fingerprint)
+    names = ("apple", "umbrella", "dog", "guitar", "pizza", "rocket", "key", "flower", "bicycle", "snowman")
+    found = []
+    for name in names:
+        hits = search(store, engine, text=name, limit=10).hits
+        if any(name in hit.caption for hit in hits):
+            found.append(name)
+    assert len(found) >= 7, found
