@@ -279,7 +279,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
     if causal:
         hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(hidden, float("-inf"))
-    attended: Tensor = scores.softmax(dim=-1).to(v.dtype) @ v
+    # In float32 as the fused kernels do: autocast would leave the softmax and its gradient in bfloat16.
+    attended: Tensor = scores.float().softmax(dim=-1).to(v.dtype) @ v
     return attended
 
 

@@ -1,9 +1,8 @@
 """What every command shares: help, exit codes, one sentence per error, variables, a quick start."""
 
-import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -89,12 +88,8 @@ def test_results_go_to_stdout_and_notes_to_stderr_in_a_real_process(
     assert len(done.stdout.splitlines()) == 3
 
 
-@pytest.mark.slow
-def test_help_takes_at_most_400_ms() -> None:
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "clipworks", "--help"], capture_output=True, env=environment)
-        times.append(time.perf_counter() - begin)
-    assert min(times) <= 0.4
+def test_help_takes_at_most_400_ms_of_processor_time() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert start("--help").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= 0.4

@@ -63,13 +63,9 @@ def test_its_index_holds_exactly_its_pictures_with_their_captions(
     assert found == {row["file"]: (row["caption"], sha256_file(GALLERY / row["file"])) for row in rows}
 
 
-def test_its_index_was_made_by_the_built_in_model_and_finds_things(store: EmbeddedStore) -> None:
+def test_its_index_was_made_by_the_built_in_model_and_finds_its_own_pictures(store: EmbeddedStore) -> None:
     engine = clipworks.load("pictogram")
     assert (store.header.model, store.fingerprint) == ("pictogram", engine.fingerprint)
-    names = ("apple", "umbrella", "dog", "guitar", "pizza", "rocket", "key", "flower", "bicycle", "snowman")
-    found = []
-    for name in names:
-        hits = search(store, engine, text=name, limit=10).hits
-        if any(name in hit.caption for hit in hits):
-            found.append(name)
-    assert len(found) >= 7, found
+    for name in ("images/emoji-1f34e.webp", "images/photo-g034.webp"):
+        result = search(store, engine, image=GALLERY / name, limit=1)
+        assert (result.hits[0].id, result.is_relevant) == (name, True)
