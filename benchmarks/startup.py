@@ -70,7 +70,11 @@ def _demo_seconds(clone: Path) -> float:
     environment = {**os.environ, "PIP_NO_CACHE_DIR": "1"}
     start = time.perf_counter()
     with subprocess.Popen(
-        ["make", "demo", f"ARGS=--port {port}"], cwd=clone, env=environment, start_new_session=True
+        ["make", "demo", f"ARGS=--port {port}"],
+        cwd=clone,
+        env=environment,
+        stdout=sys.stderr,
+        start_new_session=True,
     ) as process:
         try:
             while not _is_answered(port):

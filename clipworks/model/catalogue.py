@@ -163,9 +163,10 @@ def find(name: str) -> CatalogueRow:
     by_name = {known.lower(): row for row in rows() for known in (row.id, *row.short_names)}
     row = by_name.get(name.lower())
     if row is None:
-        near = get_close_matches(name.lower(), by_name, n=3, cutoff=0.0)
+        near = get_close_matches(name.lower(), by_name, n=len(by_name), cutoff=0.0)
+        ids = list(dict.fromkeys(by_name[match].id for match in near))[:3]
         raise ConfigError(
             f"There is no model named {name!r}.",
-            f"Nearest: {', '.join(by_name[match].id for match in near)}; or give the path of a checkpoint.",
+            f"Nearest: {', '.join(ids)}; or give the path of a checkpoint.",
         )
     return row

@@ -26,13 +26,13 @@ from clipworks.serve.service import Service
 
 EXAMPLES = (
     "a red apple",
-    "sailing boat",
-    "cat face",
-    "snowy mountain",
-    "musical instrument",
-    "birthday cake",
-    "a fish",
-    "lighthouse",
+    "tulip",
+    "fire",
+    "kiwi fruit",
+    "rabbit face",
+    "a shamrock",
+    "cocktail glass",
+    "hourglass",
 )
 """Searches offered on the page; their best hits are also the sample pictures of the playground."""
 
