@@ -270,7 +270,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
     """Scaled dot-product attention, [B, heads, T, C] each.
 
     On a CPU the products are written out: PyTorch's fused kernel needs 170 ms for one backward pass
-    at [256, 4, 65, 64] in bfloat16 where these two matrix products need about 20.
+    at [256, 4, 65, 64] in bfloat16, more than the rest of a training step (docs/log.md).
     """
     if q.device.type != "cpu":
         fused: Tensor = F.scaled_dot_product_attention(q, k, v, is_causal=causal)

@@ -125,11 +125,6 @@ def make_batch(dataset: Dataset, config: TrainConfig, step: int) -> Batch:
     return _finish(_draw(dataset, config, step), config)
 
 
-def count_epochs(dataset: Dataset, config: TrainConfig) -> float:
-    """How often the run visits the data set as a whole."""
-    return config.steps * config.batch_size / len(dataset.weights)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Drawn:
     """A batch before PyTorch touches it."""
