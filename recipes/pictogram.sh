@@ -2,7 +2,7 @@
 # Make the built-in model `pictogram`: packages -> shards -> training -> scores -> clipworks/model/builtin/pictogram.
 #
 # Each step is skipped if its output is there. Needs npm, apt-get, dpkg-deb, rsvg-convert (librsvg2-bin)
-# and pip install "clipworks[train]" resvg-py==0.5.0. About an hour on two cores.
+# and pip install "clipworks[train]" resvg-py==0.5.0. About two hours on two cores.
 #
 #   recipes/pictogram.sh [WORK_FOLDER]          default: build/pictogram
 #   PHOTOS=DIR recipes/pictogram.sh             with a folder of photographs (metadata.jsonl)

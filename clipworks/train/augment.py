@@ -18,7 +18,12 @@ _LEAST_CONTRAST = 0.35
 
 
 def composite(
-    rgba: npt.NDArray[np.uint8], is_glyph: npt.NDArray[np.bool_], rng: np.random.Generator, *, recolour: bool
+    rgba: npt.NDArray[np.uint8],
+    is_glyph: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+    *,
+    recolour: bool,
+    jitter: float = 0.0,
 ) -> npt.NDArray[np.float32]:
     """Lay transparent pictures on a ground.
 
@@ -30,6 +35,7 @@ def composite(
         is_glyph: bool [B].
         rng: source of the colours.
         recolour: False lays everything on white and leaves glyphs in their own colour.
+        jitter: largest gain of each channel of a picture, as a share; the ground has none.
 
     Returns:
         float32 [B, S, S, 3], 0..1.
@@ -39,6 +45,9 @@ def composite(
     alpha /= 255
     colour = rgba[..., :3].astype(np.float32)
     colour /= 255
+    if jitter:
+        colour *= rng.uniform(1 - jitter, 1 + jitter, (count, 1, 1, 3)).astype(np.float32)
+        np.minimum(colour, 1, out=colour)
     ground = np.ones((count, 1, 1, 3), dtype=np.float32)
     if recolour:
         inks, grounds = _contrasting_colours(count, rng)

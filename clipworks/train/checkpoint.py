@@ -1,10 +1,11 @@
 """The state of a run on disk: enough to go on as if nothing had happened.
 
-`state.safetensors` holds the weights, both AdamW moments and the step; it is replaced atomically,
-so a run that is killed at any moment goes on from the last state that was whole.
+`state.safetensors` holds the weights, what the optimizers remember of each and the step; it is
+replaced atomically, so a run that is killed at any moment goes on from the last state that was whole.
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,12 @@ from clipworks.train.config import TrainConfig
 STATE = "state.safetensors"
 CONFIG = "train.json"
 METRICS = "metrics.jsonl"
+
+_MEMORY: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.Muon: ("momentum_buffer",),
+}
+"""By optimizer, what it remembers of a parameter, under the names that PyTorch gives."""
 
 
 def open_run(folder: Path, config: TrainConfig, data_sha256: str) -> None:
@@ -49,20 +56,21 @@ def open_run(folder: Path, config: TrainConfig, data_sha256: str) -> None:
     )
 
 
-def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+def save_state(
+    folder: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], step: int
+) -> None:
     """Write the state after `step` steps, atomically."""
     tensors: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        moments = optimizer.state[parameter]
+    for name, parameter, optimizer in _owners(model, optimizers):
         tensors[f"weight.{name}"] = parameter.detach()
-        tensors[f"mean.{name}"] = moments["exp_avg"]
-        tensors[f"square.{name}"] = moments["exp_avg_sq"]
+        for key in _MEMORY[type(optimizer)]:
+            tensors[f"{key}.{name}"] = optimizer.state[parameter][key]
     with atomic_write(folder / STATE) as file:
         file.write(safetensors.torch.save(tensors, metadata={"step": str(step)}))
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Put a saved state into the model and its optimizer.
+def load_state(folder: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> int:
+    """Put a saved state into the model and its optimizers.
 
     Returns:
         Steps done so far; 0 if nothing was saved yet.
@@ -78,12 +86,10 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
             step = int(file.metadata()["step"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
+            for name, parameter, optimizer in _owners(model, optimizers):
                 parameter.copy_(tensors[f"weight.{name}"])
                 optimizer.state[parameter] = {
-                    "step": torch.tensor(float(step)),
-                    "exp_avg": tensors[f"mean.{name}"],
-                    "exp_avg_sq": tensors[f"square.{name}"],
+                    key: tensors[f"{key}.{name}"] for key in _MEMORY[type(optimizer)]
                 }
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(
@@ -111,3 +117,14 @@ def export(folder: Path, model: nn.Module, config: ClipConfig, token_rows: npt.N
     table[token_rows] = tensors["text.token_embedding.weight"]
     tensors["text.token_embedding.weight"] = table
     write_checkpoint(folder, config, tensors)
+
+
+def _owners(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
+    """Every parameter with its name and the optimizer that trains it."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                yield names[parameter], parameter, optimizer

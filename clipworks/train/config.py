@@ -22,6 +22,8 @@ class TrainConfig:
     """Pairs per step, 2 or more: each is the other's negative."""
     learning_rate: float = 1e-3
     """Peak of the cosine schedule, above 0."""
+    matrix_learning_rate: float | None = None
+    """Peak for the matrices inside the towers, which Muon then trains, above 0; none leaves them to AdamW."""
     warmup_steps: int = 0
     """Steps of linear rise to the peak."""
     weight_decay: float = 0.1
@@ -46,6 +48,8 @@ class TrainConfig:
     """Largest random shift along each side, as a share of it, 0 to below 1."""
     recolour: bool = True
     """Draw one-colour glyphs in a random ink on a random ground, and others on a random ground at times."""
+    jitter: float = 0.0
+    """Largest random gain of each colour channel of a picture, as a share, 0 to below 1."""
     precision: TrainPrecision = "f32"
     """Arithmetic of the matrix products."""
     seed: int = 0
@@ -57,11 +61,16 @@ class TrainConfig:
         _require_range(self, 1, None, "steps", "save_every_steps")
         _require_range(self, 2, None, "batch_size")
         _require_range(self, 0, None, "warmup_steps", "unmasked_steps", "weight_decay", "seed")
-        _require_range(self, 0, 1, "beta1", "beta2", "patch_dropout", "first_text_prob", "zoom", "shift")
+        _require_range(self, 0, 1, "beta1", "beta2", "patch_dropout", "first_text_prob")
+        _require_range(self, 0, 1, "zoom", "shift", "jitter")
         for name in ("learning_rate", "epsilon", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        for name in ("beta1", "beta2", "patch_dropout", "zoom", "shift"):
+        if self.matrix_learning_rate is not None and not self.matrix_learning_rate > 0:
+            raise ConfigError(
+                f"matrix_learning_rate is {self.matrix_learning_rate}; it must be none or above 0."
+            )
+        for name in ("beta1", "beta2", "patch_dropout", "zoom", "shift", "jitter"):
             if getattr(self, name) == 1:
                 raise ConfigError(f"{name} is 1; it must be below 1.")
         if self.precision not in get_args(TrainPrecision):

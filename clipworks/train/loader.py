@@ -109,20 +109,21 @@ def read_batches(dataset: Dataset, config: TrainConfig, first_step: int = 0) -> 
     The drawing thread leaves PyTorch alone: two teams of its threads on the same cores would wait
     for each other at every barrier.
     """
+    visits = _Visits(dataset.weights, config.seed)
     with ThreadPoolExecutor(max_workers=1) as pool:
         steps = range(first_step, config.steps)
-        waiting = pool.submit(_draw, dataset, config, first_step) if steps else None
+        waiting = pool.submit(_draw, dataset, visits, config, first_step) if steps else None
         for step in steps:
             assert waiting is not None
             drawn = waiting.result()
             if step + 1 < config.steps:
-                waiting = pool.submit(_draw, dataset, config, step + 1)
+                waiting = pool.submit(_draw, dataset, visits, config, step + 1)
             yield _finish(drawn, config)
 
 
 def make_batch(dataset: Dataset, config: TrainConfig, step: int) -> Batch:
     """The batch of one step."""
-    return _finish(_draw(dataset, config, step), config)
+    return _finish(_draw(dataset, _Visits(dataset.weights, config.seed), config, step), config)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,16 +137,19 @@ class _Drawn:
     kept: npt.NDArray[np.int64] | None
 
 
-def _draw(dataset: Dataset, config: TrainConfig, step: int) -> _Drawn:
+def _draw(dataset: Dataset, all_visits: "_Visits", config: TrainConfig, step: int) -> _Drawn:
     rng = np.random.default_rng([config.seed, 1, step])
-    visits = _visits(dataset.weights, config.seed, step * config.batch_size, config.batch_size)
+    visits = all_visits.take(step * config.batch_size, config.batch_size)
     texts = [dataset.texts[visit] for visit in visits]
     chosen = _draw_texts(texts, config.first_text_prob, rng)
     tokens = dataset.tokens[chosen]
     dropout = 0.0 if step >= config.steps - config.unmasked_steps else config.patch_dropout
     patches = config.model.vision.grid**2
+    is_glyph = dataset.is_glyph[visits]
     return _Drawn(
-        pixels=composite(dataset.pictures[visits], dataset.is_glyph[visits], rng, recolour=config.recolour),
+        pixels=composite(
+            dataset.pictures[visits], is_glyph, rng, recolour=config.recolour, jitter=config.jitter
+        ),
         moves=draw_moves(len(visits), rng, zoom=config.zoom, shift=config.shift),
         tokens=tokens[:, : int(tokens.argmax(axis=1).max()) + 1],
         excluded=_shared_texts(texts, chosen),
@@ -172,15 +176,24 @@ def _weight(sample: Sample) -> float:
     return float(weight)
 
 
-def _visits(weights: npt.NDArray[np.float64], seed: int, start: int, count: int) -> list[int]:
-    """Samples number `start` … `start + count - 1` of the endless sequence of epochs."""
-    length = len(weights)
-    visits: list[int] = []
-    while len(visits) < count:
-        epoch, offset = divmod(start + len(visits), length)
-        order = _epoch_order(weights, seed, epoch)
-        visits.extend(order[offset : offset + count - len(visits)].tolist())
-    return visits
+class _Visits:
+    """The endless sequence of samples, epoch after epoch; the order of the last epoch asked for is kept."""
+
+    def __init__(self, weights: npt.NDArray[np.float64], seed: int) -> None:
+        self._weights = weights
+        self._seed = seed
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def take(self, start: int, count: int) -> list[int]:
+        """Samples number `start` … `start + count - 1`."""
+        visits: list[int] = []
+        while len(visits) < count:
+            epoch, offset = divmod(start + len(visits), len(self._weights))
+            if epoch != self._epoch:
+                self._epoch, self._order = epoch, _epoch_order(self._weights, self._seed, epoch)
+            visits.extend(self._order[offset : offset + count - len(visits)].tolist())
+        return visits
 
 
 def _epoch_order(weights: npt.NDArray[np.float64], seed: int, epoch: int) -> npt.NDArray[np.int64]:

@@ -20,7 +20,7 @@ from clipworks.train.checkpoint import METRICS, cut_metrics, export, load_state,
 from clipworks.train.config import TrainConfig
 from clipworks.train.loader import Batch, read_batches, read_dataset
 from clipworks.train.loss import contrastive_loss
-from clipworks.train.optim import build_optimizer, learning_rate
+from clipworks.train.optim import build_optimizers, schedule, set_rates
 
 LARGEST_LOG_SCALE = math.log(100)
 
@@ -34,7 +34,7 @@ class Step:
     loss: float
     """Contrastive loss of the batch, nats."""
     learning_rate: float
-    """Rate used."""
+    """Rate of AdamW."""
     gradient_norm: float
     """Length of the gradient before clipping."""
     logit_scale: float
@@ -75,14 +75,14 @@ def train(
     text = replace(config.model.text, vocab_size=len(dataset.token_rows))
     model = Clip(replace(config.model, text=text))
     initialise(model, config.seed)
-    optimizer = build_optimizer(model, config)
-    done = load_state(out, model, optimizer)
+    optimizers = build_optimizers(model, config)
+    done = load_state(out, model, optimizers)
     cut_metrics(out, done)
 
     with (out / METRICS).open("a", encoding="utf-8") as metrics, _interrupt_flag() as interrupted:
         started = time.perf_counter()
         for number, batch in enumerate(read_batches(dataset, config, done), start=done):
-            result = _train_step(model, optimizer, batch, config, number, started)
+            result = _train_step(model, optimizers, batch, config, number, started)
             started = time.perf_counter()
             metrics.write(result.to_json() + "\n")
             if on_step is not None:
@@ -90,7 +90,7 @@ def train(
             is_last = number + 1 == config.steps
             if is_last or interrupted.is_set() or (number + 1) % config.save_every_steps == 0:
                 metrics.flush()
-                save_state(out, model, optimizer, number + 1)
+                save_state(out, model, optimizers, number + 1)
             if interrupted.is_set() and not is_last:
                 raise KeyboardInterrupt
     export(out, model, config.model, dataset.token_rows)
@@ -99,19 +99,17 @@ def train(
 
 def _train_step(
     model: Clip,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
     batch: Batch,
     config: TrainConfig,
     number: int,
     started: float,
 ) -> Step:
-    rate = learning_rate(number, config)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_rates(optimizers, number, config)
     with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
         image_BE, text_BE = model(batch.images_BCHW, batch.tokens_BT, batch.kept_BT)
     loss = contrastive_loss(image_BE, text_BE, model.logit_scale.exp(), batch.excluded_BB)
-    optimizer.zero_grad()
+    model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
@@ -119,13 +117,14 @@ def _train_step(
             f"The loss of step {number} is {loss.item()} and its gradient norm {norm.item()}.",
             "Lower learning_rate; the state before this step is kept.",
         )
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     with torch.no_grad():
         model.logit_scale.clamp_(0, LARGEST_LOG_SCALE)
     return Step(
         step=number,
         loss=loss.item(),
-        learning_rate=rate,
+        learning_rate=config.learning_rate * schedule(number, config),
         gradient_norm=norm.item(),
         logit_scale=model.logit_scale.exp().item(),
         seconds=time.perf_counter() - started,

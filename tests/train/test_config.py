@@ -24,6 +24,7 @@ def test_every_recipe_survives_json(name: str) -> None:
         ("batch_size", 1),
         ("patch_dropout", 1),
         ("learning_rate", 0.0),
+        ("matrix_learning_rate", 0.0),
         ("beta1", 1),
         ("zoom", -0.1),
     ],

@@ -47,19 +47,23 @@ def test_the_loss_falls_on_forty_drawings(shards: Path, tmp_path: Path) -> None:
     assert sum(losses(run)[-5:]) / 5 < 0.5 * losses(run)[0]
 
 
+@pytest.mark.parametrize("matrix_learning_rate", [None, 2e-3])
 def test_ctrl_c_saves_the_step_and_repeating_goes_on_exactly(
-    shards: Path, whole_run: Path, tmp_path: Path
+    shards: Path, whole_run: Path, tmp_path: Path, matrix_learning_rate: float | None
 ) -> None:
     def interrupt(step: Step) -> None:
         if step.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
+    chosen = replace(config(), matrix_learning_rate=matrix_learning_rate)
+    whole = train(chosen, shards, tmp_path / "whole") if matrix_learning_rate else whole_run
+    cut = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
-        train(config(), shards, tmp_path, on_step=interrupt)
-    assert len(losses(tmp_path)) == 5
-    train(config(), shards, tmp_path)
-    assert losses(tmp_path) == losses(whole_run)
-    assert sha256_file(tmp_path / "model.safetensors") == sha256_file(whole_run / "model.safetensors")
+        train(chosen, shards, cut, on_step=interrupt)
+    assert len(losses(cut)) == 5
+    train(chosen, shards, cut)
+    assert losses(cut) == losses(whole)
+    assert sha256_file(cut / "model.safetensors") == sha256_file(whole / "model.safetensors")
 
 
 def test_a_killed_run_goes_on_from_its_last_state_to_the_same_bytes(
