@@ -42,7 +42,7 @@ def file_bytes(picture: Picture) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(
-            f"{picture.param} is not base64: {shown(picture.data)}.",
+            f"{picture.param} must be a picture and is not base64: {shown(picture.data)}.",
             "Send the file's bytes in standard base64, or as data:image/png;base64,….",
             code="invalid_image",
             param=picture.param,
@@ -202,6 +202,13 @@ def _read_item(value: Any, place: str, settings: ServeSettings, modality: str | 
         modality is None and isinstance(value, str) and value[: len(DATA_IMAGE)].lower() == DATA_IMAGE
     )
     if isinstance(value, str) and not is_picture:
+        if modality is None and _ADDRESS.match(value) and not re.search(r"\s", value):
+            raise RequestError(
+                f"{place} is an address, and this server fetches nothing.",
+                "Send the picture itself; to embed the address as a text, say \"modality\": \"text\".",
+                code="url_fetch_disabled",
+                param=place,
+            )
         return read_text(value, place, settings.max_text_characters)
     if isinstance(value, dict | bytes | str):
         return read_picture(value, place, settings)

@@ -51,7 +51,7 @@ class TrainConfig:
     jitter: float = 0.0
     """Largest random gain of each colour channel of a picture, as a share, 0 to below 1."""
     precision: TrainPrecision = "f32"
-    """Arithmetic of the matrix products."""
+    """Arithmetic of the matrix products, f32 or bf16."""
     seed: int = 0
     """Of the weights, the order of samples, the captions drawn and the augmentation."""
     save_every_steps: int = 200

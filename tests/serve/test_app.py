@@ -60,7 +60,8 @@ def test_unknown_addresses_and_methods_are_error_objects(client: TestClient) -> 
     refusal(client.get("/static/..%2Fapp.py"), 404, "not_found", None)
     refusal(client.put("/v1/embeddings"), 405, "method_not_allowed", None)
     refusal(client.get("/v1/embeddings"), 405, "method_not_allowed", None)
-    assert "POST" in client.get("/v1/embeddings").headers["allow"]
+    refused = client.get("/v1/embeddings")
+    assert "POST" in refused.headers["allow"] and "takes POST only" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
