@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from clipworks.errors import ConfigError
-from clipworks.model.tokenizer import MAX_TEXT_CHARS
 
 VARIABLE_PREFIX = "CLIPWORKS_"
 
@@ -71,10 +70,6 @@ class ServeSettings:
                     f"{queue} is {getattr(self, queue)}, less than {items} ({getattr(self, items)}): "
                     "a full request would never fit."
                 )
-        if self.max_text_characters > MAX_TEXT_CHARS:
-            raise ConfigError(
-                f"max_text_characters is {self.max_text_characters}; the tokenizer takes {MAX_TEXT_CHARS}."
-            )
         if not self.insecure and not _is_loopback(self.host):
             raise ConfigError(
                 f"host is {self.host!r}, which other machines can reach, and no key is asked for.",

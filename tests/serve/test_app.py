@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from clipworks.errors import CheckpointError
+from clipworks.errors import CheckpointError, ConfigError
 from clipworks.serve.app import create_app
 from clipworks.serve.service import ServedModel
 from clipworks.serve.settings import ServeSettings
@@ -268,3 +268,8 @@ def test_the_cause_of_an_error_of_ours_is_logged_under_its_id(
     message = refusal(answer, 500, "internal_error", None)
     assert answer.headers["x-request-id"] in message and "damaged" not in message
     assert "the weights are damaged" in caplog.text
+
+
+def test_more_text_than_the_tokenizer_takes_cannot_be_allowed(engine: ColourEngine) -> None:
+    with pytest.raises(ConfigError, match="the tokenizer takes 100000"):
+        create_app(ServeSettings(max_text_characters=100_001), {"colours": engine})  # type: ignore[dict-item]
