@@ -320,9 +320,8 @@ def _upright_rgb(picture: Image.Image, label: str) -> Image.Image:
 
 def _upright(picture: Image.Image) -> Image.Image:
     """8 bits per channel, turned by the EXIF tag: RGBA where there is transparency, else RGB."""
-    method = _TRANSPOSE.get(_orientation(picture))
-    eight_bit = _rgb_or_rgba(picture)
-    return eight_bit.transpose(method) if method is not None else eight_bit
+    plain, method = _rgb_or_rgba(picture), _TRANSPOSE.get(_orientation(picture))
+    return plain.transpose(method) if method is not None else plain
 
 
 def _orientation(picture: Image.Image) -> int:
