@@ -1,6 +1,6 @@
 """Everything that decides a training run, in one frozen dataclass."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from clipworks.errors import ConfigError
@@ -81,19 +81,6 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """The plain dictionary written to a run's `train.json`."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
-        """Inverse of `to_json`.
-
-        Raises:
-            ConfigError: a field is missing, unknown or out of range.
-        """
-        known = {field.name for field in fields(cls)}
-        if values.keys() != known:
-            wrong = ", ".join(sorted(values.keys() ^ known))
-            raise ConfigError(f"The training configuration has missing or unknown fields: {wrong}.")
-        return cls(**{**values, "model": ClipConfig.from_json(values["model"])})
 
 
 def _require_range(config: TrainConfig, low: float, high: float | None, *names: str) -> None:
