@@ -5,12 +5,14 @@ its best hit is relevant: whether its score reaches what `relevance.py` measured
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.model.engine import Engine
 from clipworks.model.preprocess import ImageInput
 from clipworks.search.store import Hit, Vectors, VectorStore
+
+QueryKind = Literal["text", "image"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,10 +21,22 @@ class Result:
 
     hits: tuple[Hit, ...]
     """Nearest first; there whether relevant or not."""
-    is_relevant: bool
-    """Whether the best hit reaches the threshold (or none could be measured for this index)."""
     threshold: float | None
-    """The score that the best hit was held against."""
+    """Cosine from which on a hit counts as found; None where none could be measured."""
+
+    @property
+    def is_relevant(self) -> bool:
+        """Whether the best hit counts as found."""
+        return bool(self.hits) and self.counts(self.hits[0])
+
+    @property
+    def good(self) -> tuple[Hit, ...]:
+        """The hits that count as found; scores fall, so they stand in front."""
+        return tuple(hit for hit in self.hits if self.counts(hit))
+
+    def counts(self, hit: Hit) -> bool:
+        """Whether this hit reaches the threshold (or there is none)."""
+        return self.threshold is None or hit.score >= self.threshold
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary: is_relevant, threshold, hits."""
@@ -63,14 +77,27 @@ def search(
             "Search with the model that made it, or build it anew with `clipworks index`.",
         )
     if text is not None:
-        vector, threshold = _text_vector(engine, text), store.relevance.text_threshold
-    else:
-        assert image is not None
-        pixels = engine.prepare_image(image, "the query")
-        vector, threshold = engine.embed_pixels(pixels[None])[0], store.relevance.image_threshold
-    hits = tuple(store.query(vector, limit))
-    is_relevant = bool(hits) and (threshold is None or hits[0].score >= threshold)
-    return Result(hits=hits, is_relevant=is_relevant, threshold=threshold)
+        return search_vector(store, _text_vector(engine, text), "text", limit)
+    assert image is not None
+    pixels = engine.prepare_image(image, "the query")
+    return search_vector(store, engine.embed_pixels(pixels[None])[0], "image", limit)
+
+
+def search_vector(store: VectorStore, vector: Vectors, kind: QueryKind, limit: int) -> Result:
+    """The pictures of an index nearest to a vector.
+
+    Args:
+        store: the index.
+        vector: float32 [store.dim], unit length, by the checkpoint that made the index.
+        kind: what the vector was made from; texts and pictures have thresholds of their own.
+        limit: how many hits, at least 1.
+
+    Raises:
+        ConfigError: limit below 1, or a vector of another length.
+    """
+    relevance = store.relevance
+    threshold = relevance.text_threshold if kind == "text" else relevance.image_threshold
+    return Result(hits=tuple(store.query(vector, limit)), threshold=threshold)
 
 
 def _text_vector(engine: Engine, text: str) -> Vectors:

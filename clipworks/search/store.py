@@ -4,7 +4,6 @@
 later parts do too. Nothing here reads files or knows how vectors are made.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -91,9 +90,6 @@ class VectorStore(Protocol):
 
     def get(self, item_id: str) -> Item | None:
         """The item with this id, or None."""
-
-    def add(self, items: Sequence[Item], vectors: Vectors) -> None:
-        """Add items with their vectors, float32 [len(items), dim]; an id that is there is replaced."""
 
     def query(self, vector: Vectors, limit: int) -> list[Hit]:
         """The `limit` items with the largest cosine to a float32 [dim] vector, best first."""
