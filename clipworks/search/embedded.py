@@ -253,7 +253,7 @@ def write_index(
 
 def _generation_of(rows: Sequence[bytes], vectors: Vectors) -> str:
     """16 hex digits of a hash of the content, so that equal indexes are equal in every byte."""
-    digest = hashlib.sha256(vectors.reshape(-1))
+    digest = hashlib.sha256(vectors.reshape(-1).data)
     for row in rows:
         digest.update(row)
     return digest.hexdigest()[:16]

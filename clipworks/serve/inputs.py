@@ -205,7 +205,7 @@ def _read_item(value: Any, place: str, settings: ServeSettings, modality: str | 
         if modality is None and _ADDRESS.match(value) and not re.search(r"\s", value):
             raise RequestError(
                 f"{place} is an address, and this server fetches nothing.",
-                'Send the picture itself; to embed the address as a text, say "modality": "text".',
+                "Send the picture itself; to embed the address as a text, say \"modality\": \"text\".",
                 code="url_fetch_disabled",
                 param=place,
             )

@@ -169,9 +169,7 @@ def test_dimensions_of_0_means_all_of_them(client: TestClient) -> None:
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_names(client: TestClient) -> None:
-    message = refusal(
-        post(client, input="a", encoding_fromat="base64"), 400, "invalid_value", "encoding_fromat"
-    )
+    message = refusal(post(client, input="a", encoding_fromat="base64"), 400, "invalid_value", "encoding_fromat")
     assert "encoding_format" in message
 
 
