@@ -7,8 +7,7 @@ from urllib.parse import quote
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from clipworks.search.query import QueryKind, Result, search_vector
-from clipworks.search.store import Hit, VectorStore
+from clipworks.search.store import Hit, QueryKind, Result, VectorStore, search_vector
 from clipworks.serve.bodies import Payload
 from clipworks.serve.inputs import Picture, read_count, read_picture, read_text
 from clipworks.serve.problems import RequestError

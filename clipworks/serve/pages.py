@@ -16,8 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from clipworks.errors import ClipworksError
-from clipworks.search.query import Result
-from clipworks.search.store import Hit
+from clipworks.search.store import Hit, Result
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.edge import request_id
 from clipworks.serve.hits import find, picture_address, picture_path, read_query

@@ -10,8 +10,9 @@ from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.model.engine import Engine
 from clipworks.search.build import build_index
 from clipworks.search.embedded import EmbeddedStore, open_index
-from clipworks.search.query import search, search_vector
+from clipworks.search.query import search
 from clipworks.search.relevance import BACKGROUND_TEXTS, measure
+from clipworks.search.store import search_vector
 from tests.serve.colours import ColourEngine, picture
 
 
