@@ -26,11 +26,11 @@ from clipworks.errors import ClipworksError, ConfigError
 from clipworks.search.store import VectorStore
 from clipworks.serve.bodies import Payload, read_payload
 from clipworks.serve.classify import classify, similarity
-from clipworks.serve.edge import Edge, request_id
+from clipworks.serve.edge import Edge, log_failure, request_id
 from clipworks.serve.embeddings import describe, embeddings, list_models
 from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.pages import STATIC, Pages
-from clipworks.serve.problems import problem
+from clipworks.serve.problems import problem, status_and_code
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 
@@ -84,7 +84,7 @@ def create_app(
             Route("/", pages.show_similar, methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[Middleware(Edge)],
+        middleware=[Middleware(Edge, hosts=settings.host_names())],
         exception_handlers={ClipworksError: _problem, HTTPException: _problem},
         lifespan=lifespan,
     )
@@ -190,6 +190,8 @@ async def _disconnected(request: Request) -> None:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
+    if status_and_code(error)[0] >= 500:
+        log_failure(error, request_id(request))
     return problem(error, request_id(request))
 
 

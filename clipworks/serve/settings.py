@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from clipworks.errors import ConfigError
+from clipworks.model.tokenizer import MAX_TEXT_CHARS
 
 VARIABLE_PREFIX = "CLIPWORKS_"
 
@@ -70,11 +71,21 @@ class ServeSettings:
                     f"{queue} is {getattr(self, queue)}, less than {items} ({getattr(self, items)}): "
                     "a full request would never fit."
                 )
+        if self.max_text_characters > MAX_TEXT_CHARS:
+            raise ConfigError(
+                f"max_text_characters is {self.max_text_characters}; the tokenizer takes {MAX_TEXT_CHARS}."
+            )
         if not self.insecure and not _is_loopback(self.host):
             raise ConfigError(
                 f"host is {self.host!r}, which other machines can reach, and no key is asked for.",
                 "Listen on 127.0.0.1, or add --insecure to serve without keys on purpose.",
             )
+
+    def host_names(self) -> frozenset[str] | None:
+        """Names under which requests may address the server, in lower case; None for any."""
+        if self.insecure:
+            return None
+        return frozenset({"localhost", "127.0.0.1", "::1", self.host.lower()})
 
 
 def read_variables(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -94,3 +94,13 @@ def test_a_place_that_cannot_be_written_is_one_sentence(run: Run, folder: Path, 
     result = run("index", folder, "--out", place / "index", status=1)
     assert result.stderr.startswith(f"Error: The index {place / 'index'} cannot be written: ")
     assert result.stderr.endswith("Choose another folder with --out.\n") and result.stderr.count("\n") == 1
+
+
+def test_an_output_that_is_a_folder_is_one_sentence(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken.npz").mkdir()
+    result = run("embed", folder, "--out", tmp_path / "taken.npz", status=1)
+    assert "taken.npz" in result.output
+
+
+def test_a_model_name_longer_than_any_path_is_one_sentence(run: Run, folder: Path) -> None:
+    assert "Error: " in run("embed", folder, "--model", "a" * 5000, "--out", "x.npz", status=1).output

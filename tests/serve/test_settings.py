@@ -59,3 +59,8 @@ def test_a_port_that_is_taken_is_said_to_be_taken() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"Cannot listen on 127.0.0.1 port {port}: .*--port"):
             run(ServeSettings(port=port), {"colours": ColourEngine()})  # type: ignore[dict-item]
+
+
+def test_more_text_than_the_tokenizer_takes_cannot_be_allowed() -> None:
+    with pytest.raises(ConfigError, match="the tokenizer takes 100000"):
+        ServeSettings(max_text_characters=100_001)
