@@ -42,7 +42,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with a final line break, atomically."""
     with atomic_write(path) as file:
-        file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+        file.write(text.encode(errors="backslashreplace"))  # a path that is not UTF-8 reads back the same
 
 
 def read_json(path: Path) -> Any:

@@ -47,8 +47,9 @@ def model_option() -> Callable[[_Command], _Command]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line of stdout."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    """One JSON value on one line of stdout; a byte of a file name that is not UTF-8 as `\\udce9`."""
+    text = json.dumps(value, ensure_ascii=False)
+    click.echo(text.encode(errors="backslashreplace").decode())
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

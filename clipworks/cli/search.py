@@ -8,7 +8,7 @@ import click
 from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from clipworks.search.query import Result
+    from clipworks.search.store import Result
 
 
 @click.command(context_settings=SETTINGS)

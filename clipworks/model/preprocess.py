@@ -39,7 +39,6 @@ MAX_PIXELS = 50_000_000
 _FORMAT_NAMES = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 _MAX_RESIZED_PIXELS = 16_000_000
 _MAX_LABEL_CHARS = 120
-_WEBP_QUALITY = 80
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 # Signatures of formats that people send and that are not opened: offset, bytes, name.
@@ -134,31 +133,6 @@ def prepare_rgba(image: ImageInput, size: int, *, name: str = "") -> npt.NDArray
         # Colour is weighted by alpha while it is resized, so that hidden colours do not bleed in.
         resized = _resize_and_crop(rgba.convert("RGBa"), size).convert("RGBA")
     return np.array(resized, dtype=np.uint8)
-
-
-def thumbnail(image: ImageInput, side: int, *, name: str = "") -> bytes:
-    """A small WebP of a picture: `standard` colours, aspect kept, never enlarged, no metadata.
-
-    Args:
-        image: see `ImageInput`.
-        side: the longest side of the result, pixels.
-        name: what error messages call the picture; a path names itself.
-
-    Raises:
-        InputError: as in `prepare`.
-        ConfigError: side is below 1.
-    """
-    if side < 1:
-        raise ConfigError(f"side is {side}; it must be at least 1 pixel.")
-    label = _label(image, name)
-    picture = _upright_rgb(_decode(image, label), label)
-    shrink = min(1.0, side / max(picture.size))
-    width, height = (max(1, round(length * shrink)) for length in picture.size)
-    # A fresh image: Pillow would write the ICC profile and EXIF that the picture still carries.
-    small = Image.fromarray(np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)))
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=_WEBP_QUALITY)
-    return buffer.getvalue()
 
 
 def _label(image: ImageInput, name: str) -> str:

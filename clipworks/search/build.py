@@ -2,26 +2,37 @@
 
 A picture counts as unchanged when size and time of change are the same, or else when its bytes
 are (a renamed or copied file is not embedded again). Vectors made so far are kept in `parts/`
-below the index folder while a build runs, so an interrupted build goes on where it stopped.
-One bad file is reported and skipped. An index made by another checkpoint is refused.
+below the index folder while a build runs, so an interrupted build goes on where it stopped, and an
+index that was there stays readable meanwhile. Vectors made in another precision or from other
+pixels are made anew. One bad file is reported and skipped. An index made by another checkpoint is
+refused.
 """
 
 import glob
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clipworks.errors import ConfigError, DataError, InputError
-from clipworks.files import MANIFEST, atomic_write, sha256_file
+from clipworks.files import MANIFEST, atomic_write
 from clipworks.model.engine import Engine
 from clipworks.search.bulk import embed_files
-from clipworks.search.embedded import EmbeddedStore, FileStamp, IndexHeader, open_index, write_index
+from clipworks.search.embedded import (
+    EmbeddedStore,
+    FileStamp,
+    IndexHeader,
+    open_index,
+    stamp_of,
+    write_index,
+)
 from clipworks.search.pictures import find_pictures, read_captions
 from clipworks.search.relevance import measure
 from clipworks.search.store import Item, Vectors
@@ -93,12 +104,15 @@ def build_index(
     Raises:
         ConfigError: batch_size out of range, or an index of another checkpoint is in the way.
         InputError: source does not exist or holds no pictures.
-        DataError: not one picture could be read, or `out` holds something else than an index.
+        DataError: not one picture could be read, the captions file is wrong, or `out` cannot be
+            written or holds something else than an index.
     """
     if not 1 <= batch_size <= 1024:
         raise ConfigError(f"batch_size is {batch_size}; it must be 1..1024.")
     started = time.monotonic()
     root, paths = _root_of(source), find_pictures([source])
+    captions = read_captions(root)
+    _require_writable(out)
     ledger = _Ledger(out, engine)
     skipped: list[Skipped] = []
     candidates = _stamp_all(paths, root, ledger, skipped)
@@ -108,9 +122,10 @@ def build_index(
     bad = [c for c in candidates if c.stamp.sha256 in unreadable]
     skipped += [Skipped(path=c.path, reason=unreadable[c.stamp.sha256]) for c in bad]
     if not kept:
-        first = f" The first: {skipped[0].path}: {skipped[0].reason}" if skipped else ""
+        first = f" The first: {skipped[0].reason}" if skipped else ""
         raise DataError(f"None of the {len(paths)} files in {source} could be used.{first}")
-    _write(out, root, kept, ledger, engine, model or engine.name)
+    entries = [(_item(c, captions.get(c.id, {})), c.stamp) for c in kept]
+    _write(out, root, entries, ledger, engine, model or engine.name)
     ids = {c.id for c in kept}
     return BuildReport(
         out=out,
@@ -124,7 +139,7 @@ def build_index(
 
 
 class _Ledger:
-    """Vectors that are known before a build, by the sha256 of the picture."""
+    """Vectors that are known and as this engine would make them, by the sha256 of the picture."""
 
     def __init__(self, out: Path, engine: Engine) -> None:
         self.vectors: dict[str, Vectors] = {}
@@ -152,29 +167,60 @@ class _Ledger:
         vectors = np.stack([vector for _, vector in self._pending])
         while (path := self.parts / f"{self._num_parts:05d}.npz").exists():
             self._num_parts += 1
-        with atomic_write(path) as file:
-            np.savez(file, fingerprint=np.array(self._engine.fingerprint), keys=keys, vectors=vectors)
+        engine = self._engine
+        with _write_errors_named(self.parts.parent), atomic_write(path) as file:
+            np.savez(
+                file,
+                fingerprint=np.array(engine.fingerprint),
+                precision=np.array(engine.precision),
+                preprocess=np.array(engine.preprocess),
+                keys=keys,
+                vectors=vectors,
+            )
         self._pending.clear()
 
     def _read_index(self, store: EmbeddedStore) -> None:
-        self._check(store.fingerprint, store.folder)
+        is_alike = self._is_alike(asdict(store.header), store.folder)
         for (item, stamp), vector in zip(store.entries(), store.vectors, strict=True):
             self.stamps[item.id] = stamp
-            self.vectors[stamp.sha256] = vector
+            if is_alike:
+                self.vectors[stamp.sha256] = vector
 
     def _read_parts(self) -> None:
         for path in sorted(self.parts.glob("*.npz")):
             with np.load(path, allow_pickle=False) as part:
-                self._check(str(part["fingerprint"]), self.parts.parent)
-                self.vectors.update(zip(part["keys"].tolist(), part["vectors"], strict=True))
+                if self._is_alike(part, self.parts.parent):
+                    self.vectors.update(zip(part["keys"].tolist(), part["vectors"], strict=True))
 
-    def _check(self, fingerprint: str, folder: Path) -> None:
+    def _is_alike(self, said: Mapping[str, Any], folder: Path) -> bool:
+        """Whether vectors, of which a header or a part says this, are as the engine would make them."""
+        fingerprint = str(said["fingerprint"])
         if fingerprint != self._engine.fingerprint:
             raise ConfigError(
                 f"The index {folder} was made by the checkpoint {fingerprint[:12]}, "
                 f"not by {self._engine.name} ({self._engine.fingerprint[:12]}).",
                 "Use that model, choose another folder with --out, or delete the index.",
             )
+        made = (str(said.get("precision", "")), str(said.get("preprocess", "")))
+        return made == (self._engine.precision, self._engine.preprocess)
+
+
+def _require_writable(out: Path) -> None:
+    """Find out before the work that its result can be kept."""
+    with _write_errors_named(out):
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+
+
+@contextmanager
+def _write_errors_named(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"The index {_shown(out)} cannot be written: {error.strerror or error}.",
+            "Choose another folder with --out.",
+        ) from error
 
 
 def _stamp_all(
@@ -184,20 +230,16 @@ def _stamp_all(
     for path in paths:
         item_id = Path(os.path.relpath(path, root)).as_posix()
         try:
-            stamp = _stamp(path, ledger.stamps.get(item_id))
+            item_id.encode()
+            stamp = stamp_of(path, ledger.stamps.get(item_id))
+        except UnicodeEncodeError:
+            skipped.append(Skipped(path=path, reason=f"The name of {_shown(path)} is not UTF-8; rename it."))
+            continue
         except OSError as error:
             skipped.append(Skipped(path=path, reason=f"{path} cannot be read: {error.strerror}."))
             continue
         candidates.append(_Candidate(id=item_id, path=path, stamp=stamp))
     return candidates
-
-
-def _stamp(path: Path, known: FileStamp | None) -> FileStamp:
-    status = path.stat()
-    size, mtime = status.st_size, status.st_mtime_ns
-    same = known is not None and (known.size_bytes, known.mtime_ns) == (size, mtime)
-    digest = known.sha256 if known is not None and same else sha256_file(path)
-    return FileStamp(size_bytes=size, mtime_ns=mtime, sha256=digest)
 
 
 def _distinct(candidates: Sequence[_Candidate]) -> list[_Candidate]:
@@ -230,25 +272,35 @@ def _embed(
 
 
 def _write(
-    out: Path, root: Path, kept: Sequence[_Candidate], ledger: _Ledger, engine: Engine, model: str
+    out: Path,
+    root: Path,
+    entries: Sequence[tuple[Item, FileStamp]],
+    ledger: _Ledger,
+    engine: Engine,
+    model: str,
 ) -> None:
-    captions = read_captions(root)
-    entries = [(_item(c, captions.get(c.id, {})), c.stamp) for c in kept]
-    vectors = np.stack([ledger.vectors[c.stamp.sha256] for c in kept]).astype(np.float32)
+    vectors = np.stack([ledger.vectors[stamp.sha256] for _, stamp in entries]).astype(np.float32)
     header = IndexHeader(
         model=model,
         fingerprint=engine.fingerprint,
         precision=engine.precision,
+        preprocess=engine.preprocess,
         dim=engine.dim,
         root=_root_from(out, root),
         relevance=measure(engine, vectors),
     )
-    write_index(out, header, entries, vectors)
+    with _write_errors_named(out):
+        write_index(out, header, entries, vectors)
     shutil.rmtree(ledger.parts, ignore_errors=True)
 
 
 def _item(candidate: _Candidate, columns: dict[str, Any]) -> Item:
     return Item(id=candidate.id, path=str(candidate.path), **columns)
+
+
+def _shown(path: Path) -> str:
+    """A path for people: bytes that are not UTF-8 as `\\xe9`."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _root_of(source: Path) -> Path:

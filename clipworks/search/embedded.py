@@ -1,13 +1,17 @@
 """The vector store in a local folder: exact scan over a memory-mapped matrix.
 
-The folder holds `vectors.npy` (float32 [N, D], unit rows), `items.jsonl` (row i describes vector
-i) and, last, `manifest.json`. `build.py` writes it with `write_index`; `open_index` reads it.
+The folder holds `vectors.G.npy` (float32 [N, D], unit rows), `items.G.jsonl` (row i describes
+vector i) and `manifest.json`, which names the generation G and is written last. `build.py` writes
+it with `write_index`; `open_index` reads it.
 The scan is one matrix product, so a million 512-d vectors take about a second on two cores.
 """
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,7 @@ from clipworks.files import MANIFEST, atomic_write, read_manifest, sha256_file, 
 from clipworks.search.store import Hit, Item, Relevance, Vectors
 
 FORMAT = "clipworks-index"
-VERSION = 1
-ITEMS = "items.jsonl"
-VECTORS = "vectors.npy"
+VERSION = 2
 _SCAN_ROWS = 65_536
 
 
@@ -47,6 +49,8 @@ class IndexHeader:
     """Fingerprint of the checkpoint; queries by any other are refused."""
     precision: str
     """Precision of the executor that made the vectors."""
+    preprocess: str
+    """How pictures became pixels; empty in an index of version 1, which does not say."""
     dim: int
     """Length of a vector."""
     root: str
@@ -99,31 +103,6 @@ class EmbeddedStore:
         for place, row in enumerate(self._rows):
             yield self._item(place), FileStamp(**json.loads(row)["file"])
 
-    def add(self, items: Sequence[Item], vectors: Vectors) -> None:
-        """Add pictures with their vectors and rewrite the folder; an id that is there is replaced.
-
-        The thresholds stay those of the last build.
-
-        Args:
-            items: pictures whose `path` can be read now (their stamps are taken from it).
-            vectors: float32 [len(items), dim], rows of unit length.
-
-        Raises:
-            ConfigError: the shape does not fit.
-        """
-        if vectors.shape != (len(items), self.dim):
-            raise ConfigError(
-                f"{vectors.shape} vectors were given for {len(items)} items of an index of dim {self.dim}."
-            )
-        added = {item.id for item in items}
-        kept = [(item, stamp) for item, stamp in self.entries() if item.id not in added]
-        rows = [place for place, (item, _) in enumerate(self.entries()) if item.id not in added]
-        entries = [*kept, *((item, stamp_of(Path(item.path))) for item in items)]
-        merged = np.concatenate([self._vectors[rows], vectors]).astype(np.float32)
-        write_index(self.folder, self.header, entries, merged)
-        fresh = open_index(self.folder)
-        self._rows, self._vectors, self._places = fresh._rows, fresh._vectors, {}
-
     def query(self, vector: Vectors, limit: int) -> list[Hit]:
         """The `limit` pictures nearest to a vector, best first; equal scores in index order.
 
@@ -141,9 +120,11 @@ class EmbeddedStore:
                 f"The query vector has the shape {vector.shape}; the index needs ({self.dim},)."
             )
         scores = self._scores(vector)
-        limit = min(limit, len(scores))
-        best = np.argpartition(-scores, limit - 1)[:limit]
-        order = best[np.lexsort((best, -scores[best]))]
+        last = len(scores) - min(limit, len(scores))
+        cut = np.partition(scores, last)[last]
+        above, equal = np.flatnonzero(scores > cut), np.flatnonzero(scores == cut)
+        best = np.concatenate([above, equal])[:limit]
+        order = best[np.argsort(-scores[best], kind="stable")]
         return [self._hit(int(place), float(scores[place])) for place in order]
 
     def _scores(self, vector: Vectors) -> Vectors:
@@ -178,16 +159,19 @@ def open_index(folder: Path) -> EmbeddedStore:
     manifest = read_manifest(place)
     if manifest.get("format") != FORMAT:
         raise DataError(f"{place} is not an index of pictures.", f"Build one with: clipworks index {folder}")
-    if manifest.get("version") != VERSION:
+    if manifest.get("version") not in (1, VERSION):
         raise DataError(
-            f"The index {place} has version {manifest.get('version')}; this program reads {VERSION}.",
+            f"The index {place} has version {manifest.get('version')}; this program reads 1 and {VERSION}.",
             "Build it anew with `clipworks index`.",
         )
     try:
-        header = _read_header(manifest["header"])
-        rows = (place / ITEMS).read_bytes().splitlines()
-        vectors = np.load(place / VECTORS, mmap_mode="r", allow_pickle=False)
+        header = _read_header(manifest)
+        vectors_name, items_name = _file_names(manifest.get("generation", ""))
+        rows = (place / items_name).read_bytes().splitlines()
+        vectors = np.load(place / vectors_name, mmap_mode="r", allow_pickle=False)
     except (KeyError, TypeError, ValueError, OSError) as error:
+        if read_manifest(place) != manifest:
+            return open_index(folder)  # an update ended between the two reads
         raise DataError(f"The index {place} is damaged: {error}.", _REBUILD) from error
     if vectors.shape != (manifest["count"], header.dim) or len(rows) != manifest["count"]:
         raise DataError(
@@ -198,7 +182,10 @@ def open_index(folder: Path) -> EmbeddedStore:
     return EmbeddedStore(place, header, rows, vectors)
 
 
-def _read_header(values: dict[str, Any]) -> IndexHeader:
+def _read_header(manifest: dict[str, Any]) -> IndexHeader:
+    values = manifest["header"]
+    if manifest["version"] == 1:
+        values = {**values, "preprocess": ""}
     return IndexHeader(**{**values, "relevance": Relevance(**values["relevance"])})
 
 
@@ -224,17 +211,22 @@ def default_place(folder: Path) -> Path:
     return folder / ".clipworks"
 
 
-def stamp_of(path: Path, *, sha256: str | None = None) -> FileStamp:
-    """The stamp of a file as it is now; `sha256` is computed unless given."""
+def stamp_of(path: Path, known: FileStamp | None = None) -> FileStamp:
+    """The stamp of a file as it is now; its bytes are not read where size and time are those of `known`."""
     status = path.stat()
-    digest = sha256_file(path) if sha256 is None else sha256
-    return FileStamp(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, sha256=digest)
+    size, mtime = status.st_size, status.st_mtime_ns
+    same = known is not None and (known.size_bytes, known.mtime_ns) == (size, mtime)
+    digest = known.sha256 if known is not None and same else sha256_file(path)
+    return FileStamp(size_bytes=size, mtime_ns=mtime, sha256=digest)
 
 
 def write_index(
     folder: Path, header: IndexHeader, entries: Sequence[tuple[Item, FileStamp]], vectors: Vectors
 ) -> None:
-    """Write an index folder, manifest last; an index that was there is replaced.
+    """Write an index folder; an index that was there can be read until the new one is complete.
+
+    The new files have names of their own. The manifest, which names them, is renamed into place last;
+    then the old files go, and with them what a killed build left.
 
     Args:
         folder: where; made if need be.
@@ -243,16 +235,44 @@ def write_index(
         vectors: float32 [len(entries), header.dim], rows of unit length.
     """
     assert vectors.shape == (len(entries), header.dim) and vectors.dtype == np.float32
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / VECTORS) as vector_file, atomic_write(folder / ITEMS) as item_file:
-        np.save(vector_file, np.ascontiguousarray(vectors))
-        item_file.writelines(_row(item, stamp) for item, stamp in entries)
-        (folder / MANIFEST).unlink(missing_ok=True)
-    values = {"format": FORMAT, "version": VERSION, "count": len(entries), "header": asdict(header)}
-    write_manifest(folder, values)
+    vectors = np.ascontiguousarray(vectors)
+    rows = [_row(item, stamp) for item, stamp in entries]
+    generation = _generation_of(rows, vectors)
+    vectors_name, items_name = _file_names(generation)
+    with atomic_write(folder / vectors_name) as file:
+        np.save(file, vectors)
+    with atomic_write(folder / items_name) as file:
+        file.writelines(rows)
+    values = {"format": FORMAT, "version": VERSION, "count": len(entries), "generation": generation}
+    write_manifest(folder, {**values, "header": asdict(header)})
+    for path in folder.iterdir():
+        if path.name not in (vectors_name, items_name) and _OWN_NAMES.fullmatch(path.name):
+            with suppress(OSError):  # Windows keeps what a reader has mapped; the next build removes it
+                path.unlink()
+
+
+def _generation_of(rows: Sequence[bytes], vectors: Vectors) -> str:
+    """16 hex digits of a hash of the content, so that equal indexes are equal in every byte."""
+    digest = hashlib.sha256(vectors.reshape(-1).data)
+    for row in rows:
+        digest.update(row)
+    return digest.hexdigest()[:16]
+
+
+def _file_names(generation: str) -> tuple[str, str]:
+    """Names of the vectors and of the items; version 1 had no generations."""
+    mark = f".{generation}" if generation else ""
+    return f"vectors{mark}.npy", f"items{mark}.jsonl"
+
+
+_OWN_NAMES = re.compile(
+    r"(vectors|items)(\.[0-9a-f]{16})?\.(npy|jsonl)"  # of this or an earlier generation
+    r"|\.((vectors|items)\.[0-9a-f]{16}\.(npy|jsonl)|manifest\.json)\.\w+"  # never finished
+)
 
 
 def _row(item: Item, stamp: FileStamp) -> bytes:
     values = asdict(item)
     del values["path"]
-    return json.dumps({**values, "file": asdict(stamp)}, ensure_ascii=False).encode() + b"\n"
+    line = json.dumps({**values, "file": asdict(stamp)}, ensure_ascii=False)
+    return line.encode(errors="replace") + b"\n"  # half a surrogate pair in a caption is no UTF-8

@@ -4,30 +4,10 @@ There is always a nearest picture, also when nothing in the index fits. So a res
 its best hit is relevant: whether its score reaches what `relevance.py` measured for this index.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.model.engine import Engine
 from clipworks.model.preprocess import ImageInput
-from clipworks.search.store import Hit, Vectors, VectorStore
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """The answer to one query."""
-
-    hits: tuple[Hit, ...]
-    """Nearest first; there whether relevant or not."""
-    is_relevant: bool
-    """Whether the best hit reaches the threshold (or none could be measured for this index)."""
-    threshold: float | None
-    """The score that the best hit was held against."""
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary: is_relevant, threshold, hits."""
-        hits = [hit.to_json() for hit in self.hits]
-        return {"is_relevant": self.is_relevant, "threshold": self.threshold, "hits": hits}
+from clipworks.search.store import Result, Vectors, VectorStore, search_vector
 
 
 def search(
@@ -63,14 +43,10 @@ def search(
             "Search with the model that made it, or build it anew with `clipworks index`.",
         )
     if text is not None:
-        vector, threshold = _text_vector(engine, text), store.relevance.text_threshold
-    else:
-        assert image is not None
-        pixels = engine.prepare_image(image, "the query")
-        vector, threshold = engine.embed_pixels(pixels[None])[0], store.relevance.image_threshold
-    hits = tuple(store.query(vector, limit))
-    is_relevant = bool(hits) and (threshold is None or hits[0].score >= threshold)
-    return Result(hits=hits, is_relevant=is_relevant, threshold=threshold)
+        return search_vector(store, _text_vector(engine, text), "text", limit)
+    assert image is not None
+    pixels = engine.prepare_image(image, "the query")
+    return search_vector(store, engine.embed_pixels(pixels[None])[0], "image", limit)
 
 
 def _text_vector(engine: Engine, text: str) -> Vectors:

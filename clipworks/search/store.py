@@ -4,15 +4,17 @@
 later parts do too. Nothing here reads files or knows how vectors are made.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
 """float32 [N, D] with rows of unit length, or float32 [D] of unit length where said so."""
+
+QueryKind = Literal["text", "image"]
+"""What a query was made from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +73,35 @@ class Relevance:
     """Cosine that a picture query's best hit must reach; None where it could not be measured."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """The answer to one query."""
+
+    hits: tuple[Hit, ...]
+    """Nearest first; there whether relevant or not."""
+    threshold: float | None
+    """Cosine from which on a hit counts as found; None where none could be measured."""
+
+    @property
+    def is_relevant(self) -> bool:
+        """Whether the best hit counts as found."""
+        return bool(self.hits) and self.counts(self.hits[0])
+
+    @property
+    def good(self) -> tuple[Hit, ...]:
+        """The hits that count as found; scores fall, so they stand in front."""
+        return tuple(hit for hit in self.hits if self.counts(hit))
+
+    def counts(self, hit: Hit) -> bool:
+        """Whether this hit reaches the threshold (or there is none)."""
+        return self.threshold is None or hit.score >= self.threshold
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary: is_relevant, threshold, hits."""
+        hits = [hit.to_json() for hit in self.hits]
+        return {"is_relevant": self.is_relevant, "threshold": self.threshold, "hits": hits}
+
+
 class VectorStore(Protocol):
     """A searchable set of pictures, all embedded by one checkpoint."""
 
@@ -92,8 +123,22 @@ class VectorStore(Protocol):
     def get(self, item_id: str) -> Item | None:
         """The item with this id, or None."""
 
-    def add(self, items: Sequence[Item], vectors: Vectors) -> None:
-        """Add items with their vectors, float32 [len(items), dim]; an id that is there is replaced."""
-
     def query(self, vector: Vectors, limit: int) -> list[Hit]:
         """The `limit` items with the largest cosine to a float32 [dim] vector, best first."""
+
+
+def search_vector(store: VectorStore, vector: Vectors, kind: QueryKind, limit: int) -> Result:
+    """The pictures of an index nearest to a vector.
+
+    Args:
+        store: the index.
+        vector: float32 [store.dim], unit length, by the checkpoint that made the index.
+        kind: what the vector was made from; texts and pictures have thresholds of their own.
+        limit: how many hits, at least 1.
+
+    Raises:
+        ConfigError: limit below 1, or a vector of another length.
+    """
+    relevance = store.relevance
+    threshold = relevance.text_threshold if kind == "text" else relevance.image_threshold
+    return Result(hits=tuple(store.query(vector, limit)), threshold=threshold)

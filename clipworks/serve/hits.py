@@ -1,14 +1,13 @@
 """POST /v1/search and the gallery's picture files: words or a picture in, gallery pictures out."""
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from clipworks.search.store import Hit, VectorStore
+from clipworks.search.store import Hit, QueryKind, Result, VectorStore, search_vector
 from clipworks.serve.bodies import Payload
 from clipworks.serve.inputs import Picture, read_count, read_picture, read_text
 from clipworks.serve.problems import RequestError
@@ -16,30 +15,6 @@ from clipworks.serve.service import Service
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """What a search of the gallery gave."""
-
-    hits: list[Hit]
-    """Nearest first; there whether relevant or not."""
-    threshold: float | None
-    """Cosine that counts as found; None where none was measured."""
-
-    @property
-    def is_relevant(self) -> bool:
-        """Whether the best hit counts as found."""
-        return bool(self.hits) and self.counts(self.hits[0])
-
-    @property
-    def good(self) -> list[Hit]:
-        """The hits that reach the threshold; scores fall, so they stand in front."""
-        return [hit for hit in self.hits if self.counts(hit)]
-
-    def counts(self, hit: Hit) -> bool:
-        """Whether this hit reaches the threshold."""
-        return self.threshold is None or hit.score >= self.threshold
 
 
 async def search(service: Service, payload: Payload) -> Response:
@@ -94,7 +69,7 @@ def read_query(service: Service, payload: Payload) -> str | Picture:
     return read_picture(image, "image", service.settings)
 
 
-async def find(service: Service, query: str | Picture, limit: int) -> Found:
+async def find(service: Service, query: str | Picture, limit: int) -> Result:
     """Search the gallery with words or with a picture.
 
     Raises:
@@ -104,15 +79,12 @@ async def find(service: Service, query: str | Picture, limit: int) -> Found:
     """
     store, model = _require_gallery(service), service.gallery_model
     assert model is not None
-    if isinstance(query, str):
-        vectors, threshold = await model.embed_texts([query]), store.relevance.text_threshold
-    else:
-        vectors, threshold = await model.embed_images([query]), store.relevance.image_threshold
-    hits = await asyncio.to_thread(store.query, vectors[0], limit)
-    return Found(hits=list(hits), threshold=threshold)
+    kind: QueryKind = "text" if isinstance(query, str) else "image"
+    vectors = await (model.embed_texts([query]) if isinstance(query, str) else model.embed_images([query]))
+    return await asyncio.to_thread(search_vector, store, vectors[0], kind, limit)
 
 
-def describe(hit: Hit, place: int, found: Found) -> dict[str, Any]:
+def describe(hit: Hit, place: int, found: Result) -> dict[str, Any]:
     """One hit as JSON; `path` is the place below the gallery, never one of the server's disk."""
     return {
         "object": "hit",

@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from clipworks.errors import ClipworksError
-from clipworks.search.store import Hit
+from clipworks.search.store import Hit, Result
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.edge import log_failure, request_id
-from clipworks.serve.hits import Found, find, picture_address, picture_path, read_query
+from clipworks.serve.hits import find, picture_address, picture_path, read_query
 from clipworks.serve.inputs import Picture, read_text
 from clipworks.serve.problems import status_and_code
 from clipworks.serve.service import Service
@@ -70,18 +70,18 @@ class Pages:
         """POST /: a form with a picture file; the pictures of the gallery that look like it."""
         return await self._results(request, "", self._find_upload(request))
 
-    async def _find(self, words: str, like: str) -> Found:
+    async def _find(self, words: str, like: str) -> Result:
         if not words:
             data = await asyncio.to_thread(picture_path(self._service, like).read_bytes)
             return await find(self._service, Picture(data=data, param="like"), NUM_HITS)
         text = read_text(words, "The search", self._service.settings.max_text_characters)
         return await find(self._service, text, NUM_HITS)
 
-    async def _find_upload(self, request: Request) -> Found:
+    async def _find_upload(self, request: Request) -> Result:
         payload = await read_payload(request, self._service.settings, fields=("image",))
         return await find(self._service, read_query(self._service, payload), NUM_HITS)
 
-    async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Found]) -> Response:
+    async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Result]) -> Response:
         try:
             async with self._service.admission():
                 found = await search
@@ -137,7 +137,7 @@ class Pages:
             found = await asyncio.gather(*searches, return_exceptions=True)
         if any(isinstance(one, BaseException) for one in found):
             return []
-        found = [one for one in found if isinstance(one, Found)]
+        found = [one for one in found if isinstance(one, Result)]
         by_rank = [hit for rank in zip(*(one.hits for one in found), strict=False) for hit in rank]
         self._samples = list({hit.id: hit for hit in by_rank}.values())
         return self._samples

@@ -1,5 +1,7 @@
 """Every wrong picture of the issue gives one clear sentence, harms no other, and odd but good ones work."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,37 @@ def test_an_index_of_good_and_wrong_pictures_holds_the_good_ones(run: Run, tmp_p
     assert lines[-1].startswith(f"{len(ODD)} pictures in {place / '.clipworks'}")
     assert f"{len(WRONG)} skipped" in lines[-1]
     assert len(run("search", place, "anything", "--json").stdout) > 100
+
+
+def test_a_name_that_is_not_utf8_is_classified_with_its_name_escaped(run: Run, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.jpg"))
+    try:
+        path.write_bytes(GOOD)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 names only")
+    output = run("classify", tmp_path, "--labels", "a,b", "--json").stdout
+    assert r"caf\udce9.jpg" in output
+    assert json.loads(output)["path"] == str(path)
+    assert "caf" in run("classify", tmp_path, "--labels", "a,b").stdout
+
+
+def test_an_index_of_a_name_that_is_not_utf8_and_others_holds_the_others(run: Run, folder: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(folder / "caf") + b"\xe9.jpg"))
+    try:
+        path.write_bytes(GOOD)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 names only")
+    result = run("index", folder, "--json", status=1)
+    assert result.stderr.startswith(f"Skipped: The name of {folder}/caf\\xe9.jpg is not UTF-8; rename it.\n")
+    assert json.loads(result.stdout)["count"] == 3
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(run: Run, folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    result = run("index", folder, "--out", place / "index", status=1)
+    assert result.stderr.startswith(f"Error: The index {place / 'index'} cannot be written: ")
+    assert result.stderr.endswith("Choose another folder with --out.\n") and result.stderr.count("\n") == 1
 
 
 def test_an_output_that_is_a_folder_is_one_sentence(run: Run, folder: Path, tmp_path: Path) -> None:

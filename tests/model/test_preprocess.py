@@ -12,7 +12,7 @@ from pictures import encoded, picture
 from PIL import Image, features
 
 from clipworks.model import preprocess
-from clipworks.model.preprocess import FORMATS, prepare, prepare_rgba, thumbnail
+from clipworks.model.preprocess import FORMATS, prepare, prepare_rgba
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "pixels.json").read_text())["pictures"]
 WHITE = (255, 255, 255)
@@ -221,27 +221,6 @@ def test_a_prepared_square_is_a_copy() -> None:
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     prepare(pixels, 8)[:] = 255
     assert not pixels.any()
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [((400, 200), (100, 50)), ((200, 400), (50, 100)), ((30, 20), (30, 20)), ((1, 60_000), (1, 100))],
-)
-def test_a_thumbnail_keeps_the_aspect_and_never_grows(
-    size: tuple[int, int], expected: tuple[int, int]
-) -> None:
-    small = Image.open(io.BytesIO(thumbnail(picture("RGB", *size), 100)))
-    assert (small.format, small.mode, small.size) == ("WEBP", "RGB", expected)
-
-
-def test_a_thumbnail_carries_no_metadata() -> None:
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010F] = 6, "maker"
-    file = encoded(picture("RGB", 60, 40), "JPEG", exif=exif, icc_profile=b"profile", comment=b"words")
-    small = Image.open(io.BytesIO(thumbnail(file, 30)))
-    small.load()
-    assert small.size == (20, 30)
-    assert not {"exif", "icc_profile", "xmp", "comment"} & small.info.keys()
 
 
 OPAQUE_ZOO = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "I", "F", "I;16", "16-bit PNG with a key grey")

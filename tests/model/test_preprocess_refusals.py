@@ -12,7 +12,7 @@ from pictures import encoded, picture, png_header
 from PIL import Image, features
 
 from clipworks.errors import ConfigError, InputError
-from clipworks.model.preprocess import FORMATS, prepare, thumbnail
+from clipworks.model.preprocess import FORMATS, prepare
 
 
 def refused(image: Any, code: str, **options: Any) -> InputError:
@@ -148,8 +148,6 @@ def test_wrong_settings_are_refused() -> None:
         prepare(image, 0)
     with pytest.raises(ConfigError, match="mode is 'fancy'; it must be one of standard, reference"):
         prepare(image, 8, mode="fancy")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="side is -1"):
-        thumbnail(image, -1)
 
 
 SEEDS = [
@@ -198,8 +196,3 @@ def test_threads_get_the_same_pixels_and_leave_the_warning_filters_alone() -> No
     for i, square in enumerate(squares):
         assert np.array_equal(square, squares[i % len(SEEDS)])
     assert warnings.filters == before
-
-
-def test_a_thumbnail_of_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="Image 'a' is empty"):
-        thumbnail(b"", 10, name="a")

@@ -1,7 +1,11 @@
 """Building and updating an index: only what changed is embedded, one bad file harms no other."""
 
+import errno
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -101,6 +105,77 @@ def test_a_bad_file_is_skipped_with_a_reason_and_tried_again_when_mended(
     assert build_index(pictures, out, engine).count == 5
 
 
+def test_a_name_that_is_not_utf8_is_skipped_before_anything_is_embedded(
+    pictures: Path, out: Path, engine: Engine
+) -> None:
+    odd = not_utf8(pictures)
+    report = build_index(pictures, out, engine)
+    assert (report.count, report.embedded) == (4, 4)
+    assert [one.path for one in report.skipped] == [odd]
+    assert report.skipped[0].reason.endswith(r"caf\xe9.png is not UTF-8; rename it.")
+
+
+def test_a_folder_whose_name_is_not_utf8_is_indexed_elsewhere(
+    pictures: Path, out: Path, engine: Engine
+) -> None:
+    folder = not_utf8(pictures).with_suffix(".d")
+    folder.mkdir()
+    (folder / "red.png").write_bytes(picture("red"))
+    build_index(folder, out, engine)
+    (hit,) = open_index(out).query(engine.embed_texts(["red"])[0], 5)
+    assert Path(hit.path).samefile(folder / "red.png")
+
+
+def not_utf8(folder: Path) -> Path:
+    """A picture with a byte in its name that is no UTF-8."""
+    path = Path(os.fsdecode(os.fsencode(folder / "caf") + b"\xe9.png"))
+    try:
+        path.write_bytes(picture("red"))
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 names only")
+    return path
+
+
+def test_half_a_surrogate_pair_in_a_caption_harms_nothing(pictures: Path, out: Path, engine: Engine) -> None:
+    (pictures / "captions.jsonl").write_text(r'{"file": "red.png", "caption": "a \ud83d"}')
+    build_index(pictures, out, engine)
+    item = open_index(out).get("red.png")
+    assert item is not None and item.caption == "a ?"
+
+
+def test_a_wrong_captions_file_is_said_before_anything_is_embedded(
+    pictures: Path, out: Path, engine: Engine
+) -> None:
+    (pictures / "captions.jsonl").write_text("no json")
+    with pytest.raises(DataError, match="line 1 is not JSON"):
+        build_index(pictures, out, engine)
+    assert cast(Any, engine).calls == []
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_embedded(
+    pictures: Path, out: Path, engine: Engine
+) -> None:
+    out.touch()
+    for place in (out, out / "index"):
+        with pytest.raises(DataError, match="cannot be written") as caught:
+            build_index(pictures, place, engine)
+        assert str(place) in caught.value.message and "--out" in caught.value.remedy
+    assert cast(Any, engine).calls == []
+
+
+def test_a_disk_that_is_full_at_the_end_is_said_and_what_was_embedded_is_kept(
+    pictures: Path, out: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: Any, vectors: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", fail)
+        with pytest.raises(DataError, match=r"cannot be written: No space left on device\."):
+            build_index(pictures, out, engine)
+    assert build_index(pictures, out, engine).embedded == 0
+
+
 def test_captions_changed_later_are_taken_up_without_embedding(
     pictures: Path, out: Path, engine: Engine
 ) -> None:
@@ -119,6 +194,17 @@ def test_an_index_of_another_checkpoint_is_refused_and_left_alone(
     with pytest.raises(ConfigError, match="was made by the checkpoint"):
         build_index(pictures, out, cast(Engine, ColourEngine("other")))
     assert folder_bytes(out) == before
+
+
+@pytest.mark.parametrize("change", ["precision", "preprocess"])
+def test_an_engine_that_makes_other_vectors_of_the_same_checkpoint_embeds_all_anew(
+    pictures: Path, out: Path, engine: Engine, change: str
+) -> None:
+    build_index(pictures, out, engine)
+    setattr(engine, change, "another")
+    assert build_index(pictures, out, engine).embedded == 4
+    assert getattr(open_index(out).header, change) == "another"
+    assert build_index(pictures, out, engine).embedded == 0
 
 
 class Stop(Exception):
@@ -143,6 +229,60 @@ def test_an_interrupted_build_goes_on_where_it_stopped(
     build_index(pictures, tmp_path / "b", engine)
     assert folder_bytes(tmp_path / "a") == folder_bytes(tmp_path / "b")
     assert not (tmp_path / "a" / PARTS).exists()
+
+
+@pytest.mark.parametrize("change", ["precision", "preprocess"])
+def test_the_rest_of_an_interrupted_build_is_not_mixed_with_other_vectors(
+    pictures: Path, out: Path, engine: Engine, change: str
+) -> None:
+    def stop(done: int, total: int) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        build_index(pictures, out, engine, on_progress=stop)
+    setattr(engine, change, "another")
+    assert build_index(pictures, out, engine).embedded == 4
+
+
+KILLED_BUILD = """
+import os, signal, sys
+from pathlib import Path
+from clipworks.search.build import build_index
+from tests.serve.colours import ColourEngine
+
+source, out, left = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+replace, unlink = os.replace, Path.unlink
+
+def count(call):
+    def counted(*arguments, **options):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return call(*arguments, **options)
+    return counted
+
+os.replace, Path.unlink = count(replace), count(unlink)
+build_index(source, out, ColourEngine())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("left", range(5))
+def test_an_update_killed_at_any_change_of_a_file_leaves_an_index_that_answers(
+    pictures: Path, out: Path, engine: Engine, left: int
+) -> None:
+    build_index(pictures, out, engine)
+    (pictures / "black.png").unlink()
+    command = [sys.executable, "-c", KILLED_BUILD, str(pictures), str(out), str(left)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    store = open_index(out)
+    assert store.count() == (4 if left <= 2 else 3)
+    assert store.query(engine.embed_texts(["red"])[0], 1)[0].id == "red.png"
+    report = build_index(pictures, out, engine)
+    assert (report.count, report.embedded) == (3, 0)
+    assert len(list(out.iterdir())) == 3
 
 
 def test_the_rest_of_an_interrupted_build_by_another_checkpoint_is_refused(

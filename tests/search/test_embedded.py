@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,8 +13,7 @@ from clipworks.model.engine import Engine
 from clipworks.search import embedded
 from clipworks.search.build import build_index
 from clipworks.search.embedded import EmbeddedStore, open_index
-from clipworks.search.store import Item, VectorStore
-from tests.serve.colours import picture
+from clipworks.search.store import VectorStore
 
 
 @pytest.fixture
@@ -24,6 +23,12 @@ def store(pictures: Path, engine: Engine, tmp_path: Path) -> EmbeddedStore:
     )
     build_index(pictures, tmp_path / "index", engine)
     return open_index(tmp_path / "index")
+
+
+def files_of(folder: Path) -> tuple[Path, Path]:
+    """The vectors and the items, of which there is one generation."""
+    (vectors,), (items,) = folder.glob("vectors.*"), folder.glob("items.*")
+    return vectors, items
 
 
 def test_the_store_meets_the_protocol(store: EmbeddedStore) -> None:
@@ -61,6 +66,24 @@ def test_equal_scores_come_in_index_order(store: EmbeddedStore) -> None:
     assert [hit.id for hit in hits] == ["black.png", "deep/blue.png", "green.png", "red.png"]
 
 
+def test_equal_scores_come_in_index_order_when_the_limit_cuts_them(
+    engine: Engine, pictures: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "many"
+    source.mkdir()
+    for number in range(500):
+        shutil.copy(
+            pictures / ("deep/blue.png" if number in (7, 40) else "red.png"), source / f"{number:03d}.png"
+        )
+    build_index(source, tmp_path / "index", engine)
+    store = open_index(tmp_path / "index")
+    for words, expected in (
+        ("red", ["000.png", "001.png", "002.png", "003.png", "004.png"]),
+        ("blue", ["007.png", "040.png", "000.png", "001.png", "002.png"]),
+    ):
+        assert [hit.id for hit in store.query(engine.embed_texts([words])[0], 5)] == expected
+
+
 def test_a_limit_below_one_and_a_vector_of_another_length_are_refused(store: EmbeddedStore) -> None:
     with pytest.raises(ConfigError, match="limit is 0"):
         store.query(np.zeros(8, dtype=np.float32), 0)
@@ -72,20 +95,6 @@ def test_an_item_is_found_by_its_id(store: EmbeddedStore) -> None:
     item = store.get("red.png")
     assert item is not None and item.caption == "a red square"
     assert store.get("nothing.png") is None
-
-
-def test_added_pictures_are_found_and_an_id_that_is_there_is_replaced(
-    store: EmbeddedStore, engine: Engine, pictures: Path
-) -> None:
-    (pictures / "new.png").write_bytes(picture((200, 200, 20)))
-    items = [Item(id=name, path=str(pictures / name), caption="new") for name in ("new.png", "red.png")]
-    pixels = np.stack([engine.prepare_image(Path(item.path)) for item in items])
-    store.add(items, engine.embed_pixels(pixels))
-    assert store.count() == open_index(store.folder).count() == 5
-    item = store.get("red.png")
-    assert item is not None and item.caption == "new"
-    with pytest.raises(ConfigError, match="1 items"):
-        store.add(items[:1], np.zeros((2, 8), dtype=np.float32))
 
 
 def test_an_index_moved_together_with_its_pictures_still_finds_them(
@@ -126,13 +135,14 @@ def test_an_index_whose_manifest_is_missing_is_unfinished(store: EmbeddedStore) 
 def test_files_that_do_not_belong_together_are_refused(store: EmbeddedStore, damage: str) -> None:
     manifest = store.folder / "manifest.json"
     values = json.loads(manifest.read_text())
+    vectors, items = files_of(store.folder)
     match damage:
         case "vectors cut":
-            np.save(store.folder / "vectors.npy", np.zeros((3, 8), dtype=np.float32))
+            np.save(vectors, np.zeros((3, 8), dtype=np.float32))
         case "vectors gone":
-            (store.folder / "vectors.npy").unlink()
+            vectors.unlink()
         case "items cut":
-            (store.folder / "items.jsonl").write_bytes(b"{}\n")
+            items.write_bytes(b"{}\n")
         case "header gone":
             manifest.write_text(json.dumps({**values, "header": {}}))
         case "not an index":
@@ -146,6 +156,54 @@ def test_an_index_of_another_version_is_refused(store: EmbeddedStore) -> None:
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "version": 99}))
     with pytest.raises(DataError, match="version 99"):
         open_index(store.folder)
+
+
+def test_an_index_of_version_1_is_read_and_says_nothing_of_its_pixels(store: EmbeddedStore) -> None:
+    as_version_1(store.folder)
+    old = open_index(store.folder)
+    assert (old.count(), old.header.preprocess) == (4, "")
+    assert np.array_equal(old.vectors, store.vectors)
+
+
+def test_a_build_removes_the_files_of_version_1_and_leavings_of_killed_builds_and_nothing_else(
+    store: EmbeddedStore, pictures: Path, engine: Engine
+) -> None:
+    wanted = {path.name for path in store.folder.iterdir()} | {"items of mine.jsonl"}
+    as_version_1(store.folder)
+    for name in (
+        "items of mine.jsonl",
+        "vectors.0123456789abcdef.npy",
+        ".items.0123456789abcdef.jsonl.x8_z",
+        ".manifest.json.abc",
+    ):
+        (store.folder / name).touch()
+    assert build_index(pictures, store.folder, engine).embedded == 4
+    assert {path.name for path in store.folder.iterdir()} == wanted
+
+
+def as_version_1(folder: Path) -> None:
+    vectors, items = files_of(folder)
+    vectors.rename(folder / "vectors.npy")
+    items.rename(folder / "items.jsonl")
+    values = json.loads((folder / "manifest.json").read_text())
+    del values["generation"], values["header"]["preprocess"]
+    (folder / "manifest.json").write_text(json.dumps({**values, "version": 1}))
+
+
+def test_an_index_that_is_updated_while_it_is_opened_is_opened_anew(
+    store: EmbeddedStore, pictures: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = embedded.read_manifest
+
+    def read_then_update(folder: Path) -> Any:
+        manifest = read(folder)
+        monkeypatch.undo()
+        (pictures / "red.png").unlink()
+        build_index(pictures, store.folder, engine)
+        return manifest
+
+    monkeypatch.setattr(embedded, "read_manifest", read_then_update)
+    assert open_index(store.folder).count() == 3
 
 
 def test_the_vectors_are_mapped_not_read(store: EmbeddedStore) -> None:

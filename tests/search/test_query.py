@@ -12,6 +12,7 @@ from clipworks.search.build import build_index
 from clipworks.search.embedded import EmbeddedStore, open_index
 from clipworks.search.query import search
 from clipworks.search.relevance import BACKGROUND_TEXTS, measure
+from clipworks.search.store import search_vector
 from tests.serve.colours import ColourEngine, picture
 
 
@@ -51,6 +52,21 @@ def test_a_picture_unlike_all_others_is_said_to_have_no_good_match(
     store: EmbeddedStore, engine: Engine
 ) -> None:
     assert not search(store, engine, image=picture((255, 255, 0))).is_relevant
+
+
+def test_good_hits_are_those_that_reach_the_threshold_of_their_kind(
+    store: EmbeddedStore, engine: Engine
+) -> None:
+    vector = engine.embed_texts(["a blue square"])[0]
+    for kind, threshold in (
+        ("text", store.relevance.text_threshold),
+        ("image", store.relevance.image_threshold),
+    ):
+        result = search_vector(store, vector, cast(Any, kind), 3)
+        assert threshold is not None and result.threshold == threshold
+        assert result.good == tuple(hit for hit in result.hits if hit.score >= threshold)
+        assert [hit.id for hit in result.good] == ["deep/blue.png"]
+    assert search(store, engine, text="a blue square", limit=3) == search_vector(store, vector, "text", 3)
 
 
 def test_json_has_paths_scores_and_captions(store: EmbeddedStore, engine: Engine) -> None:

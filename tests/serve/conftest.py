@@ -40,6 +40,7 @@ def gallery(tmp_path: Path, engine: ColourEngine) -> EmbeddedStore:
         model=engine.name,
         fingerprint=engine.fingerprint,
         precision="f32",
+        preprocess="standard",
         dim=engine.dim,
         root="../pictures",
         relevance=Relevance(text_threshold=0.5, image_threshold=0.5),
