@@ -137,7 +137,8 @@ class Service:
             raise ConfigError("The server was given no model.", "Name one with --model.")
         if settings.max_text_characters > MAX_TEXT_CHARS:
             raise ConfigError(
-                f"max_text_characters is {settings.max_text_characters}; the tokenizer takes {MAX_TEXT_CHARS}."
+                f"max_text_characters is {settings.max_text_characters}; "
+                f"the tokenizer takes {MAX_TEXT_CHARS}."
             )
         self.settings = settings
         self.models = {name: ServedModel(name, engine, settings) for name, engine in engines.items()}
