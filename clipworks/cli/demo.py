@@ -22,7 +22,7 @@ WELCOME = """
     python -c "import openai; print(openai.OpenAI(base_url='{address}/v1', api_key='x')\\
     .embeddings.create(model='pictogram', input=['a dog']).data[0].embedding[:4])"
 
-  The built-in model is small and young: best on drawings and symbols, weak on photographs. A large one:
+  The built-in model is small: best on drawings and symbols, weak on photographs. A large one:
 
     clipworks serve --model laion/CLIP-ViT-B-32-laion2B-s34B-b79K
 
