@@ -25,14 +25,14 @@ from clipworks.serve.problems import status_and_code
 from clipworks.serve.service import Service
 
 EXAMPLES = (
+    "sunflower",
+    "a guitar",
+    "bicycle",
     "a red apple",
-    "tulip",
+    "penguin",
+    "rainbow",
+    "mushroom",
     "fire",
-    "kiwi fruit",
-    "rabbit face",
-    "a shamrock",
-    "cocktail glass",
-    "hourglass",
 )
 """Searches offered on the page; their best hits are also the sample pictures of the playground."""
 
@@ -134,10 +134,10 @@ class Pages:
             return self._samples
         async with self._finding_samples:
             searches = (find(self._service, words, NUM_BROWSED_PER_EXAMPLE) for words in EXAMPLES)
-            found = await asyncio.gather(*searches, return_exceptions=True)
-        if any(isinstance(one, BaseException) for one in found):
+            outcomes = await asyncio.gather(*searches, return_exceptions=True)
+        found = [outcome for outcome in outcomes if isinstance(outcome, Result)]
+        if len(found) < len(EXAMPLES):
             return []
-        found = [one for one in found if isinstance(one, Result)]
         by_rank = [hit for rank in zip(*(one.hits for one in found), strict=False) for hit in rank]
         self._samples = list({hit.id: hit for hit in by_rank}.values())
         return self._samples
