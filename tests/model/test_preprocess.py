@@ -276,7 +276,7 @@ def test_training_sees_what_the_model_will_see_on_white(
     else:
         # A bicubic filter overshoots at edges, and the overshoot of colour and of alpha is cut off at
         # 255 each on its own; on white it is cut off once. Single pixels differ, the picture does not.
-        assert difference.mean() <= 2
+        assert difference.mean() <= 3
 
 
 def test_a_transparent_png_is_turned_upright_for_training() -> None:
