@@ -12,7 +12,8 @@ from pictures import encoded, picture, png_header
 from PIL import Image, features
 
 from clipworks.errors import ConfigError, InputError
-from clipworks.model.preprocess import FORMATS, prepare, thumbnail
+from clipworks.model.decoder import FORMATS
+from clipworks.model.preprocess import prepare, thumbnail
 
 
 def refused(image: Any, code: str, **options: Any) -> InputError:
