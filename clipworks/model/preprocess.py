@@ -36,6 +36,8 @@ _WEBP_QUALITY = 80
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 _SIDEWAYS = (5, 6, 7, 8)
+_LAST_COLUMN_FIRST = (2, 3, 6, 7)
+_LAST_ROW_FIRST = (3, 4, 7, 8)
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -133,11 +135,14 @@ def _prepare_scaled(image: ImageInput, size: int, label: str) -> Image.Image:
     upright = _upright_rgb(picture, label)
     if picture.size == full:
         return _resize_and_crop(upright, size)
-    width, height = full[::-1] if _orientation(picture) in _SIDEWAYS else full
-    new_size, corner = _target(width, height, size)
-    shrink = next(s for s in _SHRINKS if (-(-width // s), -(-height // s)) == upright.size)
-    # The last column and row of the smaller picture may stand for less than a whole pixel.
-    return _resize_crop_only(upright, (width / shrink, height / shrink), new_size, corner, size)
+    shrink = next(s for s in _SHRINKS if (-(-full[0] // s), -(-full[1] // s)) == picture.size)
+    orientation = _orientation(picture)
+    width, height = full[::-1] if orientation in _SIDEWAYS else full
+    # The last column and row in the file may stand for less than a whole pixel.
+    left = upright.width - width / shrink if orientation in _LAST_COLUMN_FIRST else 0.0
+    top = upright.height - height / shrink if orientation in _LAST_ROW_FIRST else 0.0
+    frame = (left, top, left + width / shrink, top + height / shrink)
+    return _resize_crop_only(upright, frame, *_target(width, height, size), size)
 
 
 def _upright_rgb(picture: Image.Image, label: str) -> Image.Image:
@@ -220,12 +225,13 @@ def _resize_and_crop(picture: Image.Image, size: int) -> Image.Image:
         resized = picture.resize((new_width, new_height), Image.Resampling.BICUBIC)
         return resized.crop((left, top, left + size, top + size))
     # A strip such as 1x60000 would grow to gigabytes.
-    return _resize_crop_only(picture, picture.size, (new_width, new_height), (left, top), size)
+    frame = (0.0, 0.0, *picture.size)
+    return _resize_crop_only(picture, frame, (new_width, new_height), (left, top), size)
 
 
 def _resize_crop_only(
     picture: Image.Image,
-    extent: tuple[float, float],
+    frame: tuple[float, float, float, float],
     new_size: Size,
     corner: tuple[int, int],
     size: int,
@@ -234,12 +240,12 @@ def _resize_crop_only(
 
     Args:
         picture: what to resize.
-        extent: the part of it, from its upper left, that would become `new_size`; pixels.
+        frame: left, top, right and bottom of the part of it that would become `new_size`; pixels.
         new_size: size of the whole result.
         corner: left and top of the crop in the whole result.
         size: side of the crop.
     """
-    across, down = extent[0] / new_size[0], extent[1] / new_size[1]
-    left, top = corner
-    box = (left * across, top * down, (left + size) * across, (top + size) * down)
+    across, down = (frame[2] - frame[0]) / new_size[0], (frame[3] - frame[1]) / new_size[1]
+    left, top = frame[0] + corner[0] * across, frame[1] + corner[1] * down
+    box = (left, top, left + size * across, top + size * down)
     return picture.resize((size, size), Image.Resampling.BICUBIC, box=box)

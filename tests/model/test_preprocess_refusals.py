@@ -147,7 +147,7 @@ def test_wrong_settings_are_refused() -> None:
     image = picture("RGB", 9, 9)
     with pytest.raises(ConfigError, match="size is 0"):
         prepare(image, 0)
-    with pytest.raises(ConfigError, match="mode is 'fancy'; it must be one of standard, reference"):
+    with pytest.raises(ConfigError, match="mode is 'fancy'; it must be one of standard, reference, scaled"):
         prepare(image, 8, mode="fancy")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="side is -1"):
         thumbnail(image, -1)
