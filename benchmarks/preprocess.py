@@ -33,7 +33,7 @@ from clipworks.search.bulk import embed_files
 
 SIDE = 224
 SIZES = {"640x480": (640, 480), "4000x3000": (4000, 3000)}
-ROUNDS = {"640x480": 61, "4000x3000": 9}
+ROUNDS = {"640x480": 61, "4000x3000": 7}
 TEXT = TextConfig(width=64, layers=1, heads=1, mlp_width=64)
 """Small, as no text is embedded here."""
 MODELS = {
@@ -50,9 +50,9 @@ MODELS = {
         activation="gelu",
     ),
 }
-BATCHES = {"ViT-B-16": (32, 3), "ViT-L-14": (8, 4)}
+BATCHES = {"ViT-B-16": (16, 4), "ViT-L-14": (4, 5)}
 """Pictures per batch, and batches per run."""
-PAIRS = 5
+PAIRS = 3
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -135,7 +135,7 @@ def _files_to_vectors(folder: Path, shape: str, files: dict[str, list[bytes]]) -
         engine = clipworks.load(str(folder / shape), preprocess=mode)
         result["precision"] = engine.precision
         paths = _written(folder / size, files[size], batch_size * num_batches)
-        result[f"{size} {mode}"] = _share(engine, paths, batch_size)
+        result[f"{size}@{mode}"] = _share(engine, paths, batch_size)
     return result
 
 

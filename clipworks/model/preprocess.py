@@ -4,9 +4,9 @@ Three modes. `standard`: upright by its EXIF tag, transparency on white, 16-bit 
 bicubic resize of the short side and centre crop. `reference`: resize, crop, then RGB, alpha dropped
 and EXIF ignored, bit for bit as open_clip and OpenAI do, to reproduce published scores. For an
 upright 8-bit RGB picture the two are equal. Colour profiles, and the transparency of 16-bit grey,
-are ignored in both. `scaled`: as `standard`, but a JPEG file of four times the pixels that are needed,
-or more, is decoded at a half, a quarter or an eighth of its size, by leaving out frequencies that the
-resize would blur anyway; no other file differs.
+are ignored in both. `scaled`: as `standard`, but a JPEG file whose short side is four times the size
+that is needed, or more, is decoded at a half, a quarter or an eighth of its size, which leaves out
+detail that the resize would blur anyway. Pixels of other files are those of `standard`.
 """
 
 import io
