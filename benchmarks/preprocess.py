@@ -158,8 +158,8 @@ def _share(engine: Engine, paths: list[Path], batch_size: int) -> dict[str, Any]
 
 def _write_random(folder: Path, config: ClipConfig) -> None:
     random = np.random.default_rng(0)
-    weights = {
-        name: random.standard_normal(shape, dtype=np.float32) / np.float32(max(shape, default=1)) ** 0.5
+    weights: dict[str, npt.NDArray[np.float32]] = {
+        name: np.asarray(random.standard_normal(shape) / max(shape, default=1) ** 0.5, dtype=np.float32)
         for name, shape in native_shapes(config).items()
     }
     weights["logit_scale"] = np.array(3.0, dtype=np.float32)

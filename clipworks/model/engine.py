@@ -167,7 +167,7 @@ class Engine:
         if isinstance(images, str | bytes | Path):
             raise InputError("images is a single picture.", "Give a list: [picture].")
         _require_batch_size(batch_size)
-        vectors = [np.empty((0, self.dim), dtype=np.float32)]
+        vectors: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)]
         named = [(x, "" if isinstance(x, str | Path) else f"images[{i}]") for i, x in enumerate(images)]
         with prepared_batches(named, lambda x: self.prepare_image(*x), batch_size=batch_size) as batches:
             vectors += [self._encode_pixels(stacked(batch)) for batch in batches]
