@@ -4,10 +4,10 @@ A stage writes a folder and its `manifest.json` last. A folder without one is un
 resumed or refused, never read. Everything here is plain standard library.
 """
 
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,20 +22,21 @@ MANIFEST = "manifest.json"
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file that appears at `path` whole on success and not at all on failure.
 
-    The bytes go to a temporary file in the same folder, are flushed to disk and renamed.
+    The bytes go to `.NAME.part` in the same folder, are flushed to disk and renamed. A second writer
+    of the same file waits for the first; what a killed writer left behind is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    temporary = path.with_name(f".{path.name}.part")
+    with os.fdopen(_claim(temporary), "wb") as file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _flush_folder(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -97,7 +98,45 @@ def is_complete(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _claim(temporary: Path) -> int:
+    """The descriptor of a new, empty file that this writer alone holds, by a lock that ends with it."""
+    while True:
+        try:
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            _await_writer(temporary)
+            continue
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_open_at(descriptor, temporary):
+            return descriptor
+        os.close(descriptor)  # another writer locked it first and took it for abandoned
+
+
+def _await_writer(temporary: Path) -> None:
+    """Return when nobody writes `temporary` any more; if its writer died, the file is removed."""
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_open_at(descriptor, temporary):
+            temporary.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last through a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -12,6 +12,12 @@ work=$(realpath -m "${1:-build/pictogram}")
 packages=$work/packages
 mkdir -p "$packages/downloads"
 
+# A line of the data manifest, once. It is written before the folder is there: a kill in between repeats
+# the fetch, and a folder that is there is in the manifest.
+note_input() {
+    grep -qxF "$1" "$packages/packages.jsonl" 2>/dev/null || echo "$1" >> "$packages/packages.jsonl"
+}
+
 # name, version, file of npm pack, sha256, folder, what to unpack
 fetch_npm() {
     [ -d "$packages/$5" ] && return 0
@@ -20,8 +26,8 @@ fetch_npm() {
     mkdir -p "$packages/$5.part"
     # shellcheck disable=SC2086
     tar -xzf "$packages/downloads/$3" -C "$packages/$5.part" --strip-components="${7:-1}" $6
+    note_input "{\"name\": \"$1\", \"version\": \"$2\", \"registry\": \"npm\", \"sha256\": \"$4\"}"
     mv "$packages/$5.part" "$packages/$5"
-    echo "{\"name\": \"$1\", \"version\": \"$2\", \"registry\": \"npm\", \"sha256\": \"$4\"}" >> "$packages/packages.jsonl"
 }
 
 # name, version, sha256, folder; mirrors keep one version, so another one stops here
@@ -32,8 +38,8 @@ fetch_debian() {
     file=$(find "$packages/downloads" -name "$1_*.deb")
     echo "$3  $file" | sha256sum --check --quiet
     dpkg-deb -x "$file" "$packages/$4.part"
+    note_input "{\"name\": \"$1\", \"version\": \"$2\", \"registry\": \"debian\", \"sha256\": \"$3\"}"
     mv "$packages/$4.part" "$packages/$4"
-    echo "{\"name\": \"$1\", \"version\": \"$2\", \"registry\": \"debian\", \"sha256\": \"$3\"}" >> "$packages/packages.jsonl"
 }
 
 mkdir -p "$packages/tags"

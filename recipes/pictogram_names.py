@@ -1,7 +1,7 @@
 """Names of icons as captions: style words off, codes and trade marks out.
 
 `NameCleaner` holds the style words of one icon set, found from what the set declares and from what
-its names end in. No pictures here; called by `pictogram_sources`.
+its names end in. No pictures here; called by `pictogram_icons`.
 """
 
 import re

@@ -19,8 +19,8 @@ from typing import Any
 import resvg_py
 from PIL import Image, ImageOps
 
-from clipworks.files import atomic_write, sha256_file, write_json, write_manifest
-from clipworks.shards import Sample, write_shards
+from clipworks.files import atomic_write, sha256_file, write_json
+from clipworks.shards import Sample, finish_shards, write_tars
 from recipes.pictogram_captions import WEIGHTS, Captions, Picture, Tally
 from recipes.pictogram_drawings import HeldOut, read_clip_art, read_photographs
 from recipes.pictogram_icons import SIDE_PIXELS, read_icons
@@ -49,7 +49,7 @@ def main() -> None:
         _say(json.dumps({"kinds": Counter(p.kind for p in chosen), "left out": tally.left_out}, indent=1))
         return
     counts: dict[str, Counter[str]] = {"kind": Counter(), "licence": Counter(), "set": Counter()}
-    manifest = write_shards(
+    manifest = write_tars(
         render_all(chosen, tally, counts, num_workers=options.workers),
         options.out,
         samples_per_shard=SAMPLES_PER_SHARD,
@@ -59,7 +59,7 @@ def main() -> None:
     write_json(options.out / "data_manifest.json", manifest)
     with atomic_write(options.out / "ATTRIBUTION.md") as file:
         file.write(attribution(tally, counts["set"]).encode())
-    write_manifest(options.out, manifest)
+    finish_shards(options.out, manifest)
     _say(f"{manifest['samples']} pictures written after {time.monotonic() - started:.0f} s")
 
 

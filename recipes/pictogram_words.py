@@ -1,7 +1,7 @@
 """What words mean: WordNet nouns and the emoji table of emojibase, read from their own files.
 
 `WordNet` gives synonyms and hypernyms of a name's head noun; `Emojibase` gives label, tags and
-groups of an emoji by its name or code points. Called by `pictogram_sources`, which makes captions.
+groups of an emoji by its name or code points. Called by `pictogram_captions`.
 """
 
 import json

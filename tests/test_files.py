@@ -1,6 +1,13 @@
 """Files that are whole or not there."""
 
+import os
+import signal
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -24,6 +31,89 @@ def test_a_written_file_replaces_the_old_one(tmp_path: Path) -> None:
         file.write(b"new")
     assert path.read_bytes() == b"new"
     assert sha256_file(path) == "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437"
+
+
+def test_what_a_killed_writer_left_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    program = (
+        "import os, signal, sys; from pathlib import Path; from clipworks.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as file:\n"
+        "    file.write(b'half of it'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [p.name for p in tmp_path.iterdir()] == [".a.bin.part"]
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"new"
+
+
+def test_a_second_writer_of_a_file_waits_for_the_first(tmp_path: Path) -> None:
+    path, started, order = tmp_path / "a.bin", Event(), []
+
+    def write(name: bytes) -> None:
+        started.set()
+        with atomic_write(path) as file:
+            order.append(name)
+            file.write(name)
+
+    with ThreadPoolExecutor(1) as pool:
+        with atomic_write(path) as file:
+            waiting = pool.submit(write, b"second")
+            started.wait()
+            order.append(b"first")
+            file.write(b"first")
+        waiting.result()
+    assert order == [b"first", b"second"] and path.read_bytes() == b"second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_many_writers_of_a_file_leave_one_whole_file(tmp_path: Path) -> None:
+    path, contents = tmp_path / "a.bin", [bytes([i]) * 1000 for i in range(40)]
+
+    def write(content: bytes) -> None:
+        with atomic_write(path) as file:
+            file.write(content)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, contents))
+    assert path.read_bytes() in contents and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_has_the_rights_that_the_umask_leaves_and_the_umask_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the umask of the process was changed"))
+        with atomic_write(tmp_path / "a.bin") as file:
+            file.write(b"x")
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o640
+
+
+def test_the_folder_is_flushed_to_disk_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[bool, bool]] = []
+
+    def fsync(descriptor: int) -> None:
+        flushed.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "a.bin").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_write(tmp_path / "a.bin") as file:
+        file.write(b"x")
+    assert flushed == [(False, False), (True, True)]
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"mine")
+    (tmp_path / ".a.bin.part").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic link"), atomic_write(tmp_path / "a.bin"):
+        pytest.fail("written through a link")
+    assert (tmp_path / "victim").read_bytes() == b"mine"
 
 
 def test_a_folder_counts_as_complete_with_its_manifest(tmp_path: Path) -> None:

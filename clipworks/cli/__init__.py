@@ -39,6 +39,12 @@ class _Commands(click.Group):
         except ClipworksError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(1)
+        except BrokenPipeError:
+            raise  # click ends quietly: `clipworks models | head`
+        except OSError as error:
+            place = f": {error.filename}" if error.filename else ""
+            click.echo(f"Error: {error.strerror or error}{place}.", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)

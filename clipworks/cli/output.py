@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -16,6 +16,13 @@ class Line(click.types.StringParamType):
     """A text with spaces; a variable holds several as lines."""
 
     envvar_list_splitter = "\n"
+
+
+class ShowProgress(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, done: int, total: int, words: str = "") -> None:
+        """`done` of `total`; `words` take the place of the unit, for what changes on the way."""
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -66,16 +73,14 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def progress_bar(
-    title: str, unit: str, *, is_streaming: bool = False
-) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr while the block runs; gives the function to call with (done, total).
+def progress_bar(title: str, unit: str, *, is_streaming: bool = False) -> Iterator[ShowProgress]:
+    """A progress bar on stderr while the block runs; gives the function that moves it.
 
     Nothing is shown where stderr is not a terminal, nor where `is_streaming` says that results are
     printed meanwhile and these go to a terminal too.
     """
     if not sys.stderr.isatty() or (is_streaming and sys.stdout.isatty()):
-        yield lambda done, total: None
+        yield lambda done, total, words="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -84,15 +89,15 @@ def progress_bar(
         TextColumn(title),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[words]}"),
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(title, total=None, words=unit)
 
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+        def show(done: int, total: int, words: str = "") -> None:
+            bar.update(task, completed=done, total=total, words=words or unit)
 
         yield show
 

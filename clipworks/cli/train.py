@@ -61,12 +61,15 @@ def _train(config: "TrainConfig", data: Path, out: Path) -> "Step | None":
     from clipworks.train.loop import train as run
 
     last: Step | None = None
+    smooth_loss = 0.0
     with progress_bar("Training", "steps") as show:
 
         def on_step(step: "Step") -> None:
-            nonlocal last
+            nonlocal last, smooth_loss
+            smooth_loss += (step.loss - smooth_loss) * (0.05 if last else 1)
             last = step
-            show(step.step + 1, config.steps)
+            speed = config.batch_size / step.seconds
+            show(step.step + 1, config.steps, f"steps, loss {smooth_loss:.3f}, {speed:.0f} pairs/s")
 
         run(config, data, out, on_step=on_step)
     return last

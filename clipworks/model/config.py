@@ -1,7 +1,7 @@
 """What shape a CLIP has: two towers, one shared space, one way to prepare pixels.
 
 The dataclasses hold numbers only. Reading them from the three published file families is the
-work of `formats.py`; building executors from them is the work of `network.py` and `graph.py`.
+work of `published.py`; building executors from them is the work of `network.py` and `graph.py`.
 """
 
 from dataclasses import asdict, dataclass, fields

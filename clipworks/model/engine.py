@@ -164,7 +164,7 @@ class Engine:
             InputError: a picture cannot be used; the message names it.
             ConfigError: batch_size out of range.
         """
-        if isinstance(images, str | bytes | Path):
+        if isinstance(images, str | bytes | Path) or getattr(images, "ndim", 0) == 3:
             raise InputError("images is a single picture.", "Give a list: [picture].")
         _require_batch_size(batch_size)
         vectors: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)]

@@ -97,10 +97,9 @@ def prepare_rgba(image: ImageInput, size: int, *, name: str = "") -> npt.NDArray
     label = label_of(image, name)
     picture, _ = decode(image, label)
     with decode_errors_named(label):
-        opaque = not picture.has_transparency_data
-        picture = (_upright_rgb(picture, label) if opaque else picture).convert("RGBA")
+        rgba = _upright(picture).convert("RGBA")
         # Colour is weighted by alpha while it is resized, so that hidden colours do not bleed in.
-        resized = _resize_and_crop(picture.convert("RGBa"), size).convert("RGBA")
+        resized = _resize_and_crop(rgba.convert("RGBa"), size).convert("RGBA")
     return np.array(resized, dtype=np.uint8)
 
 
@@ -147,9 +146,18 @@ def _prepare_scaled(image: ImageInput, size: int, label: str) -> Image.Image:
 
 def _upright_rgb(picture: Image.Image, label: str) -> Image.Image:
     with decode_errors_named(label):
-        method = _TRANSPOSE.get(_orientation(picture))
-        rgb = _rgb_on_white(picture)
-        return rgb.transpose(method) if method is not None else rgb
+        upright = _upright(picture)
+        if upright.mode == "RGB":
+            return upright
+        ground = Image.new("RGB", upright.size, "white")
+        ground.paste(upright, mask=upright.getchannel("A"))
+        return ground
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """8 bits per channel, turned by the EXIF tag: RGBA where there is transparency, else RGB."""
+    plain, method = _rgb_or_rgba(picture), _TRANSPOSE.get(_orientation(picture))
+    return plain.transpose(method) if method is not None else plain
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -161,7 +169,7 @@ def _orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _rgb_on_white(picture: Image.Image) -> Image.Image:
+def _rgb_or_rgba(picture: Image.Image) -> Image.Image:
     if picture.mode == "RGB" and not picture.has_transparency_data:
         return picture
     if picture.mode in _SIXTEEN_BIT_MODES:
@@ -172,10 +180,7 @@ def _rgb_on_white(picture: Image.Image) -> Image.Image:
         return picture.convert("RGB")
     if picture.mode == "La":
         picture = picture.convert("LA")
-    rgba = picture.convert("RGBA")
-    ground = Image.new("RGB", rgba.size, "white")
-    ground.paste(rgba, mask=rgba.getchannel("A"))
-    return ground
+    return picture.convert("RGBA")
 
 
 def _from_sixteen_bits(picture: Image.Image) -> Image.Image:

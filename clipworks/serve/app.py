@@ -26,16 +26,22 @@ from clipworks.errors import ClipworksError, ConfigError
 from clipworks.search.store import VectorStore
 from clipworks.serve.bodies import Payload, read_payload
 from clipworks.serve.classify import classify, similarity
-from clipworks.serve.edge import Edge, request_id
+from clipworks.serve.edge import Edge, log_failure, request_id
 from clipworks.serve.embeddings import describe, embeddings, list_models
 from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.pages import STATIC, Pages
-from clipworks.serve.problems import problem
+from clipworks.serve.problems import problem, status_and_code
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
+
+EMBEDDINGS_FIELDS = ("input", "model", "encoding_format", "dimensions", "modality", "user")
+CLASSIFY_FIELDS = ("input", "model", "labels", "templates")
+SIMILARITY_FIELDS = ("images", "model", "texts")
+SEARCH_FIELDS = ("image", "model", "text", "limit")
+"""The fields that a route takes; files and raw picture bodies become the first one."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Answer = Callable[[Service, Payload], Awaitable[Response]]
@@ -66,10 +72,10 @@ def create_app(
         routes=[
             Route("/v1/models", _plain(lambda request: list_models(service)), methods=["GET"]),
             Route("/v1/models/{id:path}", _plain(partial(_one_model, service)), methods=["GET"]),
-            Route("/v1/embeddings", _api(service, embeddings, "input"), methods=["POST"]),
-            Route("/v1/classify", _api(service, classify, "input"), methods=["POST"]),
-            Route("/v1/similarity", _api(service, similarity, "images"), methods=["POST"]),
-            Route("/v1/search", _api(service, search, "image"), methods=["POST"]),
+            Route("/v1/embeddings", _api(service, embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
+            Route("/v1/classify", _api(service, classify, CLASSIFY_FIELDS), methods=["POST"]),
+            Route("/v1/similarity", _api(service, similarity, SIMILARITY_FIELDS), methods=["POST"]),
+            Route("/v1/search", _api(service, search, SEARCH_FIELDS), methods=["POST"]),
             Route("/livez", _plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
             Route("/readyz", partial(_ready, service), methods=["GET"]),
             Route("/health", partial(_health, service), methods=["GET"]),
@@ -78,7 +84,7 @@ def create_app(
             Route("/", pages.show_similar, methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[Middleware(Edge)],
+        middleware=[Middleware(Edge, hosts=settings.host_names())],
         exception_handlers={ClipworksError: _problem, HTTPException: _problem},
         lifespan=lifespan,
     )
@@ -151,12 +157,12 @@ def _address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _api(service: Service, answer: Answer, picture_field: str) -> Endpoint:
+def _api(service: Service, answer: Answer, fields: tuple[str, ...]) -> Endpoint:
     """An endpoint that reads a payload; its work is given up when the client goes away."""
 
     async def endpoint(request: Request) -> Response:
         async with service.admission():
-            payload = await read_payload(request, service.settings, picture_field=picture_field)
+            payload = await read_payload(request, service.settings, fields=fields)
             work = asyncio.ensure_future(answer(service, payload))
             gone = asyncio.ensure_future(_disconnected(request))
             try:
@@ -184,6 +190,8 @@ async def _disconnected(request: Request) -> None:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
+    if status_and_code(error)[0] >= 500:
+        log_failure(error, request_id(request))
     return problem(error, request_id(request))
 
 

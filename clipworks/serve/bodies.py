@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from clipworks.serve.problems import RequestError, shown
+from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.settings import ServeSettings
 
 Payload = dict[str, Any]
@@ -26,15 +26,26 @@ LIST_FIELDS = ("labels", "templates", "texts")
 _BYTES_TO_SWALLOW = 256 << 20
 
 
-async def read_payload(request: Request, settings: ServeSettings, *, picture_field: str) -> Payload:
+async def read_payload(request: Request, settings: ServeSettings, *, fields: tuple[str, ...]) -> Payload:
     """Read and parse the body.
 
     Args:
-        picture_field: the field that takes uploaded files and raw picture bodies, for example "input".
+        fields: the names that may stand in it; uploaded files and raw picture bodies become the first.
 
     Raises:
-        RequestError: the body is too large, too slow, of an unknown type or not well formed.
+        RequestError: the body is too large, too slow, of an unknown type or not well formed, or it
+            has a field of another name.
     """
+    payload = await _read_any(request, settings, fields[0])
+    for name in payload:
+        if name not in fields:
+            raise RequestError(
+                f"There is no field {shown(name)} here.", nearest(name, list(fields)), param=name[:80]
+            )
+    return payload
+
+
+async def _read_any(request: Request, settings: ServeSettings, picture_field: str) -> Payload:
     _check_headers(request, settings)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
@@ -51,8 +62,10 @@ async def read_payload(request: Request, settings: ServeSettings, *, picture_fie
     if content_type.startswith("image/") or content_type == "application/octet-stream":
         return {**_fields(request.query_params), picture_field: [body]}
     raise RequestError(
-        f"The content type {shown(content_type)} is not taken here.",
-        "Send application/json, multipart/form-data, or a picture as image/*.",
+        f"The content type {shown(content_type)} is not taken here."
+        if content_type
+        else "The request does not say its content type.",
+        "Add the header 'Content-Type: application/json', multipart/form-data, or image/* for a picture.",
         code="unsupported_media_type",
     )
 
@@ -116,10 +129,12 @@ async def _read_form(request: Request, settings: ServeSettings, picture_field: s
 
 
 def _parse_json(body: bytes) -> Payload:
+    if not body.strip():
+        raise RequestError("The request's body is empty; it must be a JSON object.")
     try:
         payload = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        words = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        words = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise RequestError(f"The request's body is not JSON: {words}.") from error
     if not isinstance(payload, dict):
         raise RequestError(f"The request's body is a JSON {type(payload).__name__}; it must be an object.")
@@ -127,7 +142,7 @@ def _parse_json(body: bytes) -> Payload:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _fields(values: FormData | QueryParams) -> Payload:

@@ -8,12 +8,13 @@ import logging
 import re
 import time
 import uuid
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clipworks.serve.problems import problem
+from clipworks.serve.problems import RequestError, problem, shown
 
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -32,10 +33,17 @@ logger = logging.getLogger(__name__)
 
 
 class Edge:
-    """ASGI middleware around everything."""
+    """ASGI middleware around everything.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what is inside.
+        hosts: names under which the server may be addressed; None for any. A page of another site
+            that has its own name lead to this machine (DNS rebinding) is refused by it.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str] | None = None) -> None:
         self.app = app
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens inside."""
@@ -59,6 +67,10 @@ class Edge:
             await send(message)
 
         try:
+            refusal = self._refuse_host(Request(scope))
+            if refusal is not None:
+                await problem(refusal, identity)(scope, receive, send_marked)
+                return
             await self.app(scope, receive, send_marked)
         except ClientDisconnect:
             status = 499
@@ -69,7 +81,23 @@ class Edge:
             await problem(error, identity)(scope, receive, send_marked)
         finally:
             milliseconds = (time.monotonic() - started) * 1000
-            logger.info("%s %s %d %.0f ms %s", scope["method"], scope["path"], status, milliseconds, identity)
+            path = quote(scope["path"])  # a decoded path could write lines of its own
+            logger.info("%s %s %d %.0f ms %s", scope["method"], path, status, milliseconds, identity)
+
+    def _refuse_host(self, request: Request) -> RequestError | None:
+        given = request.headers.get("host")
+        if self._hosts is None or given is None or _host_name(given) in self._hosts:
+            return None
+        return RequestError(
+            f"This server is not called {shown(given)}.",
+            "Address it as 127.0.0.1 or localhost, or start it with --insecure.",
+            code="host_not_allowed",
+        )
+
+
+def log_failure(error: Exception, identity: str) -> None:
+    """Write the cause of an answer with status 500 or more, under the id that the answer names."""
+    logger.error("request %s failed", identity, exc_info=error)
 
 
 def request_id(request: Request) -> str:
@@ -79,3 +107,10 @@ def request_id(request: Request) -> str:
         return known
     given = request.headers.get("x-request-id", "")
     return given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+
+def _host_name(header: str) -> str:
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""

@@ -42,7 +42,7 @@ def file_bytes(picture: Picture) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(
-            f"{picture.param} is not base64: {shown(picture.data)}.",
+            f"{picture.param} must be a picture and is not base64: {shown(picture.data)}.",
             "Send the file's bytes in standard base64, or as data:image/png;base64,….",
             code="invalid_image",
             param=picture.param,
@@ -132,7 +132,7 @@ def read_labels(payload: Payload, settings: ServeSettings) -> tuple[list[str], l
     """The fields `labels` and `templates` (optional) of a classification.
 
     Raises:
-        RequestError: no label, too many, one that is blank or too long, or a template without {}.
+        RequestError: no label, too many, one that is blank or too long, or a template without one {}.
     """
     values = _required_list(payload, "labels")
     _check_count(len(values), 1, settings.max_labels, "labels")
@@ -144,9 +144,9 @@ def read_labels(payload: Payload, settings: ServeSettings) -> tuple[list[str], l
     _check_count(len(given) * len(labels), 1, settings.max_prompts, "templates", "labels times templates")
     templates = [read_text(one, f"templates[{i}]", limit) for i, one in enumerate(given)]
     for place, template in enumerate(templates):
-        if "{}" not in template:
+        if template.count("{}") != 1:
             raise RequestError(
-                f"templates[{place}] is {shown(template)}; it must hold {{}} where the label goes.",
+                f"templates[{place}] is {shown(template)}; it must hold {{}} once, where the label goes.",
                 'For example: "a photo of a {}."',
                 param=f"templates[{place}]",
             )
@@ -202,6 +202,13 @@ def _read_item(value: Any, place: str, settings: ServeSettings, modality: str | 
         modality is None and isinstance(value, str) and value[: len(DATA_IMAGE)].lower() == DATA_IMAGE
     )
     if isinstance(value, str) and not is_picture:
+        if modality is None and _ADDRESS.match(value) and not re.search(r"\s", value):
+            raise RequestError(
+                f"{place} is an address, and this server fetches nothing.",
+                'Send the picture itself; to embed the address as a text, say "modality": "text".',
+                code="url_fetch_disabled",
+                param=place,
+            )
         return read_text(value, place, settings.max_text_characters)
     if isinstance(value, dict | bytes | str):
         return read_picture(value, place, settings)

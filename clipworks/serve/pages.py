@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, Response
 from clipworks.errors import ClipworksError
 from clipworks.search.store import Hit
 from clipworks.serve.bodies import read_payload
-from clipworks.serve.edge import request_id
+from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.hits import Found, find, picture_address, picture_path, read_query
 from clipworks.serve.inputs import Picture, read_text
 from clipworks.serve.problems import status_and_code
@@ -48,6 +48,7 @@ class Pages:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._samples: list[Hit] = []
+        self._finding_samples = asyncio.Lock()
         self._version = _version_of(STATIC)
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("clipworks.serve"),
@@ -77,7 +78,7 @@ class Pages:
         return await find(self._service, text, NUM_HITS)
 
     async def _find_upload(self, request: Request) -> Found:
-        payload = await read_payload(request, self._service.settings, picture_field="image")
+        payload = await read_payload(request, self._service.settings, fields=("image",))
         return await find(self._service, read_query(self._service, payload), NUM_HITS)
 
     async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Found]) -> Response:
@@ -87,7 +88,9 @@ class Pages:
         except ClipworksError as error:
             status, _ = status_and_code(error)
             message = f"The server failed on this request; its log says why under {request_id(request)}."
-            if status < 500:
+            if status >= 500:
+                log_failure(error, request_id(request))
+            else:
                 message = re.sub("^(Image 'image'|image) ", "The file ", str(error))
             return await self._render(request, {"mode": "error", "message": message}, status)
         finally:
@@ -123,12 +126,18 @@ class Pages:
         return f"{request.url.scheme}://{host}"
 
     async def _sample_pictures(self) -> list[Hit]:
-        """A few pictures per example search, each once; found on the first visit and kept."""
-        if self._samples or self._service.gallery is None:
+        """A few pictures per example search, each once; found on the first visit and kept.
+
+        A server too busy to find them shows the page without them.
+        """
+        if self._samples or self._service.gallery is None or self._finding_samples.locked():
             return self._samples
-        found = await asyncio.gather(
-            *(find(self._service, words, NUM_BROWSED_PER_EXAMPLE) for words in EXAMPLES)
-        )
+        async with self._finding_samples:
+            searches = (find(self._service, words, NUM_BROWSED_PER_EXAMPLE) for words in EXAMPLES)
+            found = await asyncio.gather(*searches, return_exceptions=True)
+        if any(isinstance(one, BaseException) for one in found):
+            return []
+        found = [one for one in found if isinstance(one, Found)]
         by_rank = [hit for rank in zip(*(one.hits for one in found), strict=False) for hit in rank]
         self._samples = list({hit.id: hit for hit in by_rank}.values())
         return self._samples

@@ -20,6 +20,7 @@ STATUS_BY_CODE = {
     "invalid_value": 400,
     "missing_field": 400,
     "too_many_inputs": 400,
+    "host_not_allowed": 403,
     "url_fetch_disabled": 403,
     "not_found": 404,
     "model_not_found": 404,
@@ -86,13 +87,16 @@ def nearest(name: str, known: list[str]) -> str:
 
 def shown(value: object) -> str:
     """A value as it may stand in a message: quoted, escaped, about 80 characters at most."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     text = repr(value[:80] if isinstance(value, str | bytes | list) else value)
     return text if len(text) <= 84 else f"{text[:80]}…"
 
 
 def _message(error: Exception, status: int, request_id: str) -> str:
     if isinstance(error, HTTPException):
-        words = {404: "There is no such address.", 405: "This address does not take this method."}
+        allowed = (error.headers or {}).get("Allow", "another method")
+        words = {404: "There is no such address.", 405: f"This address takes {allowed} only."}
         return words.get(status, str(error.detail))
     if status >= 500:
         return f"The server failed on this request; its log says why under the request id {request_id}."

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipworks.errors import BusyError, ConfigError, InputError
-from clipworks.model.tokenizer import tokenize
+from clipworks.model.tokenizer import MAX_TEXT_CHARS, tokenize
 from clipworks.search.store import VectorStore
 from clipworks.serve.batcher import Lane
 from clipworks.serve.bodies import Payload
@@ -135,6 +135,10 @@ class Service:
     ) -> None:
         if not engines:
             raise ConfigError("The server was given no model.", "Name one with --model.")
+        if settings.max_text_characters > MAX_TEXT_CHARS:
+            raise ConfigError(
+                f"max_text_characters is {settings.max_text_characters}; the tokenizer takes {MAX_TEXT_CHARS}."
+            )
         self.settings = settings
         self.models = {name: ServedModel(name, engine, settings) for name, engine in engines.items()}
         self.gallery = gallery

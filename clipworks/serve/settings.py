@@ -76,6 +76,12 @@ class ServeSettings:
                 "Listen on 127.0.0.1, or add --insecure to serve without keys on purpose.",
             )
 
+    def host_names(self) -> frozenset[str] | None:
+        """Names under which requests may address the server, in lower case; None for any."""
+        if self.insecure:
+            return None
+        return frozenset({"localhost", "127.0.0.1", "::1", self.host.lower()})
+
 
 def read_variables(environ: Mapping[str, str]) -> dict[str, Any]:
     """The settings given as `CLIPWORKS_*` variables, ready for `ServeSettings(**values)`.

@@ -36,11 +36,13 @@ def open_run(folder: Path, config: TrainConfig, data_sha256: str) -> None:
     """Make a run folder, or check that the one that is there is of the same run.
 
     Raises:
-        DataError: the folder holds a run with another configuration or other data.
+        DataError: the folder holds a run with another configuration or other data, or holds files
+            and no run, or is a file.
     """
     wanted = json.loads(json.dumps({"config": config.to_json(), "data_sha256": data_sha256}))
     path = folder / CONFIG
     if not path.exists():
+        _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, wanted)
         return
@@ -117,6 +119,18 @@ def export(folder: Path, model: nn.Module, config: ClipConfig, token_rows: npt.N
     table[token_rows] = tensors["text.token_embedding.weight"]
     tensors["text.token_embedding.weight"] = table
     write_checkpoint(folder, config, tensors)
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file.", "Choose another --out.")
+    # Names with a dot are no content: what a killed writer left, what desktops add.
+    names = sorted(p.name for p in folder.glob("*") if not p.name.startswith("."))
+    if names:
+        raise DataError(
+            f"{folder} holds {names[0]} and no {CONFIG}, so it is not a run.",
+            "Choose an empty folder or a new one for --out.",
+        )
 
 
 def _owners(

@@ -1,6 +1,6 @@
 """Everything that decides a training run, in one frozen dataclass."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from clipworks.errors import ConfigError
@@ -51,7 +51,7 @@ class TrainConfig:
     jitter: float = 0.0
     """Largest random gain of each colour channel of a picture, as a share, 0 to below 1."""
     precision: TrainPrecision = "f32"
-    """Arithmetic of the matrix products."""
+    """Arithmetic of the matrix products, f32 or bf16."""
     seed: int = 0
     """Of the weights, the order of samples, the captions drawn and the augmentation."""
     save_every_steps: int = 200
@@ -81,19 +81,6 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """The plain dictionary written to a run's `train.json`."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
-        """Inverse of `to_json`.
-
-        Raises:
-            ConfigError: a field is missing, unknown or out of range.
-        """
-        known = {field.name for field in fields(cls)}
-        if values.keys() != known:
-            wrong = ", ".join(sorted(values.keys() ^ known))
-            raise ConfigError(f"The training configuration has missing or unknown fields: {wrong}.")
-        return cls(**{**values, "model": ClipConfig.from_json(values["model"])})
 
 
 def _require_range(config: TrainConfig, low: float, high: float | None, *names: str) -> None:

@@ -5,8 +5,9 @@ thousand small pictures. The order needs no state: each epoch visits every sampl
 weight says, in an order drawn from (seed, epoch), so a run resumes at any step exactly.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from torch import Tensor
 from clipworks.errors import DataError
 from clipworks.model.preprocess import prepare_rgba
 from clipworks.model.tokenizer import tokenize
-from clipworks.shards import Sample, read_shards
+from clipworks.shards import Sample, count_samples, read_shards
 from clipworks.train.augment import composite, draw_kept_patches, draw_moves, move, normalise
 from clipworks.train.config import TrainConfig
 
 LARGEST_DATASET_BYTES = 12 << 30
+
+READ_AHEAD_SAMPLES = 256
+"""Encoded pictures that wait for a thread to decode them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +64,9 @@ class Batch:
 
 
 def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
-    """Decode a folder of shards into memory, one picture per thread at a time.
+    """Decode a folder of shards into memory while it is read, some pictures ahead.
+
+    The hashes in its manifest are taken as checked (`hash_shards`), as a run does before this.
 
     Raises:
         DataError: no shards, damaged shards, fewer samples than a batch, or more than
@@ -68,36 +74,46 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
         InputError: a picture cannot be decoded; its key is named.
     """
     size = config.model.vision.image_size
-    samples = list(read_shards(folder))
-    num_bytes = len(samples) * size * size * 4
+    num_samples = count_samples(folder)
+    num_bytes = num_samples * size * size * 4
     if num_bytes > LARGEST_DATASET_BYTES:
         raise DataError(
-            f"{len(samples)} pictures of {size} pixels need {num_bytes / 2**30:.1f} GiB of memory; "
+            f"{num_samples} pictures of {size} pixels need {num_bytes / 2**30:.1f} GiB of memory; "
             f"the loader holds up to {LARGEST_DATASET_BYTES / 2**30:.0f} GiB.",
             "Train on fewer shards or smaller pictures.",
         )
-    if len(samples) < config.batch_size:
+    if num_samples < config.batch_size:
         raise DataError(
-            f"{folder} holds {len(samples)} samples, fewer than one batch of {config.batch_size}.",
+            f"{folder} holds {num_samples} samples, fewer than one batch of {config.batch_size}.",
             "Give more data or --set batch_size=N.",
         )
-    pictures = np.empty((len(samples), size, size, 4), dtype=np.uint8)
-
-    def decode(number: int) -> None:
-        pictures[number] = prepare_rgba(samples[number].image, size, name=f"sample {samples[number].key}")
-
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(decode, range(len(samples))):
-            pass
+    pictures = np.empty((num_samples, size, size, 4), dtype=np.uint8)
+    is_glyph = np.empty(num_samples, dtype=np.bool_)
+    weights = np.empty(num_samples, dtype=np.float64)
     numbers: dict[str, int] = {}
-    texts = tuple(tuple(numbers.setdefault(text, len(numbers)) for text in s.texts) for s in samples)
+    texts: list[tuple[int, ...]] = []
+
+    def decode(place: int, sample: Sample) -> None:
+        pictures[place] = prepare_rgba(sample.image, size, name=f"sample {sample.key}")
+
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor() as pool:
+        for place, sample in enumerate(read_shards(folder, check_hashes=False)):
+            is_glyph[place] = bool(sample.details.get("mono", False))
+            weights[place] = _weight(sample)
+            texts.append(tuple(numbers.setdefault(text, len(numbers)) for text in sample.texts))
+            waiting.append(pool.submit(decode, place, sample))
+            if len(waiting) > READ_AHEAD_SAMPLES:
+                waiting.popleft().result()
+        for decoded in waiting:
+            decoded.result()
     tokens = tokenize(list(numbers), context_length=config.model.text.context_length)
     token_rows, places = np.unique(tokens, return_inverse=True)
     return Dataset(
         pictures=pictures,
-        is_glyph=np.array([bool(s.details.get("mono", False)) for s in samples]),
-        weights=np.array([_weight(s) for s in samples]),
-        texts=texts,
+        is_glyph=is_glyph,
+        weights=weights,
+        texts=tuple(texts),
         tokens=places.reshape(tokens.shape),
         token_rows=token_rows,
     )
@@ -119,11 +135,6 @@ def read_batches(dataset: Dataset, config: TrainConfig, first_step: int = 0) -> 
             if step + 1 < config.steps:
                 waiting = pool.submit(_draw, dataset, visits, config, step + 1)
             yield _finish(drawn, config)
-
-
-def make_batch(dataset: Dataset, config: TrainConfig, step: int) -> Batch:
-    """The batch of one step."""
-    return _finish(_draw(dataset, _Visits(dataset.weights, config.seed), config, step), config)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from clipworks.errors import DataError
-from clipworks.files import is_complete, sha256_bytes, sha256_file
+from clipworks.files import is_complete, sha256_bytes
 from clipworks.model.network import Clip, initialise
-from clipworks.shards import list_shards
+from clipworks.shards import hash_shards
 from clipworks.train.checkpoint import METRICS, cut_metrics, export, load_state, open_run, save_state
 from clipworks.train.config import TrainConfig
 from clipworks.train.loader import Batch, read_batches, read_dataset
@@ -40,7 +40,7 @@ class Step:
     logit_scale: float
     """The factor on the cosines after the step, 1 to 100."""
     seconds: float
-    """Wall time of the step, waiting for data included."""
+    """Wall time of the step, waiting for data included, saving not."""
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -67,7 +67,7 @@ def train(
             being a finite number.
         KeyboardInterrupt: after Ctrl-C, with the state of the last whole step saved.
     """
-    data_sha256 = sha256_bytes("".join(sha256_file(path) for path in list_shards(data)).encode())
+    data_sha256 = sha256_bytes("".join(hash_shards(data)).encode())
     open_run(out, config, data_sha256)
     if is_complete(out):
         return out
@@ -83,16 +83,17 @@ def train(
         started = time.perf_counter()
         for number, batch in enumerate(read_batches(dataset, config, done), start=done):
             result = _train_step(model, optimizers, batch, config, number, started)
-            started = time.perf_counter()
             metrics.write(result.to_json() + "\n")
             if on_step is not None:
                 on_step(result)
             is_last = number + 1 == config.steps
-            if is_last or interrupted.is_set() or (number + 1) % config.save_every_steps == 0:
+            is_interrupted = interrupted.is_set()  # read once: Ctrl-C may come between two looks
+            if is_last or is_interrupted or (number + 1) % config.save_every_steps == 0:
                 metrics.flush()
                 save_state(out, model, optimizers, number + 1)
-            if interrupted.is_set() and not is_last:
+            if is_interrupted and not is_last:
                 raise KeyboardInterrupt
+            started = time.perf_counter()
     export(out, model, config.model, dataset.token_rows)
     return out
 

@@ -61,3 +61,13 @@ def test_an_index_of_good_and_wrong_pictures_holds_the_good_ones(run: Run, tmp_p
     assert lines[-1].startswith(f"{len(ODD)} pictures in {place / '.clipworks'}")
     assert f"{len(WRONG)} skipped" in lines[-1]
     assert len(run("search", place, "anything", "--json").stdout) > 100
+
+
+def test_an_output_that_is_a_folder_is_one_sentence(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken.npz").mkdir()
+    result = run("embed", folder, "--out", tmp_path / "taken.npz", status=1)
+    assert "taken.npz" in result.output
+
+
+def test_a_model_name_longer_than_any_path_is_one_sentence(run: Run, folder: Path) -> None:
+    assert "Error: " in run("embed", folder, "--model", "a" * 5000, "--out", "x.npz", status=1).output

@@ -227,6 +227,7 @@ def test_a_bad_picture_is_named(engine: Engine, tmp_path: Path) -> None:
     ("call", "said"),
     [
         (lambda e: e.embed_images("a.png"), "images is a single picture"),
+        (lambda e: e.embed_images(np.zeros((3, 4, 3), dtype=np.uint8)), "images is a single picture"),
         (lambda e: e.embed_texts("a cat"), "single string"),
         (lambda e: e.embed_texts(["a", 3]), "Text 1"),
         (lambda e: e.label_head([]), "labels is empty"),

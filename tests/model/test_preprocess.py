@@ -13,7 +13,7 @@ from PIL import Image, features
 
 from clipworks.model import preprocess
 from clipworks.model.decoder import FORMATS
-from clipworks.model.preprocess import prepare, thumbnail
+from clipworks.model.preprocess import prepare, prepare_rgba, thumbnail
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "pixels.json").read_text())["pictures"]
 WHITE = (255, 255, 255)
@@ -243,3 +243,72 @@ def test_a_thumbnail_carries_no_metadata() -> None:
     small.load()
     assert small.size == (20, 30)
     assert not {"exif", "icc_profile", "xmp", "comment"} & small.info.keys()
+
+
+OPAQUE_ZOO = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "I", "F", "I;16", "16-bit PNG with a key grey")
+CLEAR_ZOO = ("RGBA", "LA", "PA", "RGBa", "La", "P with alphas", "L with a key grey", "RGB with a key colour")
+
+
+def of_the_zoo(kind: str, width: int, height: int, orientation: int) -> Image.Image | bytes:
+    """A Pillow image of a mode, or the bytes of a PNG; both know their orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if kind == "16-bit PNG with a key grey":
+        return encoded(picture("I;16", width, height), "PNG", transparency=90 * 257, exif=exif)
+    if kind == "P with alphas":
+        return encoded(picture("P", width, height), "PNG", transparency=bytes(range(256)), exif=exif)
+    if " with " in kind:
+        key = {"L": 90, "RGB": (90, 140, 190)}[kind.split()[0]]  # of the pixel in the corner
+        return encoded(picture(kind.split()[0], width, height), "PNG", transparency=key, exif=exif)
+    if kind in ("PA", "RGBa", "La"):
+        mode = {"PA": "P", "RGBa": "RGBA", "La": "LA"}[kind]
+        image = picture("RGBA" if kind == "PA" else mode, width, height).convert(mode).convert(kind)
+    else:
+        image = picture(kind, width, height)
+    image.getexif()[0x0112] = orientation
+    return image
+
+
+def composite_on_white(rgba: np.ndarray) -> np.ndarray:
+    alpha = rgba[..., 3:] / 255
+    return rgba[..., :3] * alpha + 255 * (1 - alpha)
+
+
+@given(
+    st.sampled_from(OPAQUE_ZOO + CLEAR_ZOO),
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.integers(1, 8),
+    st.data(),
+)
+@settings(max_examples=150, deadline=None)
+def test_training_sees_what_the_model_will_see_on_white(
+    kind: str, width: int, height: int, orientation: int, data: st.DataObject
+) -> None:
+    image = of_the_zoo(kind, width, height, orientation)
+    short = min(width, height)
+    size = data.draw(st.sampled_from([short, 1, 24]))
+    rgba = prepare_rgba(image, size)
+    difference = abs(composite_on_white(rgba) - prepare(image, size))
+    if kind in OPAQUE_ZOO:
+        assert (rgba[..., 3] == 255).all() and not difference.any()
+    elif size == short:
+        # Nothing is resampled: what is left is the rounding of colour times alpha.
+        assert difference.max() <= 1
+    else:
+        # A bicubic filter overshoots at edges, and the overshoot of colour and of alpha is cut off at
+        # 255 each on its own; on white it is cut off once. Single pixels differ, the picture does not.
+        assert difference.mean() <= 2
+
+
+def test_a_transparent_png_is_turned_upright_for_training() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = picture("RGBA", 48, 32)
+    upright = image.transpose(Image.Transpose.ROTATE_270)
+    assert np.array_equal(prepare_rgba(encoded(image, "PNG", exif=exif), 32), prepare_rgba(upright, 32))
+
+
+def test_sixteen_bit_grey_with_a_key_grey_is_scaled_for_training() -> None:
+    image = Image.fromarray(np.full((12, 16), 117 * 257, dtype=np.uint16))
+    assert (prepare_rgba(encoded(image, "PNG", transparency=5), 8) == (117, 117, 117, 255)).all()

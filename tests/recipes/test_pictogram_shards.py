@@ -99,6 +99,29 @@ def test_the_same_packages_give_the_same_bytes_with_any_number_of_workers(
     assert (tmp_path / "1/manifest.json").read_bytes() == (tmp_path / "2/manifest.json").read_bytes()
 
 
+@pytest.mark.parametrize("last_step", ["describe", "attribution", "finish_shards"])
+def test_a_folder_is_unfinished_until_its_last_file_is_there(
+    packages: Path, wordnet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_step: str
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out, sets = tmp_path / "out", ("--sets", "flag")
+    with monkeypatch.context() as patch:
+        patch.setattr(pictogram_shards, last_step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            make(patch, packages, wordnet_folder, out, *sets)
+    assert not (out / "manifest.json").exists()
+    make(monkeypatch, packages, wordnet_folder, out, *sets)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "00000.tar",
+        "ATTRIBUTION.md",
+        "data_manifest.json",
+        "held_out.json",
+        "manifest.json",
+    ]
+
+
 def test_a_dry_run_writes_nothing(
     packages: Path, wordnet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

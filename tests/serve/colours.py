@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from clipworks.model.preprocess import prepare
 
 Vectors = npt.NDArray[np.float32]
 
+ADDRESS = "http://127.0.0.1:8000"
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "black": (5, 5, 5)}
 
 
@@ -37,6 +39,8 @@ class ColourEngine:
         self.image_size = 8
         self.calls: list[tuple[str, int]] = []
         self.failure: Exception | None = None
+        self.gate: threading.Event | None = None
+        """Where set, calls wait until it opens."""
 
     def prepare_image(self, image: Any, name: str = "") -> npt.NDArray[np.uint8]:
         return prepare(image, self.image_size, mode="standard", name=name)
@@ -63,6 +67,8 @@ class ColourEngine:
         return scores
 
     def _note(self, kind: str, count: int) -> None:
+        if self.gate is not None:
+            self.gate.wait(60)
         if self.failure is not None:
             raise self.failure
         self.calls.append((kind, count))
@@ -109,7 +115,7 @@ def scope_of(method: str, path: str) -> dict[str, Any]:
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"content-type", b"application/json"), (b"host", b"x")],
+        "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8000),
     }

@@ -11,7 +11,7 @@ from clipworks.search.embedded import EmbeddedStore, IndexHeader, open_index, st
 from clipworks.search.store import Item, Relevance
 from clipworks.serve.app import create_app
 from clipworks.serve.settings import ServeSettings
-from tests.serve.colours import COLOURS, ColourEngine, picture
+from tests.serve.colours import ADDRESS, COLOURS, ColourEngine, picture
 
 
 @pytest.fixture
@@ -57,5 +57,5 @@ def settings() -> ServeSettings:
 @pytest.fixture
 def client(settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore) -> Iterator[TestClient]:
     app = create_app(settings, {"colours": engine, "team/other": ColourEngine("other")}, gallery)  # type: ignore[dict-item]
-    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+    with TestClient(app, base_url=ADDRESS) as client:
         yield client

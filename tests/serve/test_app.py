@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from clipworks.errors import CheckpointError, ConfigError
 from clipworks.serve.app import create_app
 from clipworks.serve.service import ServedModel
 from clipworks.serve.settings import ServeSettings
@@ -60,7 +61,8 @@ def test_unknown_addresses_and_methods_are_error_objects(client: TestClient) -> 
     refusal(client.get("/static/..%2Fapp.py"), 404, "not_found", None)
     refusal(client.put("/v1/embeddings"), 405, "method_not_allowed", None)
     refusal(client.get("/v1/embeddings"), 405, "method_not_allowed", None)
-    assert "POST" in client.get("/v1/embeddings").headers["allow"]
+    refused = client.get("/v1/embeddings")
+    assert "POST" in refused.headers["allow"] and "takes POST only" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -219,3 +221,55 @@ def test_one_request_more_than_the_server_takes_is_told_when_to_come_back(engine
     headers = {name.decode(): value.decode() for name, value in refused[0]["headers"]}
     assert headers["retry-after"] == "1" and headers["retry-after-ms"] == "1000"
     assert json.loads(refused[1]["body"])["error"]["code"] == "server_is_overloaded"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::2]", "[", ""]
+)
+def test_a_request_under_a_strange_host_name_is_refused(client: TestClient, host: str) -> None:
+    for path in ("/", "/v1/models", "/gallery/red%20one.png"):
+        message = refusal(client.get(path, headers={"host": host}), 403, "host_not_allowed", None)
+        assert "127.0.0.1" in message
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000"])
+def test_every_name_of_this_machine_is_answered(client: TestClient, host: str) -> None:
+    assert client.get("/v1/models", headers={"host": host}).status_code == 200
+
+
+def test_an_insecure_server_is_answered_under_any_name(engine: ColourEngine) -> None:
+    app = create_app(ServeSettings(insecure=True), {"colours": engine})  # type: ignore[dict-item]
+    with TestClient(app, base_url="http://pictures.example") as client:
+        assert client.get("/v1/models").status_code == 200
+
+
+def test_a_path_cannot_write_log_lines_of_its_own(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client.get("/%0aINFO forged%1b[31m")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "clipworks.serve.edge"]
+    assert "\n" not in line and "\x1b" not in line and "forged" in line
+
+
+def test_the_cause_of_an_error_of_ours_is_logged_under_its_id(
+    client: TestClient,
+    engine: ColourEngine,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise CheckpointError("the weights are damaged")
+
+    monkeypatch.setattr(engine, "label_head", fail)
+    answer = client.post(
+        "/v1/classify", json={"model": "colours", "input": data_uri(picture()), "labels": ["a"]}
+    )
+    message = refusal(answer, 500, "internal_error", None)
+    assert answer.headers["x-request-id"] in message and "damaged" not in message
+    assert "the weights are damaged" in caplog.text
+
+
+def test_more_text_than_the_tokenizer_takes_cannot_be_allowed(engine: ColourEngine) -> None:
+    with pytest.raises(ConfigError, match="the tokenizer takes 100000"):
+        create_app(ServeSettings(max_text_characters=100_001), {"colours": engine})  # type: ignore[dict-item]

@@ -81,6 +81,7 @@ ONE = [data_uri(RED)]
         ({"input": ONE, "labels": ["x" * 501]}, 400, "invalid_value", "labels[0]"),
         ({"input": ONE, "labels": ["x"] * 1001}, 400, "too_many_inputs", "labels"),
         ({"input": ONE, "labels": ["x"], "templates": ["no"]}, 400, "invalid_value", "templates[0]"),
+        ({"input": ONE, "labels": ["x"], "templates": ["{} {}"]}, 400, "invalid_value", "templates[0]"),
         ({"input": ONE, "labels": ["x"], "templates": "{}"}, 400, "invalid_value", "templates"),
         ({"input": ONE, "labels": ["x"] * 90, "templates": ["{}"] * 90}, 400, "too_many_inputs", "templates"),
         ({"input": [], "labels": LABELS}, 400, "invalid_value", "input"),

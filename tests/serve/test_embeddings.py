@@ -70,12 +70,6 @@ def test_common_spellings_of_base64_are_taken(client: TestClient, text: str) -> 
     assert post(client, input=[{"image": text}]).status_code == 200
 
 
-def test_an_address_is_text_unless_it_is_said_to_be_a_picture(client: TestClient) -> None:
-    address = "https://example.org/cat.jpg"
-    assert post(client, input=[address]).json()["usage"]["images"] == 0
-    refusal(post(client, input=[address], modality="image"), 403, "url_fetch_disabled", "input[0]")
-
-
 @pytest.mark.parametrize(
     ("item", "place"),
     [
@@ -165,7 +159,22 @@ def test_an_unknown_model_is_answered_with_the_nearest_names(client: TestClient,
 
 
 def test_dimensions_of_0_means_all_of_them(client: TestClient) -> None:
-    assert post(client, input="a", dimensions=0, user="u", unknown=[1]).status_code == 200
+    assert post(client, input="a", dimensions=0, user="u").status_code == 200
+
+
+def test_an_unknown_field_is_refused_with_the_nearest_names(client: TestClient) -> None:
+    message = refusal(
+        post(client, input="a", encoding_fromat="base64"), 400, "invalid_value", "encoding_fromat"
+    )
+    assert "encoding_format" in message
+
+
+def test_a_bare_address_is_refused_unless_it_is_said_to_be_a_text(client: TestClient) -> None:
+    address = "https://example.org/a.png"
+    refusal(post(client, input=["a", address]), 403, "url_fetch_disabled", "input[1]")
+    refusal(post(client, input=address, modality="image"), 403, "url_fetch_disabled", "input")
+    assert post(client, input=address, modality="text").json()["usage"]["images"] == 0
+    assert post(client, input=f"a fox, see {address}").status_code == 200
 
 
 def test_a_raw_picture_and_a_form_are_taken_too(client: TestClient) -> None:

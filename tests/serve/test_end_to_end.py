@@ -12,7 +12,6 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,6 @@ from PIL import Image
 from tiny_clip import TinyClip
 
 ROOT = Path(__file__).parent.parent.parent
-
-pytestmark = pytest.mark.skipif(
-    find_spec("clipworks.cli.serve") is None, reason="the command `clipworks serve` is not there yet"
-)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from clipworks.errors import ConfigError
 from clipworks.search.embedded import EmbeddedStore
 from clipworks.serve.app import create_app
 from clipworks.serve.settings import ServeSettings
-from tests.serve.colours import ColourEngine, data_uri, picture, refusal, talk
+from tests.serve.colours import ADDRESS, ColourEngine, data_uri, picture, refusal, talk
 
 
 @pytest.fixture
 def bare(settings: ServeSettings, engine: ColourEngine) -> Iterator[TestClient]:
     """A server with one model and no gallery."""
-    with TestClient(create_app(settings, {"colours": engine})) as client:  # type: ignore[dict-item]
+    with TestClient(create_app(settings, {"colours": engine}), base_url=ADDRESS) as client:  # type: ignore[dict-item]
         yield client
 
 

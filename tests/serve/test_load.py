@@ -3,6 +3,7 @@
 import base64
 import io
 import random
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,7 +17,7 @@ from tiny_clip import TinyClip
 from clipworks.model.engine import Engine, load
 from clipworks.serve.app import create_app
 from clipworks.serve.settings import ServeSettings
-from tests.serve.colours import ColourEngine, data_uri
+from tests.serve.colours import ADDRESS, ColourEngine, data_uri
 
 WORDS = "red green blue black fox boat mountain of with and the very long short old sailing".split()
 
@@ -31,7 +32,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[TestClient]:
     engine: Any = ColourEngine() if request.param == "colours" else request.getfixturevalue("real_engine")
     other: Any = ColourEngine("other")
     settings = ServeSettings(image_batch=5, text_batch=7, max_text_queue=2048)
-    with TestClient(create_app(settings, {"model": engine, "other": other})) as client:
+    with TestClient(create_app(settings, {"model": engine, "other": other}), base_url=ADDRESS) as client:
         yield client
 
 
@@ -118,7 +119,8 @@ def test_every_request_of_a_failing_engine_gets_its_error_and_the_next_one_an_an
     engines: Any = {"model": engine}
     rng = random.Random(10)
     bodies = [{"input": [data_uri(noise(rng)), text(rng)]} for _ in range(20)]
-    with TestClient(create_app(ServeSettings(), engines)) as client, ThreadPoolExecutor(10) as pool:
+    app = create_app(ServeSettings(), engines)
+    with TestClient(app, base_url=ADDRESS) as client, ThreadPoolExecutor(10) as pool:
         engine.failure = RuntimeError("out of memory")
         answers = list(pool.map(lambda body: client.post("/v1/embeddings", json=body), bodies))
         assert {answer.status_code for answer in answers} == {500}
@@ -130,11 +132,20 @@ def test_every_request_of_a_failing_engine_gets_its_error_and_the_next_one_an_an
 def test_a_flood_is_answered_or_refused_with_a_time_never_dropped() -> None:
     settings = ServeSettings(max_texts=4, max_text_queue=4, text_batch=2, max_requests=12)
     engine: Any = ColourEngine()
-    with TestClient(create_app(settings, {"model": engine})) as client, ThreadPoolExecutor(24) as pool:
-        ask = {"input": ["a", "b", "c", "d"]}
-        answers = list(pool.map(lambda _: client.post("/v1/embeddings", json=ask), range(120)))
-        assert {answer.status_code for answer in answers} <= {200, 429}
+    engine.gate = threading.Event()
+    body = {"input": ["a", "b", "c", "d"]}
+
+    def ask(_: int) -> Any:
+        answer = client.post("/v1/embeddings", json=body)
+        if answer.status_code == 429:
+            engine.gate.set()  # until the first refusal the engine holds its first batch
+        return answer
+
+    app = create_app(settings, {"model": engine})
+    with TestClient(app, base_url=ADDRESS) as client, ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(ask, range(120)))
+        assert {answer.status_code for answer in answers} == {200, 429}
         for answer in answers:
             if answer.status_code == 429:
                 assert int(answer.headers["retry-after"]) >= 1 and int(answer.headers["retry-after-ms"]) >= 1
-        assert client.post("/v1/embeddings", json=ask).status_code == 200
+        assert client.post("/v1/embeddings", json=body).status_code == 200

@@ -1,8 +1,11 @@
 """Batches are a pure function of data, seed and step."""
 
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +13,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipworks.errors import DataError
+from clipworks.errors import DataError, InputError
+from clipworks.model.preprocess import prepare_rgba
 from clipworks.model.tokenizer import EOT, tokenize
-from clipworks.shards import Sample
+from clipworks.shards import Sample, read_shards, write_shards
 from clipworks.train import loader
 from clipworks.train.config import TrainConfig
-from clipworks.train.loader import Dataset, make_batch, read_batches, read_dataset
+from clipworks.train.loader import Dataset, read_batches, read_dataset
 from clipworks.train.recipes import tiny
 
-from .conftest import draw
+from .conftest import draw, drawings
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def test_a_finished_run_has_no_batch_left(dataset: Dataset, config: TrainConfig)
 
 
 def test_a_text_that_describes_two_pictures_is_no_negative(dataset: Dataset, config: TrainConfig) -> None:
-    batch = make_batch(dataset, replace(config, first_text_prob=0.0), 0)
+    batch = next(read_batches(dataset, replace(config, first_text_prob=0.0)))
     assert batch.excluded_BB.diagonal().all()
     same = (batch.tokens_BT[:, None] == batch.tokens_BT[None]).all(-1)
     assert torch.equal(batch.excluded_BB, same)
@@ -86,8 +90,44 @@ def test_more_pictures_than_memory_is_an_error(
     shards: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loader, "LARGEST_DATASET_BYTES", 1000)
+    monkeypatch.setattr(loader, "read_shards", lambda *_, **__: pytest.fail("the pictures were read"))
     with pytest.raises(DataError, match="GiB of memory"):
         read_dataset(shards, config)
+
+
+def test_pictures_are_decoded_while_others_are_read(
+    shards: Path, config: TrainConfig, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_read = num_decoded = most_waiting = 0
+
+    def count_decoded(*arguments: Any, **options: Any) -> Any:
+        nonlocal num_decoded
+        pixels = prepare_rgba(*arguments, **options)
+        num_decoded += 1
+        return pixels
+
+    def count_read(folder: Path, *, check_hashes: bool) -> Iterator[Sample]:
+        nonlocal num_read, most_waiting
+        for sample in read_shards(folder, check_hashes=check_hashes):
+            num_read += 1
+            most_waiting = max(most_waiting, num_read - num_decoded)
+            yield sample
+
+    monkeypatch.setattr(loader, "READ_AHEAD_SAMPLES", 3)
+    monkeypatch.setattr(loader, "ThreadPoolExecutor", lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr(loader, "prepare_rgba", count_decoded)
+    monkeypatch.setattr(loader, "read_shards", count_read)
+    again = read_dataset(shards, config)
+    assert num_read == num_decoded == 40 and most_waiting <= 4
+    assert np.array_equal(again.pictures, dataset.pictures)
+    assert np.array_equal(again.weights, dataset.weights) and again.texts == dataset.texts
+
+
+def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path, config: TrainConfig) -> None:
+    wrong = [replace(sample, image=b"no picture") for sample in drawings()[30:31]]
+    write_shards(drawings()[:30] + wrong, tmp_path)
+    with pytest.raises(InputError, match="sample pink-circle"):
+        read_dataset(tmp_path, config)
 
 
 def test_a_weight_that_is_no_number_is_named() -> None:

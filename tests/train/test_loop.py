@@ -2,19 +2,25 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import safetensors
 import torch
 
 from clipworks.errors import DataError
 from clipworks.files import sha256_file
 from clipworks.model.weights import read_checkpoint
-from clipworks.train.checkpoint import METRICS, STATE
+from clipworks.train.checkpoint import METRICS, STATE, open_run
 from clipworks.train.config import TrainConfig
 from clipworks.train.loop import Step, train
 from clipworks.train.recipes import tiny
@@ -92,6 +98,67 @@ def test_a_complete_run_is_left_alone(shards: Path, whole_run: Path) -> None:
 def test_another_configuration_in_the_same_folder_is_refused(shards: Path, whole_run: Path) -> None:
     with pytest.raises(DataError, match="differs in steps"):
         train(replace(config(), steps=9), shards, whole_run)
+
+
+@pytest.mark.parametrize("content", ["manifest.json", "00000.tar"])
+def test_a_folder_of_something_else_is_refused(shards: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / content).write_text("{}")
+    with pytest.raises(DataError, match=f"holds {content} and no train.json"):
+        train(config(), shards, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [content]
+
+
+def test_a_file_in_the_place_of_the_run_folder_is_refused(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(DataError, match="run is a file"):
+        train(config(), shards, tmp_path / "run")
+
+
+def test_a_run_that_was_killed_at_its_first_write_starts_again(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / ".train.json.part").write_text("{")
+    open_run(tmp_path, config(), "0" * 64)
+    assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
+
+
+def test_ctrl_c_at_any_moment_of_a_step_saves_before_it_stops(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flag is raised right after a look at it."""
+    looks = iter([False, *[True] * 20])
+
+    @contextmanager
+    def flag() -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(is_set=lambda: next(looks))
+
+    monkeypatch.setattr("clipworks.train.loop._interrupt_flag", flag)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), shards, tmp_path)
+    with safetensors.safe_open(tmp_path / STATE, framework="pt") as state:
+        assert int(state.metadata()["step"]) == len(losses(tmp_path)) == 2
+
+
+def test_the_seconds_of_a_step_leave_out_saving(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def save(*_: Any) -> None:
+        nonlocal now
+        now += 100
+
+    monkeypatch.setattr("clipworks.train.loop.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr("clipworks.train.loop.save_state", save)
+    seconds: list[float] = []
+    train(config(), shards, tmp_path, on_step=lambda step: seconds.append(step.seconds))
+    assert seconds == [0.0] * 8
+
+
+def test_shards_that_were_changed_are_refused(shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "shards")
+    path = tmp_path / "shards" / "00001.tar"
+    path.write_bytes(path.read_bytes().replace(b"pink", b"grey"))
+    with pytest.raises(DataError, match=r"00001\.tar has the sha256"):
+        train(config(), tmp_path / "shards", tmp_path / "run")
 
 
 def test_a_damaged_state_is_refused_with_the_remedy(shards: Path, tmp_path: Path) -> None:
