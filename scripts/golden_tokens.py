@@ -7,6 +7,7 @@ Run: python scripts/golden_tokens.py
 import gzip
 import hashlib
 import json
+import sys
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,12 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from open_clip.transform import image_transform
 from PIL import Image
 
-GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from strings import random_texts  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
 NUM_MERGES = 48_894
 
 TEXTS = {
@@ -60,6 +66,34 @@ TEXTS = {
     "one long mixed word": "abcdefghijklmnopqrstuvwxyz" * 385,
     "10,000 characters": ("The quick brown fox \u2014 jumps over 13 lazy dogs\u2019 backs. " * 190)[:10_000],
     "10,000 emoji": "\U0001f600" * 10_000,
+    "curly apostrophes in contractions": "It\u2019s DON\u2019T we\u2019ll I\u2018ve they\u02bcre he\uff07d",
+    "mojibake of quotes": "\u00e2\u20ac\u02dcone\u00e2\u20ac\u2122 \u00e2\u20ac\u201ctwo\u00e2\u20ac\u009d",
+    "mojibake of emoji": "\u00f0\u0178\u02dc\u20ac \u00f0\u009f\u0098\u0080 \u00ef\u00bb\u00bfstart",
+    "entities without semicolons": "&amp &ltb&gt &eacutet &#65 &#x42 &notin; &not in &AMP;",
+    "entities out of range": "&#xD800; &#x110000; &#0; &#128; &#x80; &#99999999999;",
+    "entities of white space": "a&nbsp;b&#32;c&#9;d&#xa;e&ensp;f&#8203;g",
+    "entity makes a ligature": "&#xFB01;ne &fflig;ect",
+    "Vietnamese, taken apart": "Vie\u0323\u0302t Nam \u0111o\u0301 la\u0300",
+    "Arabic digits": "\u0661\u0662\u0663 \u06f1\u06f2 \u0967\u0968 \u0e51",
+    "right to left in a sentence": "the \u05e9\u05dc\u05d5\u05dd sign, \u0645\u0631\u062d\u061f 2 \u200eup",
+    "half width": "\uff76\uff80\uff76\uff85 \uffa1 \uffe6100",
+    "full width marks": "\uff08hello\uff0cworld\uff01\uff09 \uff06amp\uff1b",
+    "keycaps, flags, skin": "1\ufe0f\u20e3 \U0001f1e9\U0001f1ea \U0001f468\U0001f3ff\u200d\U0001f680",
+    "tag sequence": "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    "mathematical letters": "\U0001d54f\U0001d4ea \U0001d7d9\U0001d7da \u2102",
+    "NUL between": "\x00a\x00\x00b c\x00",
+    "all C0": "".join(map(chr, range(32))) + "z",
+    "all C1": "a" + "".join(map(chr, range(0x7F, 0xA1))) + "z",
+    "byte order mark first": "\ufeffa cat",
+    "soft hyphens": "photo\u00adgraph\u00ady",
+    "underscores and digits": "a_b __c__ 1_000 v2.0-rc1 x86_64",
+    "apostrophes": "'' ''s 's's 'T 'tt ' s don''t 'llama",
+    "tabs and line ends": "\ta\t\tb\n\nc\n",
+    "specials of OpenAI": "<|startoftext|>a<|endoftext|>b <|ENDOFTEXT|> <|endoftext",
+    "10,000 CJK": "\u6f22\u5b57" * 5_000,
+    "10,000 controls": "\x01\x1f" * 5_000,
+    "10,000 entities": "&amp;" * 2_000,
+    "10,000 marks": "!?" * 5_000,
     "exactly fits": "a " * 75,
     "one too many": "a " * 76,
 }
@@ -69,6 +103,10 @@ SPECIALS = {
     "capitals": "<END_OF_TEXT>",
     "start in the text": "<start_of_text> hello",
 }
+
+RANDOM_SEED = 20261122
+NUM_RANDOM = 20_000
+RANDOM_PER_HASH = 1_000
 
 # Mode, width, height. The shapes try rounding: odd margins, equal sides, enlarging, one pixel.
 PICTURES = [
@@ -102,6 +140,8 @@ def main() -> None:
             "made_by": made_by("ftfy"),
             "texts": {name: token_case(tokenizer, text) for name, text in TEXTS.items()},
             "specials": {name: token_case(tokenizer, text) for name, text in SPECIALS.items()},
+            "random": {"seed": RANDOM_SEED, "texts_per_hash": RANDOM_PER_HASH},
+            "random_ids_sha256": random_hashes(tokenizer),
         },
     )
     write(
@@ -138,6 +178,13 @@ def token_case(tokenizer: SimpleTokenizer, text: str) -> dict[str, Any]:
     ids = tokenizer.encode(text)
     digest = hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest()[:16]
     return {**shown, "row": row[: row.index(49407) + 1], "num_ids": len(ids), "ids_sha256": digest}
+
+
+def random_hashes(tokenizer: SimpleTokenizer) -> list[str]:
+    """A hash for each thousand of the random texts, over their uncut ids, a line each."""
+    lines = [" ".join(map(str, tokenizer.encode(t))) for t in random_texts(NUM_RANDOM, seed=RANDOM_SEED)]
+    blocks = [lines[n : n + RANDOM_PER_HASH] for n in range(0, NUM_RANDOM, RANDOM_PER_HASH)]
+    return [hashlib.sha256("\n".join(block).encode()).hexdigest()[:16] for block in blocks]
 
 
 def pixel_case(mode: str, width: int, height: int, side: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Package -> packages it may import; "" stands for the modules directly under clipworks/."""
 
 OWNERS: dict[str, tuple[str, ...]] = {
-    "PIL": ("model/preprocess.py",),
+    "PIL": ("model/decoder.py", "model/preprocess.py"),
     "click": ("cli/",),
     "ftfy": ("model/tokenizer.py",),
     "huggingface_hub": ("model/pull.py",),

@@ -7,9 +7,7 @@ asks an executor for features: `graph.GraphExecutor` (OpenVINO) or `network.Netw
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -20,6 +18,7 @@ from clipworks.errors import CheckpointError, ConfigError, InputError, MissingEx
 from clipworks.model import pull
 from clipworks.model.config import Activation, ClipConfig
 from clipworks.model.heads import HeadCache, Vectors
+from clipworks.model.pipeline import prepared_batches, stacked
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.model.published import read_config
 from clipworks.model.tokenizer import VOCAB_SIZE, tokenize
@@ -59,7 +58,8 @@ def load(
             checkpoint folder or weights file.
         precision: arithmetic of the towers; `auto` is bf16 where the processor has it, else f32.
         device: `cpu` (OpenVINO); `cuda`, `cuda:1`, ... or `torch-cpu` (PyTorch).
-        preprocess: `standard`, or `reference` for the exact pixels behind published scores.
+        preprocess: `standard`; `reference` for the exact pixels behind published scores; `scaled` to
+            decode large JPEG files at a fraction of their size.
         config: only for files that do not come with one.
         activation: only for files that do not say it.
 
@@ -167,14 +167,11 @@ class Engine:
         if isinstance(images, str | bytes | Path) or getattr(images, "ndim", 0) == 3:
             raise InputError("images is a single picture.", "Give a list: [picture].")
         _require_batch_size(batch_size)
-        vectors = np.empty((len(images), self.dim), dtype=np.float32)
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            for places in _cut(range(len(images)), batch_size):
-                batch = [images[i] for i in places]
-                names = ["" if isinstance(images[i], str | Path) else f"images[{i}]" for i in places]
-                pixels = list(pool.map(self.prepare_image, batch, names))
-                vectors[places] = self._encode_pixels(np.stack(pixels))
-        return vectors
+        vectors: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)]
+        named = [(x, "" if isinstance(x, str | Path) else f"images[{i}]") for i, x in enumerate(images)]
+        with prepared_batches(named, lambda x: self.prepare_image(*x), batch_size=batch_size) as batches:
+            vectors += [self._encode_pixels(stacked(batch)) for batch in batches]
+        return np.concatenate(vectors)
 
     def prepare_image(self, image: ImageInput, name: str = "") -> NDArray[np.uint8]:
         """Turn one picture into the pixels that `embed_pixels` reads.

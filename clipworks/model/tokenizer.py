@@ -1,9 +1,10 @@
 """CLIP's byte-pair tokenizer: text -> token ids, with the ids that open_clip gives.
 
-The steps: repair the text (ftfy), undo HTML escapes twice, collapse white space, lower the case,
-split into words, spell each word in bytes and merge the bytes by rank. Plain ASCII text skips the
-first three steps, which cannot change it. One difference from open_clip is meant: a special token
-that is spelled out in the text ("<end_of_text>") is ordinary text here and cannot cut a caption.
+The steps: repair the text (ftfy), undo HTML escapes twice, lower the case, cut at white space, cut
+those chunks into words, spell each word in bytes and merge the bytes by rank. Plain ASCII text skips
+the first two steps, which cannot change it, and the ids of chunks seen before are kept. One difference
+from open_clip is meant: a special token that is spelled out in the text ("<end_of_text>") is ordinary
+text here and cannot cut a caption.
 """
 
 import gzip
@@ -11,7 +12,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from heapq import heapify, heappop, heappush
 from importlib import resources
 
@@ -34,8 +35,13 @@ MAX_TEXT_CHARS = 100_000
 
 _NUM_BYTE_SYMBOLS = 512
 _NUM_MERGES = 48_894
-_MEMO_WORDS = 65_536
-_MEMO_WORD_CHARS = 32
+_MEMO_CHUNKS = 65_536
+_MEMO_CHUNK_CHARS = 32
+
+# Ids as they lie in a row before it becomes int64; every id fits.
+_ID = np.dtype(np.uint16)
+_SOT = np.array(SOT, dtype=_ID).tobytes()
+_EOT = np.array(EOT, dtype=_ID).tobytes()
 
 # Only these characters: no escape ("&"), nothing that ftfy or NFC changes, white space that `\s` knows.
 _PLAIN = re.compile(r"[\t\n -%'-~]*")
@@ -62,12 +68,14 @@ def tokenize(texts: Sequence[str], *, context_length: int = 77) -> npt.NDArray[n
         raise InputError(f"texts is the single string {texts[:40]!r}.", "Give a list: [text].")
     if context_length < 2:
         raise ConfigError(f"context_length is {context_length}; it must be at least 2.")
-    rows = np.zeros((len(texts), context_length), dtype=np.int64)
+    row_bytes = context_length * _ID.itemsize
+    longest = context_length - 2
+    rows = []
     for i, text in enumerate(texts):
-        _check_text(text, f"Text {i}")
-        ids = [SOT, *_encode(text, limit=context_length - 2), EOT]
-        rows[i, : len(ids)] = ids
-    return rows
+        _check_text(text, i)
+        ids = _encode(text, longest)[: longest * _ID.itemsize]
+        rows.append((_SOT + ids + _EOT).ljust(row_bytes, b"\0"))
+    return np.frombuffer(b"".join(rows), dtype=_ID).reshape(-1, context_length).astype(np.int64)
 
 
 def encode(text: str) -> list[int]:
@@ -76,8 +84,9 @@ def encode(text: str) -> list[int]:
     Raises:
         InputError: `text` is not a string or is longer than MAX_TEXT_CHARS.
     """
-    _check_text(text, "The text")
-    return _encode(text, limit=None)
+    _check_text(text, None)
+    ids: list[int] = np.frombuffer(_encode(text), dtype=_ID).tolist()
+    return ids
 
 
 def decode(ids: Sequence[int]) -> str:
@@ -101,36 +110,41 @@ def decode(ids: Sequence[int]) -> str:
     return b"".join(parts).decode("utf-8", errors="replace").strip()
 
 
-def _check_text(text: object, label: str) -> None:
+def _check_text(text: object, place: int | None) -> None:
+    if isinstance(text, str) and len(text) <= MAX_TEXT_CHARS:
+        return
+    label = "The text" if place is None else f"Text {place}"
     if not isinstance(text, str):
         raise InputError(f"{label} is of type {type(text).__name__}.", "Give a string.")
-    if len(text) > MAX_TEXT_CHARS:
-        raise InputError(
-            f"{label} has {len(text):,} characters; the limit is {MAX_TEXT_CHARS:,}.",
-            "Shorten it; a model reads the first few dozen words.",
-        )
+    raise InputError(
+        f"{label} has {len(text):,} characters; the limit is {MAX_TEXT_CHARS:,}.",
+        "Shorten it; a model reads the first few dozen words.",
+    )
 
 
-def _encode(text: str, *, limit: int | None) -> list[int]:
-    ids: list[int] = []
-    for word in _split_words(text):
-        ids += _word_ids(word) if len(word) <= _MEMO_WORD_CHARS else _merge(word)
-        if limit is not None and len(ids) >= limit:
-            return ids[:limit]
+def _encode(text: str, num_chunks: int = -1) -> bytes:
+    """The ids of a text's first chunks, each of which has one id at least; all chunks by default."""
+    if not _PLAIN.fullmatch(text):
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    chunks = text.lower().split(None, num_chunks)
+    if len(chunks) > num_chunks >= 0:
+        chunks.pop()  # the rest of the text, uncut
+    memo = _vocabulary().memo
+    try:
+        return b"".join(map(memo.__getitem__, chunks))
+    except KeyError:
+        return b"".join([memo.get(chunk) or _learn(chunk, memo) for chunk in chunks])
+
+
+def _learn(chunk: str, memo: dict[str, bytes]) -> bytes:
+    """The ids of a chunk that is not in the memo, and is then, unless it is long."""
+    words = _PLAIN_WORDS if chunk.isascii() else _word_pattern()
+    ids = np.array([i for word in words.findall(chunk) for i in _merge(word)], dtype=_ID).tobytes()
+    if len(chunk) <= _MEMO_CHUNK_CHARS:
+        if len(memo) >= _MEMO_CHUNKS:
+            memo.clear()  # what is common is soon back
+        memo[chunk] = ids
     return ids
-
-
-def _split_words(text: str) -> Sequence[str]:
-    if _PLAIN.fullmatch(text):
-        return _PLAIN_WORDS.findall(text.lower())
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    words: list[str] = _word_pattern().findall(" ".join(text.split()).lower())
-    return words
-
-
-@lru_cache(maxsize=_MEMO_WORDS)
-def _word_ids(word: str) -> tuple[int, ...]:
-    return tuple(_merge(word))
 
 
 def _merge(word: str) -> list[int]:
@@ -140,7 +154,11 @@ def _merge(word: str) -> list[int]:
     heap gives what repeated passes over the word give (tested against those).
     """
     vocabulary = _vocabulary()
-    ids = [vocabulary.byte_ids[byte] for byte in word.encode("utf-8")]
+    spelling = word.encode("utf-8")
+    whole = vocabulary.whole_words.get(spelling)
+    if whole is not None:
+        return [whole]
+    ids = [vocabulary.byte_ids[byte] for byte in spelling]
     ids[-1] += 256  # the same byte, at the end of a word
     end = len(ids)
     after = list(range(1, end + 1))
@@ -171,8 +189,12 @@ class _Vocabulary:
     """Id of each of the 256 byte values inside a word; 256 more at the end of one."""
     merges: dict[tuple[int, int], int]
     """(left id, right id) -> id of the two together; a lower id is an earlier merge."""
+    whole_words: dict[bytes, int]
+    """UTF-8 bytes of each word that is a single id -> that id."""
     spellings: list[bytes]
     """UTF-8 bytes of each id, with a space behind those that end a word."""
+    memo: dict[str, bytes]
+    """Chunk of text between white space -> its ids; filled and emptied as texts come."""
 
 
 @cache
@@ -195,7 +217,10 @@ def _vocabulary() -> _Vocabulary:
         merges[pair] = i
         ids_by_name[left + right] = i
         spellings.append(spellings[pair[0]] + spellings[pair[1]])
-    return _Vocabulary(byte_ids=byte_ids, merges=merges, spellings=spellings)
+    whole_words = {spellings[i][:-1]: i for name, i in ids_by_name.items() if name.endswith("</w>")}
+    return _Vocabulary(
+        byte_ids=byte_ids, merges=merges, whole_words=whole_words, spellings=spellings, memo={}
+    )
 
 
 def _byte_symbols() -> Iterator[tuple[int, str]]:

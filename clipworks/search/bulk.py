@@ -1,26 +1,16 @@
 """Many picture files through the model, where one bad file hurts no other.
 
-Decoding runs in threads, one batch ahead of the model. Used by `build.py` and by the commands
+Decoding runs in threads, two batches ahead of the model. Used by `build.py` and by the commands
 `embed` and `classify`.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from clipworks.errors import ConfigError, InputError
 from clipworks.model.engine import Engine
+from clipworks.model.pipeline import Pixels, prepared_batches, stacked
 from clipworks.search.store import Vectors
-
-_DECODERS = 4
-_BATCHES_AHEAD = 2
-
-_Pixels = npt.NDArray[np.uint8]
-_Decoded = list[tuple[Path, "Future[_Pixels]"]]
 
 
 def embed_files(
@@ -42,36 +32,16 @@ def embed_files(
     """
     if not 1 <= batch_size <= 1024:
         raise ConfigError(f"batch_size is {batch_size}; it must be 1..1024.")
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        try:
-            for batch in _decode_ahead(pool, engine, paths, batch_size):
-                yield from _embed_batch(engine, batch)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with prepared_batches(
+        paths, lambda path: engine.prepare_image(path, str(path)), batch_size=batch_size
+    ) as batches:
+        for number, batch in enumerate(batches):
+            first = number * batch_size
+            yield from zip(paths[first : first + batch_size], _embed_batch(engine, batch), strict=True)
 
 
-def _decode_ahead(
-    pool: ThreadPoolExecutor, engine: Engine, paths: Sequence[Path], batch_size: int
-) -> Iterator[_Decoded]:
-    waiting: deque[_Decoded] = deque()
-    for start in range(0, len(paths), batch_size):
-        batch = paths[start : start + batch_size]
-        waiting.append([(path, pool.submit(engine.prepare_image, path, str(path))) for path in batch])
-        if len(waiting) > _BATCHES_AHEAD:
-            yield waiting.popleft()
-    yield from waiting
-
-
-def _embed_batch(engine: Engine, batch: _Decoded) -> Iterator[tuple[Path, Vectors | InputError]]:
-    results: dict[int, Vectors | InputError] = {}
-    pixels: dict[int, _Pixels] = {}
-    for place, (_, future) in enumerate(batch):
-        try:
-            pixels[place] = future.result()
-        except InputError as error:
-            results[place] = error
-    if pixels:
-        vectors = engine.embed_pixels(np.stack(list(pixels.values())))
-        results.update(zip(pixels, vectors, strict=True))
-    for place, (path, _) in enumerate(batch):
-        yield path, results[place]
+def _embed_batch(engine: Engine, batch: Sequence[Pixels | InputError]) -> Iterator[Vectors | InputError]:
+    squares = [pixels for pixels in batch if not isinstance(pixels, InputError)]
+    vectors = iter(engine.embed_pixels(stacked(squares)) if squares else ())
+    for pixels in batch:
+        yield pixels if isinstance(pixels, InputError) else next(vectors)

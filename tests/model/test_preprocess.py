@@ -12,7 +12,8 @@ from pictures import encoded, picture
 from PIL import Image, features
 
 from clipworks.model import preprocess
-from clipworks.model.preprocess import FORMATS, prepare, prepare_rgba
+from clipworks.model.decoder import FORMATS
+from clipworks.model.preprocess import prepare, prepare_rgba
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "pixels.json").read_text())["pictures"]
 WHITE = (255, 255, 255)

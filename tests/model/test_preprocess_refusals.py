@@ -12,7 +12,8 @@ from pictures import encoded, picture, png_header
 from PIL import Image, features
 
 from clipworks.errors import ConfigError, InputError
-from clipworks.model.preprocess import FORMATS, prepare
+from clipworks.model.decoder import FORMATS
+from clipworks.model.preprocess import prepare
 
 
 def refused(image: Any, code: str, **options: Any) -> InputError:
@@ -146,7 +147,7 @@ def test_wrong_settings_are_refused() -> None:
     image = picture("RGB", 9, 9)
     with pytest.raises(ConfigError, match="size is 0"):
         prepare(image, 0)
-    with pytest.raises(ConfigError, match="mode is 'fancy'; it must be one of standard, reference"):
+    with pytest.raises(ConfigError, match="mode is 'fancy'; it must be one of standard, reference, scaled"):
         prepare(image, 8, mode="fancy")  # type: ignore[arg-type]
 
 

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from strings import random_texts
 
 from clipworks.errors import ConfigError, InputError
 from clipworks.model import tokenizer
@@ -26,6 +29,12 @@ def golden_text(case: dict[str, Any]) -> str:
     return text
 
 
+@cache
+def golden_random_texts() -> list[str]:
+    count = GOLDEN["random"]["texts_per_hash"] * len(GOLDEN["random_ids_sha256"])
+    return random_texts(count, seed=GOLDEN["random"]["seed"])
+
+
 @pytest.mark.parametrize("name", GOLDEN["texts"])
 def test_ids_equal_open_clips(name: str) -> None:
     case = GOLDEN["texts"][name]
@@ -35,6 +44,15 @@ def test_ids_equal_open_clips(name: str) -> None:
     ids = encode(text)
     assert len(ids) == case["num_ids"]
     assert hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest()[:16] == case["ids_sha256"]
+
+
+@pytest.mark.parametrize("block", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))])
+def test_ids_of_random_texts_equal_open_clips(block: int) -> None:
+    assert len(GOLDEN["random_ids_sha256"]) == 20
+    size = GOLDEN["random"]["texts_per_hash"]
+    texts = golden_random_texts()[block * size : (block + 1) * size]
+    lines = "\n".join(" ".join(map(str, encode(text))) for text in texts)
+    assert hashlib.sha256(lines.encode()).hexdigest()[:16] == GOLDEN["random_ids_sha256"][block]
 
 
 @pytest.mark.parametrize("name", GOLDEN["specials"])
@@ -65,6 +83,16 @@ def test_a_long_text_is_cut_and_still_ends_with_eot(length: int) -> None:
     row = tokenize(["dog " * 500], context_length=length)[0]
     assert row[0] == SOT and row[-1] == EOT
     assert row[1:-1].tolist() == encode("dog " * 500)[: length - 2]
+
+
+@pytest.mark.parametrize(
+    "text", ["a " * 5_000, "\u6f22 " * 5_000, "1" * 5_000, "!? " * 80, "dog " * 74 + "x1" * 40]
+)
+def test_only_the_first_chunks_of_a_long_text_are_spelled_and_no_id_changes(text: str) -> None:
+    for length in (2, 3, 20, 77):
+        ids = encode(text)[: length - 2]
+        row = tokenize([text], context_length=length)[0].tolist()
+        assert row == [SOT, *ids, EOT] + [0] * (length - 2 - len(ids))
 
 
 @given(st.lists(st.text(max_size=60), max_size=4), st.integers(2, 40))
@@ -180,11 +208,30 @@ def test_threads_get_the_same_ids() -> None:
     assert np.array_equal(np.stack(rows), tokenize(texts))
 
 
-def test_the_memo_is_bounded_in_words_and_in_length() -> None:
-    assert tokenizer._word_ids.cache_info().maxsize is not None
-    before = tokenizer._word_ids.cache_info()
+def test_the_memo_is_bounded_in_chunks_and_in_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    memo = tokenizer._vocabulary().memo
+    monkeypatch.setattr(tokenizer, "_MEMO_CHUNKS", 10)
+    memo.clear()
+    texts = [f"memo{i:04d} is one of many" for i in range(50)]
+    first = [encode(text) for text in texts]
+    assert len(memo) <= 10
+    assert [encode(text) for text in texts] == first
+    before = dict(memo)
     encode("q" * 1000)
-    assert tokenizer._word_ids.cache_info() == before
+    assert memo == before
+
+
+@pytest.mark.slow
+def test_a_word_that_is_one_token_is_what_merging_its_bytes_gives() -> None:
+    vocabulary = tokenizer._vocabulary()
+    merged_only = replace(vocabulary, whole_words={})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer, "_vocabulary", lambda: merged_only)
+        for spelling, number in vocabulary.whole_words.items():
+            word = spelling.decode("utf-8", errors="ignore")
+            if word.encode() == spelling:  # no word is spelled with half a character
+                assert tokenizer._merge(word) == [number]
+    assert len(vocabulary.whole_words) > 34_000
 
 
 def test_nothing_is_loaded_at_import() -> None:

@@ -1,5 +1,6 @@
 """Many files through the model: order is kept and a bad file is an answer of its own."""
 
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,13 @@ def test_a_bad_file_in_a_batch_gives_its_error_and_the_others_their_vectors(
     assert isinstance(results[bad], InputError)
     assert isinstance(results[pictures / "none.png"], InputError)
     assert not isinstance(results[pictures / "red.png"], InputError)
+
+
+def test_when_the_caller_breaks_off_no_thread_remains(pictures: Path, engine: Engine) -> None:
+    results = embed_files(engine, find_pictures([pictures]) * 200, batch_size=2)
+    next(results)
+    cast(Any, results).close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("clipworks-prepare")]
 
 
 def test_no_files_give_nothing(engine: Engine) -> None:

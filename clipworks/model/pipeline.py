@@ -1,0 +1,93 @@
+"""Pictures prepared ahead of the model: all cores decode the next batches while it runs on this one.
+
+`engine.py` and `search/bulk.py` read batches from here. Only prepared squares wait, at most
+BATCHES_AHEAD + 1 batches of them, so memory does not grow with the number of pictures.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clipworks.errors import InputError
+
+BATCHES_AHEAD = 2
+"""Batches that are prepared, or being prepared, while the model runs on another."""
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8 [S, S, 3] RGB."""
+
+Item = TypeVar("Item")
+
+
+@contextmanager
+def prepared_batches(
+    items: Sequence[Item], prepare: Callable[[Item], Pixels], *, batch_size: int
+) -> Iterator[Iterator[list[Pixels | InputError]]]:
+    """Prepare pictures in threads, in batches and in order.
+
+    When the `with` block is left, in whatever way, preparing stops: pictures in work are finished,
+    those that wait are dropped, and no thread remains.
+
+    Args:
+        items: the pictures, or what stands for them.
+        prepare: turns one of them into pixels; called from several threads at once.
+        batch_size: pictures per batch, at least 1.
+
+    Yields:
+        An iterator over batches: per picture its pixels, or the error that says why it cannot be
+        used. An error of another kind is raised where its batch would have come.
+    """
+    pool = ThreadPoolExecutor(_num_threads(), thread_name_prefix="clipworks-prepare")
+    try:
+        yield _batches(pool, items, prepare, batch_size)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def stacked(batch: Sequence[Pixels | InputError]) -> Pixels:
+    """A batch as one array, uint8 [B, S, S, 3].
+
+    Raises:
+        InputError: the first in the batch.
+    """
+    squares = []
+    for pixels in batch:
+        if isinstance(pixels, InputError):
+            raise pixels
+        squares.append(pixels)
+    return np.stack(squares)
+
+
+def _batches(
+    pool: ThreadPoolExecutor, items: Sequence[Item], prepare: Callable[[Item], Pixels], batch_size: int
+) -> Iterator[list[Pixels | InputError]]:
+    waiting: deque[list[Future[Pixels]]] = deque()
+    for start in range(0, len(items), batch_size):
+        waiting.append([pool.submit(prepare, item) for item in items[start : start + batch_size]])
+        if len(waiting) > BATCHES_AHEAD:
+            yield _results(waiting.popleft())
+    while waiting:
+        yield _results(waiting.popleft())
+
+
+def _results(batch: list[Future[Pixels]]) -> list[Pixels | InputError]:
+    return [_result(future) for future in batch]
+
+
+def _result(future: Future[Pixels]) -> Pixels | InputError:
+    try:
+        return future.result()
+    except InputError as error:
+        return error
+
+
+def _num_threads() -> int:
+    """One thread per usable core, and one more since a thread may wait for its disk."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
