@@ -26,9 +26,12 @@ def golden_text(case: dict[str, Any]) -> str:
     return text
 
 
-@pytest.mark.parametrize("name", GOLDEN["texts"])
+CORPUS = {**GOLDEN["texts"], **GOLDEN["random"]}
+
+
+@pytest.mark.parametrize("name", CORPUS)
 def test_ids_equal_open_clips(name: str) -> None:
-    case = GOLDEN["texts"][name]
+    case = CORPUS[name]
     text = golden_text(case)
     row = tokenize([text])[0].tolist()
     assert row[: row.index(EOT) + 1] == case["row"]
