@@ -18,7 +18,7 @@ import click
 
 import clipworks
 from clipworks.cli import main as group
-from clipworks.model import catalogue, tokenizer
+from clipworks.model import catalogue, scores, specs, tokenizer
 from clipworks.serve import settings
 from clipworks.train.config import TrainConfig
 
@@ -56,13 +56,20 @@ def render() -> dict[str, str]:
 def models_table() -> list[str]:
     """The catalogue: one row per model."""
     rows = [
-        "| id | short name | architecture | trained on | licence | ImageNet-1k | 38 tasks |",
-        "|---|---|---|---|---|---|---|",
+        "| id | short name | architecture | parameters | GFLOP image / text | trained on | licence "
+        "| ImageNet-1k | 38 tasks |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in catalogue.rows():
-        scores = (row.scores.get(name) for name in ("ImageNet-1k top-1", "average of 38"))
-        cells = (f"`{row.id}`", f"`{row.short_names[0]}`", row.architecture, row.training_data, row.licence)
-        rows.append(f"| {' | '.join((*cells, *('' if s is None else f'{s:.2%}' for s in scores)))} |")
+        known = specs.describe_row(row)
+        size, work = known["parameters"]["total"], known["gflops"]
+        cells = (
+            *(f"`{row.id}`", f"`{row.short_names[0]}`", row.architecture),
+            *(f"{size / 1e6:.1f} M", f"{work['image']:.2f} / {work['text']:.2f}"),
+            *(row.training_data, row.licence),
+            *("" if s is None else f"{s:.2%}" for s in scores.headline(row.id)),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 

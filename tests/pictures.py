@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def drawn(width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Edges, ramps and texture, uint8 [H, W, 4]; the same lines stand in scripts/golden_tokens.py."""
+    """Edges, ramps and texture, uint8 [H, W, 4]; scripts/golden_tokens.py draws with it, too."""
     y, x = np.mgrid[:height, :width]
     channels = [(x * 7 + y * 13 + c * 50 + x * y // 3 + 90 * ((x // 8 + y // 8) % 2)) % 256 for c in range(4)]
     return np.stack(channels, axis=-1).astype(np.uint8)
@@ -24,10 +24,16 @@ def picture(mode: str, width: int, height: int) -> Image.Image:
         return Image.fromarray(values[..., 0].astype(np.uint16) * 257)
     if mode == "F":
         return Image.fromarray(values[..., 0].astype(np.float32))
+    if mode == "I":
+        return Image.fromarray(values[..., 0].astype(np.int32))
     if mode == "LA":
         return Image.merge("LA", [planes[0], planes[3]])
-    if mode in ("RGBA", "CMYK"):
+    if mode in ("RGBA", "CMYK", "RGBX"):
         return Image.merge(mode, planes)
+    if mode in ("HSV", "LAB"):
+        return Image.merge(mode, planes[:3])
+    if mode == "RGBa":
+        return picture("RGBA", width, height).convert("RGBa")
     rgb = Image.merge("RGB", planes[:3])
     return rgb if mode == "RGB" else rgb.convert(mode)
 

@@ -1,11 +1,10 @@
 """The models that are known by name: the built-in one and five published checkpoints.
 
-One literal table. Scores are those published with open_clip (docs/openclip_results.csv and
-openclip_retrieval_results.csv); fetching a row's files is the work of `pull.py`.
+One literal table of names and shapes. What is known beside them is in `facts.py` and `scores.py`, all of it
+together in `specs.py`; fetching a row's files is the work of `pull.py`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
@@ -27,14 +26,14 @@ class CatalogueRow:
     """One line for people."""
     architecture: str
     """open_clip's name of the architecture, or a short description."""
+    tag: str | None
+    """open_clip's name of the weights; None for models that it does not have."""
     config: ClipConfig | None
     """Shape and activation of a published model; None where the files always say it."""
     training_data: str
     """What it was trained on."""
     licence: str
     """SPDX id of the weights' licence, or what its authors say in place of one."""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    """Published accuracy, 0..1, by task."""
 
 
 def _config(image: tuple[int, int, int, int], text: tuple[int, int], activation: Activation) -> ClipConfig:
@@ -67,6 +66,7 @@ def rows() -> tuple[CatalogueRow, ...]:
             source="builtin",
             title="Built in: icons, emoji and clip art; weak on photographs",
             architecture="small ViT",
+            tag=None,
             config=None,
             training_data="openly licensed icon, emoji and clip-art packages",
             licence="Apache-2.0",
@@ -77,15 +77,10 @@ def rows() -> tuple[CatalogueRow, ...]:
             source="hub",
             title="MetaCLIP ViT-B/16, 2.5 billion pairs",
             architecture="ViT-B-16-quickgelu",
+            tag="metaclip_fullcc",
             config=_config((16, 768, 12, 512), (512, 12), "quick_gelu"),
             training_data="MetaCLIP, 2.5 billion pairs of CommonCrawl",
             licence="CC-BY-NC-4.0",
-            scores={
-                "average of 38": 0.6041,
-                "ImageNet-1k top-1": 0.7212,
-                "Flickr30k mean R@1": 0.7811,
-                "COCO mean R@1": 0.5035,
-            },
         ),
         CatalogueRow(
             id="laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
@@ -93,15 +88,10 @@ def rows() -> tuple[CatalogueRow, ...]:
             source="hub",
             title="DataComp ViT-B/32",
             architecture="ViT-B-32",
+            tag="datacomp_xl_s13b_b90k",
             config=_config((32, 768, 12, 512), (512, 12), "gelu"),
             training_data="DataComp-1B, 1.4 billion pairs",
             licence="MIT",
-            scores={
-                "average of 38": 0.5795,
-                "ImageNet-1k top-1": 0.6917,
-                "Flickr30k mean R@1": 0.7004,
-                "COCO mean R@1": 0.4534,
-            },
         ),
         CatalogueRow(
             id="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
@@ -109,15 +99,10 @@ def rows() -> tuple[CatalogueRow, ...]:
             source="hub",
             title="DataComp ViT-L/14",
             architecture="ViT-L-14",
+            tag="datacomp_xl_s13b_b90k",
             config=_config((14, 1024, 24, 768), (768, 12), "gelu"),
             training_data="DataComp-1B, 1.4 billion pairs",
             licence="MIT",
-            scores={
-                "average of 38": 0.6627,
-                "ImageNet-1k top-1": 0.7921,
-                "Flickr30k mean R@1": 0.8119,
-                "COCO mean R@1": 0.5451,
-            },
         ),
         CatalogueRow(
             id="openai/clip-vit-base-patch16",
@@ -125,15 +110,10 @@ def rows() -> tuple[CatalogueRow, ...]:
             source="hub",
             title="OpenAI CLIP ViT-B/16",
             architecture="ViT-B-16-quickgelu",
+            tag="openai",
             config=_config((16, 768, 12, 512), (512, 12), "quick_gelu"),
             training_data="WIT-400M, not public",
             licence="none stated for the weights; the code is MIT",
-            scores={
-                "average of 38": 0.5626,
-                "ImageNet-1k top-1": 0.6834,
-                "Flickr30k mean R@1": 0.7218,
-                "COCO mean R@1": 0.4275,
-            },
         ),
         CatalogueRow(
             id="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
@@ -141,15 +121,10 @@ def rows() -> tuple[CatalogueRow, ...]:
             source="hub",
             title="LAION-2B ViT-B/32",
             architecture="ViT-B-32",
+            tag="laion2b_s34b_b79k",
             config=_config((32, 768, 12, 512), (512, 12), "gelu"),
             training_data="LAION-2B-en, 2.17 billion pairs",
             licence="MIT",
-            scores={
-                "average of 38": 0.5694,
-                "ImageNet-1k top-1": 0.6656,
-                "Flickr30k mean R@1": 0.7544,
-                "COCO mean R@1": 0.4783,
-            },
         ),
     )
 

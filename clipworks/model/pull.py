@@ -61,12 +61,20 @@ def known_row(name: str) -> CatalogueRow | None:
     return find(name) if name.lower() in known else None
 
 
-def _fetch(repository: str) -> Path:
-    """The local folder of a repository: from the cache, or fetched with its best weights file."""
+def cached_folder(repository: str) -> Path | None:
+    """Where the files of a Hub repository lie on this machine; None if its weights do not."""
     for name in WEIGHT_FILES:
         cached = huggingface_hub.try_to_load_from_cache(repository, name)
         if isinstance(cached, str):
             return Path(cached).parent
+    return None
+
+
+def _fetch(repository: str) -> Path:
+    """The local folder of a repository: from the cache, or fetched with its best weights file."""
+    cached = cached_folder(repository)
+    if cached is not None:
+        return cached
     try:
         for name in CONFIG_FILES:
             _fetch_file(repository, name)

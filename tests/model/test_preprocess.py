@@ -1,6 +1,8 @@
+import base64
 import hashlib
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from PIL import Image, features
 
 from clipworks.model import preprocess
 from clipworks.model.decoder import FORMATS
-from clipworks.model.preprocess import prepare, prepare_rgba
+from clipworks.model.preprocess import ImageInput, prepare, prepare_rgba
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "pixels.json").read_text())["pictures"]
+ZOO = json.loads((Path(__file__).parents[1] / "golden" / "pixels.json").read_text())
+GOLDEN = ZOO["pictures"]
 WHITE = (255, 255, 255)
 
 
@@ -24,12 +27,29 @@ WHITE = (255, 255, 255)
 )
 def test_reference_pixels_equal_open_clips(case: dict[str, Any]) -> None:
     image = picture(case["mode"], case["width"], case["height"])
-    assert hashlib.sha256(image.tobytes()).hexdigest()[:16] == case["input_sha256"]
+    assert digest(image.tobytes()) == case["input_sha256"]
+    assert_equals_open_clips(image, case)
+
+
+@pytest.mark.parametrize("name", ZOO["files"])
+def test_reference_pixels_of_files_equal_open_clips(name: str) -> None:
+    case = ZOO["files"][name]
+    file = base64.b64decode(case["base64"])
+    with warnings.catch_warnings(action="ignore"):
+        assert digest(Image.open(io.BytesIO(file)).tobytes()) == case["input_sha256"]
+    assert_equals_open_clips(file, case)
+
+
+def assert_equals_open_clips(image: ImageInput, case: dict[str, Any]) -> None:
     side = case["side"]
     pixels = prepare(image, side, mode="reference")
     spots = [(0, 0), (0, side - 1), (side // 2, side // 2), (side - 1, 0), (side - 1, side - 1)]
     assert [pixels[y, x].tolist() for y, x in spots] == case["corners_and_centre"]
-    assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == case["sha256"]
+    assert digest(pixels.tobytes()) == case["sha256"]
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 @given(st.integers(1, 150), st.integers(1, 150), st.sampled_from([1, 32, 97]))

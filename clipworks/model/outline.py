@@ -1,0 +1,96 @@
+"""What can be said of a checkpoint on disk without reading its weights.
+
+Its config files, the names and shapes in the head of a safetensors file, and the fingerprint in the
+manifest of a native folder. `weights.read_checkpoint` reads, checks and hashes the whole.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from clipworks.errors import CheckpointError, DataError
+from clipworks.files import MANIFEST, is_complete, read_manifest
+from clipworks.model import formats
+from clipworks.model.config import Activation, ClipConfig
+from clipworks.model.formats import WEIGHT_FILES, Family
+from clipworks.model.published import CONFIG, read_config
+from clipworks.model.weights import read_shapes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outline:
+    """A checkpoint from the outside."""
+
+    path: Path
+    """The folder or file that was asked for."""
+    config: ClipConfig | None
+    """Shape of the model, from a config file or else from the tensors' shapes; None if neither tells.
+
+    Where `activation` is None, the one in here means nothing.
+    """
+    activation: Activation | None
+    """None where no file states it: `load` then wants it as an argument."""
+    family: Family | None
+    """Whose names the weights have; None if they are pickled or not there."""
+    weights: Path | None
+    """The weights file that would be loaded."""
+    fingerprint: str | None
+    """As a native folder's manifest states it; None for other families, whose weights must be read for it."""
+
+
+def outline(path: Path) -> Outline:
+    """Look at a folder or weights file of any family.
+
+    Raises:
+        CheckpointError: there is nothing at this path, neither a config nor weights, or what there is is
+            damaged, unfinished or of another kind of model.
+    """
+    if not path.exists():
+        raise CheckpointError(
+            f"There is no model at {path}.", "Give a folder, a weights file or a known name."
+        )
+    folder = path if path.is_dir() else path.parent
+    weights = path if path.is_file() else _weights_in(folder)
+    config = read_config(folder)
+    seen = Outline(
+        path=path,
+        config=config,
+        activation=config.activation if config is not None else None,
+        family=None,
+        weights=weights,
+        fingerprint=None,
+    )
+    if weights is None and config is None:
+        raise CheckpointError(
+            f"The folder {path} holds neither a config nor weights.",
+            f"Looked for: {', '.join(WEIGHT_FILES)}.",
+        )
+    if weights is None or weights.suffix != ".safetensors":
+        return seen
+    # An array of this kind has a shape and no content of its own.
+    hollow = {name: np.broadcast_to(np.float32(0), shape) for name, shape in read_shapes(weights).items()}
+    tensors = formats.unwrap(hollow)
+    family = formats.detect(tensors)
+    if family == "native":
+        return replace(seen, family=family, fingerprint=_stated_fingerprint(folder))
+    if config is None:
+        # Either activation serves to read the shape; none is stated.
+        config = formats.infer_config(tensors, family, activation="gelu")
+    return replace(seen, family=family, config=config)
+
+
+def _weights_in(folder: Path) -> Path | None:
+    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+
+
+def _stated_fingerprint(folder: Path) -> str:
+    if not is_complete(folder):
+        raise CheckpointError(
+            f"{folder} lacks {CONFIG} or {MANIFEST}, so it is unfinished.",
+            "Repeat the command that writes it.",
+        )
+    try:
+        return str(read_manifest(folder)["fingerprint"])
+    except (DataError, KeyError) as error:
+        raise CheckpointError(f"The {MANIFEST} in {folder} is damaged.", "Export the model again.") from error
