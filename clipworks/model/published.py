@@ -5,6 +5,7 @@ compute is refused by name. Settings that only concern training or file handling
 Weights are the work of `formats.py`.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,20 +61,11 @@ _HF_VISION_DEFAULTS = {
 # open_clip settings that must have this value where they are given at all.
 _OPEN_CLIP_MODEL_FIXED = {"init_logit_bias": None, "multimodal_cfg": None, "audio_cfg": None}
 _OPEN_CLIP_TOWER_FIXED = {
-    "ls_init_value": None,
-    "norm_kwargs": None,
-    "act_kwargs": None,
-    "final_ln_after_pool": False,
-    "timm_model_name": None,
-    "hf_model_name": None,
-    "attentional_pool": False,
+    **dict.fromkeys(("ls_init_value", "norm_kwargs", "act_kwargs", "timm_model_name", "hf_model_name")),
+    **dict.fromkeys(("final_ln_after_pool", "attentional_pool", "no_ln_pre", "global_average_pool"), False),
+    **dict.fromkeys(("embed_cls", "no_causal_mask", "proj_bias"), False),
     "attn_pooler_heads": 8,
-    "no_ln_pre": False,
     "pos_embed_type": "learnable",
-    "global_average_pool": False,
-    "embed_cls": False,
-    "no_causal_mask": False,
-    "proj_bias": False,
     "proj_type": "linear",
     "pad_id": 0,
 }
@@ -96,7 +88,8 @@ def read_config(folder: Path) -> ClipConfig | None:
         path = folder / name
         if path.is_file():
             try:
-                found[name] = _read_file(path)
+                config = _read_file(path)
+                found |= {} if config is None else {name: config}
             except DataError as error:
                 raise CheckpointError(error.message) from error
             except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -196,7 +189,7 @@ def to_open_clip_config(config: ClipConfig) -> dict[str, Any]:
                 "width": vision.width,
                 "head_width": vision.width // vision.heads,
                 "patch_size": vision.patch_size,
-                "mlp_ratio": vision.mlp_width / vision.width,
+                "mlp_ratio": _ratio(vision.mlp_width, vision.width),
             },
             "text_cfg": {
                 "context_length": text.context_length,
@@ -204,7 +197,7 @@ def to_open_clip_config(config: ClipConfig) -> dict[str, Any]:
                 "width": text.width,
                 "heads": text.heads,
                 "layers": text.layers,
-                "mlp_ratio": text.mlp_width / text.width,
+                "mlp_ratio": _ratio(text.mlp_width, text.width),
             },
         },
         "preprocess_cfg": {
@@ -232,6 +225,8 @@ def hf_config(
     """
     if values.get("model_type", "clip") != "clip":
         raise CheckpointError(f"{where} is of a {values['model_type']!r} model, not of a CLIP model.")
+    if not values.keys() & {"model_type", "text_config", "vision_config"}:
+        raise CheckpointError(f"{where} is no config of a CLIP model: it has neither model_type nor towers.")
     text = _hf_section(values, "text_config", _HF_TEXT_DEFAULTS)
     vision = _hf_section(values, "vision_config", _HF_VISION_DEFAULTS)
     for name, section in (("text_config", text), ("vision_config", vision)):
@@ -321,14 +316,23 @@ def to_hf_processor(config: ClipConfig) -> dict[str, Any]:
     }
 
 
-def _read_file(path: Path) -> ClipConfig:
+def _read_file(path: Path) -> ClipConfig | None:
+    """What a file says; None for a config.json of something else that lies beside open_clip's file."""
     values = read_json(path)
     if path.name == OPEN_CLIP_CONFIG:
         return open_clip_config(values, str(path))
     if values.get("format") == NATIVE_FORMAT:
         return native_config(values, str(path))
+    if values.get("model_type") != "clip" and path.with_name(OPEN_CLIP_CONFIG).is_file():
+        return None  # timm's copies of OpenAI's and MetaCLIP's models
     processor = path.with_name(HF_PROCESSOR)
     return hf_config(values, str(path), processor=read_json(processor) if processor.is_file() else None)
+
+
+def _ratio(mlp_width: int, width: int) -> float:
+    """A number that open_clip, which cuts off what stands behind the point, turns into `mlp_width` again."""
+    ratio = mlp_width / width
+    return ratio if int(width * ratio) == mlp_width else math.nextafter(ratio, math.inf)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,8 +12,8 @@ import huggingface_hub
 
 from clipworks.errors import CheckpointError
 from clipworks.model.catalogue import CatalogueRow, find, rows
-from clipworks.model.formats import WEIGHT_FILES
 from clipworks.model.published import CONFIG_FILES
+from clipworks.model.sources import WEIGHT_FILES
 
 BUILTIN = Path(__file__).parent / "builtin"
 """Where the models that come with the package are, one folder each."""
