@@ -77,7 +77,8 @@ def model_card(
         f"A CLIP model in the form of {_LIBRARIES[family]}, written by `clipworks convert`.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         "The fingerprint is the sha256 of shape, weights and pixel normalisation; `clipworks` prints the\n"
-        f"same one for the same model in any form.\n\n## Load it\n\n```python\n{_LOADING[family]}\n```\n{note}"
+        "same one for the same model in any form.\n\n"
+        f"## Load it\n\n```python\n{_LOADING[family]}\n```\n{note}"
     )
 
 

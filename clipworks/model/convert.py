@@ -90,7 +90,8 @@ def convert(
                     fingerprint=written,
                 )
                 opened.write(card.encode())
-            back = read_checkpoint(new, activation=checkpoint.config.activation, keep_copy=False)
+            given = checkpoint.config if to == "openai" else None
+            back = read_checkpoint(new, config=given, keep_copy=False)
             expected = checkpoint.fingerprint if dtype == "f32" else written
             if back.fingerprint != expected or back.config != checkpoint.config:
                 raise CheckpointError(
