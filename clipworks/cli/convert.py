@@ -47,7 +47,7 @@ def convert(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the model SRC to the folder DST in another form, and check that it is the same model.
+    """Write the model SRC in another form, and check that it is the same model.
 
     SRC is a name, a Hugging Face id, or the path of a folder or weights file. DST gets weights, config
     files and a model card; it appears when all of it was read back and compared, or not at all.

@@ -29,6 +29,9 @@ PLAIN_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
 """Where training programs keep the state dict among other things; the first one that is there is read."""
 
+_NO_WEIGHTS = ("attn_mask",)
+"""Tensors that scripted models keep among their attributes, though they are not trained."""
+
 _MAX_PICKLE_BYTES = 64 << 20
 """A pickle of names and shapes; that of the largest CLIP has 0.3 MB."""
 
@@ -220,7 +223,7 @@ def _walk(script: Script, prefix: str, seen: set[int]) -> Iterator[tuple[str, Vi
     for name, value in script.state.items() if isinstance(script.state, Mapping) else ():
         if isinstance(value, Script) and id(value) not in seen:
             yield from _walk(value, f"{prefix}{name}.", seen)
-        elif isinstance(value, View):
+        elif isinstance(value, View) and name not in _NO_WEIGHTS:
             yield f"{prefix}{name}", value
 
 

@@ -25,6 +25,8 @@ Tensors = dict[str, NDArray[np.float32]]
 OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's files carry as tensors; they mark the family and hold no weights."""
 
+_TOGETHER = "Put the weights and the config of one and the same model together."
+
 _WIDEST_64 = 1024
 """Wider image towers (H, g, bigG) have heads of 80, 88 or 104 channels, also where 64 would divide them."""
 
@@ -252,7 +254,7 @@ def to_native(tensors: Mapping[str, Array], family: Family, config: ClipConfig) 
     ]
     if wrong:
         raise CheckpointError(
-            f"{_count(wrong, 'tensor')} of another shape than the config says: {_some(wrong)}."
+            f"{_count(wrong, 'tensor')} of another shape than the config says: {_some(wrong)}.", _TOGETHER
         )
     native: Tensors = {}
     for row in rows:
@@ -342,7 +344,7 @@ def _require_equal_sets(expected: Iterable[str], found: Iterable[str]) -> None:
         if names
     ]
     if problems:
-        raise CheckpointError(f"These weights do not fit their config: {'; '.join(problems)}.")
+        raise CheckpointError(f"These weights do not fit their config: {'; '.join(problems)}.", _TOGETHER)
 
 
 def _count(items: list[str], noun: str) -> str:

@@ -14,6 +14,9 @@ from typing import IO, Any
 
 import numpy as np
 
+_MAX_AXES = 8
+"""Of a tensor. Nothing that a pickle says makes this file copy more than the pickle itself has."""
+
 
 class ForbiddenName(ValueError):
     """A pickle names something that is no part of weights; the text is that name."""
@@ -182,12 +185,8 @@ def _pairs(pairs: Iterable[Any]) -> dict[Any, Any]:
     return {key: value for key, value in pairs if isinstance(key, str | int | float)}
 
 
-def _dict(*arguments: Any) -> dict[Any, Any]:
-    return _pairs(*arguments) if arguments else {}
-
-
-def _tuple(*arguments: Any) -> tuple[Any, ...]:
-    return tuple(*arguments)
+def _dict() -> dict[Any, Any]:
+    return {}
 
 
 def _first(value: Any, *_: Any) -> Any:
@@ -203,7 +202,7 @@ def _ignored(*_: Any) -> Ignored:
 
 
 def _view(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> View:
-    is_right = isinstance(storage, Storage) and len(shape) == len(strides)
+    is_right = isinstance(storage, Storage) and len(shape) == len(strides) <= _MAX_AXES
     if not is_right or not all(_is_size(number) for number in (offset, *shape, *strides)):
         raise ValueError("a tensor is described wrongly")
     return View(storage=storage, offset=offset, shape=tuple(shape), strides=tuple(strides))
@@ -212,7 +211,7 @@ def _view(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> View:
 _NAMES: dict[str, Any] = {
     **{f"torch {kind.name}": kind for kind in KINDS},
     "collections OrderedDict": _dict,
-    "torch Size": _tuple,
+    "torch Size": _first,
     "torch._utils _rebuild_parameter": _first,
     "torch._utils _rebuild_parameter_with_state": _first,
     "torch._utils _rebuild_tensor": _view,

@@ -30,40 +30,42 @@ CONFIG_FILES = (CONFIG, OPEN_CLIP_CONFIG, HF_PROCESSOR)
 
 NATIVE_FORMAT = "clipworks"
 NATIVE_VERSION = 1
-
 _LAYER_NORM_EPS = 1e-5
 _BICUBIC = 3
 """Pillow's number for the bicubic filter, as transformers writes it."""
 
 # The defaults of CLIPTextConfig and CLIPVisionConfig in transformers: files leave them out.
+_HF_DEFAULTS = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": _LAYER_NORM_EPS}
 _HF_TEXT_DEFAULTS = {
+    **_HF_DEFAULTS,
     "vocab_size": 49408,
     "hidden_size": 512,
     "intermediate_size": 2048,
-    "num_hidden_layers": 12,
     "num_attention_heads": 8,
     "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": _LAYER_NORM_EPS,
 }
 _HF_VISION_DEFAULTS = {
+    **_HF_DEFAULTS,
     "hidden_size": 768,
     "intermediate_size": 3072,
-    "num_hidden_layers": 12,
     "num_attention_heads": 12,
     "num_channels": 3,
     "image_size": 224,
     "patch_size": 32,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": _LAYER_NORM_EPS,
 }
 
 # open_clip settings that must have this value where they are given at all.
 _OPEN_CLIP_MODEL_FIXED = {"init_logit_bias": None, "multimodal_cfg": None, "audio_cfg": None}
+_ABSENT = (
+    "ls_init_value norm_kwargs act_kwargs timm_model_name hf_model_name hf_tokenizer_name tokenizer_kwargs"
+)
+_SWITCHED_OFF = (
+    "final_ln_after_pool attentional_pool no_ln_pre global_average_pool embed_cls no_causal_mask proj_bias "
+    "qk_norm scaled_cosine_attn scale_heads scale_attn_inner scale_attn scale_fc"
+)
 _OPEN_CLIP_TOWER_FIXED = {
-    **dict.fromkeys(("ls_init_value", "norm_kwargs", "act_kwargs", "timm_model_name", "hf_model_name")),
-    **dict.fromkeys(("final_ln_after_pool", "attentional_pool", "no_ln_pre", "global_average_pool"), False),
-    **dict.fromkeys(("embed_cls", "no_causal_mask", "proj_bias"), False),
+    **dict.fromkeys(_ABSENT.split()),
+    **dict.fromkeys(_SWITCHED_OFF.split(), False),
     "attn_pooler_heads": 8,
     "pos_embed_type": "learnable",
     "proj_type": "linear",
@@ -203,8 +205,7 @@ def to_open_clip_config(config: ClipConfig) -> dict[str, Any]:
         "preprocess_cfg": {
             "mean": list(config.preprocess.mean),
             "std": list(config.preprocess.std),
-            "interpolation": "bicubic",
-            "resize_mode": "shortest",
+            **_OPEN_CLIP_PREPROCESS_FIXED,
         },
     }
 
@@ -223,10 +224,10 @@ def hf_config(
     Raises:
         CheckpointError: not a CLIPModel, or a setting that this package does not compute.
     """
-    if values.get("model_type", "clip") != "clip":
-        raise CheckpointError(f"{where} is of a {values['model_type']!r} model, not of a CLIP model.")
-    if not values.keys() & {"model_type", "text_config", "vision_config"}:
-        raise CheckpointError(f"{where} is no config of a CLIP model: it has neither model_type nor towers.")
+    unnamed = "clip" if values.keys() & {"text_config", "vision_config"} else "unknown"
+    kind = values.get("model_type", unnamed)
+    if kind != "clip":
+        raise CheckpointError(f"{where} is of a {kind!r} model, not of a CLIP model.")
     text = _hf_section(values, "text_config", _HF_TEXT_DEFAULTS)
     vision = _hf_section(values, "vision_config", _HF_VISION_DEFAULTS)
     for name, section in (("text_config", text), ("vision_config", vision)):

@@ -25,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
-# The errors of the HTTP client have no name in huggingface_hub, whose own error derives from their root.
-_NETWORK_ERRORS = (OSError, *huggingface_hub.errors.HfHubHTTPError.__bases__)
-
 # Beside a model's weights: what says its shape, and what says that its tokenizer is CLIP's.
 _SMALL_FILES = (*CONFIG_FILES, "vocab.json")
 
@@ -97,29 +94,28 @@ def _fetch(repository: str, revision: str | None) -> Path:
 @contextmanager
 def _explained(repository: str, revision: str | None) -> Iterator[None]:
     """Turn the errors of huggingface_hub into ours."""
-    errors = huggingface_hub.errors
     at = f" at {revision!r}" if revision else ""
     try:
         yield
-    except errors.LocalEntryNotFoundError as error:
+    except huggingface_hub.errors.LocalEntryNotFoundError as error:
         raise CheckpointError(
             f"{repository}{at} is not on this machine and the Hub cannot be reached.",
             "Fetch it once with a network, or load('pictogram'), which needs none.",
         ) from error
-    except errors.GatedRepoError as error:
+    except huggingface_hub.errors.GatedRepoError as error:
         raise CheckpointError(
             f"{repository} asks for an account's consent before it can be fetched.",
             "Accept its terms on the Hub and set HF_TOKEN.",
         ) from error
-    except errors.RevisionNotFoundError as error:
+    except huggingface_hub.errors.RevisionNotFoundError as error:
         raise CheckpointError(
             f"{repository} has no branch, tag or commit {revision!r}.", "Leave @ and what follows out."
         ) from error
-    except errors.RepositoryNotFoundError as error:
+    except huggingface_hub.errors.RepositoryNotFoundError as error:
         raise CheckpointError(
             f"The Hub has no public model {repository!r}.", "See `clipworks models`, or set HF_TOKEN."
         ) from error
-    except (*_NETWORK_ERRORS, errors.HFValidationError) as error:
+    except (*_network_errors(), huggingface_hub.errors.HFValidationError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
             f"{repository}{at} could not be fetched: {reason}.",
@@ -146,14 +142,22 @@ def _complete(repository: str, revision: str | None) -> None:
     Without a network the model is used as it is: what a missing file could still say is the pixel
     normalisation, and the log names it.
     """
+    unknown = []
     for name in _SMALL_FILES:
         if huggingface_hub.try_to_load_from_cache(repository, name, revision=revision) is None:
             try:
                 _fetch_file(repository, name, revision)
-            except _NETWORK_ERRORS:
-                logger.warning(
-                    "It is not known whether %s has a file %s; it is used without.", repository, name
-                )
+            except _network_errors():
+                unknown.append(name)
+    if unknown:
+        logger.warning(
+            "It is not known whether %s has %s; it is used without.", repository, ", ".join(unknown)
+        )
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What a broken connection raises: also the HTTP client's errors, known by the bases of the Hub's own."""
+    return OSError, *huggingface_hub.errors.HfHubHTTPError.__bases__
 
 
 def _fetch_file(repository: str, name: str, revision: str | None) -> Path | None:

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,25 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(
             convert(checkpoint, place, to="native", source="tiny", replace=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
     assert {file.name: sha256_file(file) for file in out.iterdir()} == before.files
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_no_half_folder(
+    checkpoint: Checkpoint, tiny_clip_quick: TinyClip, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code = (
+        "import pathlib, sys\nfrom clipworks.model import convert, weights\n"
+        "convert.read_checkpoint = lambda *_, **options: (print('written', flush=True), sys.stdin.read())\n"
+        f"source = weights.read_checkpoint(pathlib.Path({tiny_clip_quick.native!r}))\n"
+        f"convert.convert(source, pathlib.Path({str(out)!r}), to='hf', source='tiny')\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "written\n"
+        process.kill()
+    assert not out.exists()
+    assert convert(checkpoint, out, to="hf", source="tiny").fingerprint == checkpoint.fingerprint
 
 
 def test_a_result_that_reads_back_as_another_model_is_not_kept(

@@ -137,6 +137,15 @@ def test_keys_that_take_forever_to_hash_are_left_out() -> None:
     assert described(data) == {}
 
 
+def test_nothing_is_copied_over_and_over() -> None:
+    long = b"\x80\x02(" + b"K\x01" * 9 + b"tq\x01"
+    for call in (b"ccollections\nOrderedDict\nh\x01\x85R.", TENSOR[2:].replace(b"(K\x02K\x03t", b"h\x01")):
+        with pytest.raises((TypeError, ValueError)):
+            described(long + call)
+    one, other = described(long + b"ctorch\nSize\nh\x01\x85R\x86.")
+    assert one is other
+
+
 def test_a_far_place_in_memory_costs_nothing() -> None:
     assert described(b"\x80\x02K\x07r\xff\xff\xff\xff.") == 7
 

@@ -85,6 +85,8 @@ def test_a_text_config_dict_takes_the_place_of_text_config() -> None:
     [
         (("model_cfg", "vision_cfg", "timm_model_name"), "vit_base", "timm_model_name = 'vit_base'"),
         (("model_cfg", "text_cfg", "hf_model_name"), "roberta-base", "hf_model_name = 'roberta-base'"),
+        (("model_cfg", "text_cfg", "hf_tokenizer_name"), "bert", "hf_tokenizer_name = 'bert'"),
+        (("model_cfg", "vision_cfg", "qk_norm"), True, "qk_norm = True"),
         (("model_cfg", "vision_cfg", "layers"), [3, 4, 6, 3], "layers is [3, 4, 6, 3]"),
         (("model_cfg", "text_cfg", "pool_type"), "last", "only 'argmax' can be computed"),
         (("model_cfg", "init_logit_bias"), -10, "init_logit_bias = -10"),
@@ -153,7 +155,7 @@ def test_a_config_of_something_else_beside_open_clips_is_passed_over(tmp_path: P
     (tmp_path / "config.json").write_text('{"architecture": "vit_base_patch16_clip_224", "num_classes": 512}')
     assert read_config(tmp_path) == config
     (tmp_path / "open_clip_config.json").unlink()
-    with pytest.raises(CheckpointError, match="is no config of a CLIP model"):
+    with pytest.raises(CheckpointError, match="is of a 'unknown' model, not of a CLIP model"):
         read_config(tmp_path)
 
 

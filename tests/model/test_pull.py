@@ -167,7 +167,10 @@ def test_weights_that_another_program_fetched_are_used_with_their_normalisation(
     assert run(fetch, tmp_path / "home", hub).returncode == 0
     code = "import clipworks\nprint(clipworks.load('someone/tiny').config.preprocess.mean)\n"
     offline = run(code, tmp_path / "home", hub, is_offline=True)
-    assert "It is not known whether someone/tiny has a file preprocessor_config.json" in offline.stderr
+    assert (
+        "not known whether someone/tiny has open_clip_config.json, preprocessor_config.json, vocab.json"
+        in offline.stderr
+    )
     assert run(code, tmp_path / "home", hub).stdout == "(0.5, 0.5, 0.5)\n"
 
 

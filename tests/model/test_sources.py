@@ -46,6 +46,7 @@ def script(tiny: TinyClip) -> torch.nn.Module:
 
     def module(names: dict[str, Any]) -> torch.nn.Module:
         made = torch.nn.Module()
+        made.attn_mask = torch.zeros(2, 2)  # a plain attribute, as in OpenAI's blocks
         for name, value in names.items():
             if isinstance(value, dict):
                 made.add_module(name, module(value))
