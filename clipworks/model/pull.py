@@ -115,7 +115,7 @@ def _explained(repository: str, revision: str | None) -> Iterator[None]:
         raise CheckpointError(
             f"The Hub has no public model {repository!r}.", "See `clipworks models`, or set HF_TOKEN."
         ) from error
-    except (*_network_errors(), huggingface_hub.errors.HFValidationError) as error:
+    except _fetch_errors() as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
             f"{repository}{at} could not be fetched: {reason}.",
@@ -147,7 +147,7 @@ def _complete(repository: str, revision: str | None) -> None:
         if huggingface_hub.try_to_load_from_cache(repository, name, revision=revision) is None:
             try:
                 _fetch_file(repository, name, revision)
-            except _network_errors():
+            except _fetch_errors():
                 unknown.append(name)
     if unknown:
         logger.warning(
@@ -155,9 +155,10 @@ def _complete(repository: str, revision: str | None) -> None:
         )
 
 
-def _network_errors() -> tuple[type[Exception], ...]:
-    """What a broken connection raises: also the HTTP client's errors, known by the bases of the Hub's own."""
-    return OSError, *huggingface_hub.errors.HfHubHTTPError.__bases__
+def _fetch_errors() -> tuple[type[Exception], ...]:
+    """What a broken connection or a wrong id raises; the HTTP client's errors are bases of the Hub's own."""
+    errors = huggingface_hub.errors
+    return (OSError, errors.HFValidationError, *errors.HfHubHTTPError.__bases__)
 
 
 def _fetch_file(repository: str, name: str, revision: str | None) -> Path | None:

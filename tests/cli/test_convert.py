@@ -64,7 +64,7 @@ def test_what_is_there_is_not_written_over(run: Run, tiny_clip: TinyClip, tmp_pa
         (["pictogram", "out", "--to", "onnx"], 2, "'onnx' is not one of"),
         (["pictogram", "out"], 2, "Missing option '--to'"),
         (["pictogram", "out", "--to", "hf", "--image-size", "33"], 1, "must be a multiple of 8"),
-        (["pictogram", "/dev/null/out", "--to", "hf"], 1, "/dev/null/out cannot be written: Not a directory"),
+        (["pictogram", "/dev/null/out", "--to", "hf"], 1, "/dev/null/out cannot be written: "),
     ],
 )
 def test_a_wrong_call_is_one_sentence(run: Run, arguments: list[str], status: int, said: str) -> None:

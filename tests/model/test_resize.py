@@ -23,7 +23,8 @@ def test_the_grid_is_interpolated_as_torch_does_it(old: int, new: int) -> None:
         grid, size=(new, new), mode="bicubic", antialias=True, align_corners=False
     )
     expected = theirs.permute(0, 2, 3, 1).reshape(new * new, 5).numpy()
-    np.testing.assert_allclose(interpolated(table, new), expected, atol=2e-6)
+    # torch computes places and weights in float32, which costs up to 5e-6 here; ours are float64.
+    np.testing.assert_allclose(interpolated(table, new), expected, atol=1e-5)
 
 
 def test_only_the_places_of_patches_change(tiny_clip: TinyClip) -> None:

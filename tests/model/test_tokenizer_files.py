@@ -25,7 +25,7 @@ def test_the_written_vocabulary_is_the_one_that_is_tokenized_with() -> None:
     ("change", "said"),
     [
         ({"cat</w>": 5}, r"gives the token 'cat</w>' the id 5 instead of 2368"),
-        ({"extra": 49408}, r"has 49409 tokens instead of 49408"),
+        ({"no such token": 49408}, r"has 49409 tokens instead of 49408"),
         (None, r"has no tokens by name instead of 49408"),
     ],
 )
