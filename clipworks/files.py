@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, hashes, and the manifest that ends a folder.
+"""Files that are whole or not there: atomic writes, hashes, locks, and the manifest that ends a folder.
 
 A stage writes a folder and its `manifest.json` last. A folder without one is unfinished: it is
 resumed or refused, never read. Everything here is plain standard library.
@@ -8,6 +8,9 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +40,54 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
             raise
         _flush_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the place of `path` on success and vanishes on failure.
+
+    What stood at `path` before, a folder or nothing, is there whole until the new one is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        new, old = temporary / "new", temporary / "old"
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made, while other processes that ask for it wait.
+
+    The lock ends with the process, however the process ends; the file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what it can make again: CLIPWORKS_CACHE, else the platform's place.
+
+    Raises:
+        OSError: the variable is not set and this user has no home folder.
+    """
+    if os.environ.get("CLIPWORKS_CACHE"):
+        return Path(os.environ["CLIPWORKS_CACHE"])
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "clipworks"
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise OSError("there is no home folder for a cache; set CLIPWORKS_CACHE") from error
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "clipworks"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,6 +8,14 @@ from tiny_clip import TinyClip, tiny_config, tiny_weights, write_tiny
 from clipworks.model.config import Activation
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests cache goes to a folder of their own, in this process and those it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPWORKS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def _make(factory: pytest.TempPathFactory, activation: Activation) -> TinyClip:
     config = tiny_config(activation)
     folders = write_tiny(factory.mktemp(f"tiny_{activation}"), activation)

@@ -40,7 +40,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("cli/embed.py",),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),
-    "safetensors": ("model/weights.py", "train/checkpoint.py"),
+    "safetensors": ("model/tensorfiles.py", "train/checkpoint.py"),
     "starlette": ("serve/",),
     "torch": ("model/network.py", "train/"),
     "uvicorn": ("serve/",),

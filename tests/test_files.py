@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import fcntl
 import os
 import signal
 import stat
@@ -12,7 +13,17 @@ from threading import Event
 import pytest
 
 from clipworks.errors import DataError
-from clipworks.files import atomic_write, is_complete, read_json, read_manifest, sha256_file, write_manifest
+from clipworks.files import (
+    atomic_folder,
+    atomic_write,
+    cache_folder,
+    exclusive_lock,
+    is_complete,
+    read_json,
+    read_manifest,
+    sha256_file,
+    write_manifest,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -114,6 +125,48 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Pat
     with pytest.raises(OSError, match="symbolic link"), atomic_write(tmp_path / "a.bin"):
         pytest.fail("written through a link")
     assert (tmp_path / "victim").read_bytes() == b"mine"
+
+
+def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder"
+    for name in ("one", "two"):
+        with atomic_folder(path) as new:
+            (new / name).touch()
+        assert [file.name for file in path.iterdir()] == [name]
+    with pytest.raises(RuntimeError), atomic_folder(path) as new:
+        (new / "three").touch()
+        raise RuntimeError
+    assert [file.name for file in path.iterdir()] == ["two"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["folder"]
+
+
+def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path: Path) -> None:
+    lock = tmp_path / "below" / "lock"
+    code = (
+        "import pathlib, sys\nfrom clipworks.files import exclusive_lock\n"
+        f"with exclusive_lock(pathlib.Path({str(lock)!r})):\n"
+        "    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with lock.open("ab") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        holder.kill()
+    with exclusive_lock(lock):
+        pass
+
+
+def test_the_cache_folder_is_the_variables_else_the_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPWORKS_CACHE", "/a")
+    assert cache_folder() == Path("/a")
+    monkeypatch.delenv("CLIPWORKS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert cache_folder() == Path("/b/clipworks")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/c")
+    assert cache_folder() in (Path("/c/.cache/clipworks"), Path("/c/Library/Caches/clipworks"))
 
 
 def test_a_folder_counts_as_complete_with_its_manifest(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_every_error_is_a_clipworks_error() -> None:
 
 
 def test_load_takes_the_documented_arguments() -> None:
-    expected = ["name", "precision", "device", "preprocess", "config", "activation"]
+    expected = ["name", "precision", "device", "preprocess", "config", "activation", "image_size"]
     assert parameters(clipworks.load) == expected
 
 

@@ -13,7 +13,7 @@ import click
 from clipworks import __version__
 from clipworks.errors import ClipworksError
 
-COMMANDS = ("classify", "demo", "embed", "index", "models", "search", "serve", "train")
+COMMANDS = ("classify", "convert", "demo", "embed", "index", "models", "pull", "search", "serve", "train")
 """A command X is the function `X` in `clipworks/cli/X.py`."""
 
 

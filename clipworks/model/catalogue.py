@@ -73,7 +73,7 @@ def rows() -> tuple[CatalogueRow, ...]:
         ),
         CatalogueRow(
             id="facebook/metaclip-b16-fullcc2.5b",
-            short_names=("metaclip-b16",),
+            short_names=("metaclip-b16", "ViT-B-16-quickgelu/metaclip_fullcc", "ViT-B-16/metaclip_fullcc"),
             source="hub",
             title="MetaCLIP ViT-B/16, 2.5 billion pairs",
             architecture="ViT-B-16-quickgelu",
@@ -84,7 +84,7 @@ def rows() -> tuple[CatalogueRow, ...]:
         ),
         CatalogueRow(
             id="laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
-            short_names=("datacomp-b32",),
+            short_names=("datacomp-b32", "ViT-B-32/datacomp_xl_s13b_b90k"),
             source="hub",
             title="DataComp ViT-B/32",
             architecture="ViT-B-32",
@@ -95,7 +95,7 @@ def rows() -> tuple[CatalogueRow, ...]:
         ),
         CatalogueRow(
             id="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
-            short_names=("datacomp-l14",),
+            short_names=("datacomp-l14", "ViT-L-14/datacomp_xl_s13b_b90k"),
             source="hub",
             title="DataComp ViT-L/14",
             architecture="ViT-L-14",
@@ -106,7 +106,7 @@ def rows() -> tuple[CatalogueRow, ...]:
         ),
         CatalogueRow(
             id="openai/clip-vit-base-patch16",
-            short_names=("openai-b16",),
+            short_names=("openai-b16", "ViT-B-16-quickgelu/openai", "ViT-B-16/openai"),
             source="hub",
             title="OpenAI CLIP ViT-B/16",
             architecture="ViT-B-16-quickgelu",
@@ -117,7 +117,7 @@ def rows() -> tuple[CatalogueRow, ...]:
         ),
         CatalogueRow(
             id="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
-            short_names=("laion2b-b32",),
+            short_names=("laion2b-b32", "ViT-B-32/laion2b_s34b_b79k"),
             source="hub",
             title="LAION-2B ViT-B/32",
             architecture="ViT-B-32",

@@ -50,6 +50,7 @@ def load(
     preprocess: PreprocessMode = "standard",
     config: ClipConfig | None = None,
     activation: Activation | None = None,
+    image_size: int | None = None,
 ) -> "Engine":
     """Load a model.
 
@@ -62,9 +63,11 @@ def load(
             decode large JPEG files at a fraction of their size.
         config: only for files that do not come with one.
         activation: only for files that do not say it.
+        image_size: side of the pictures in pixels, where it shall be another than the model's own; the
+            image tower's table of places is interpolated to it.
 
     Raises:
-        ConfigError: an unknown name, device, precision or preprocess mode.
+        ConfigError: an unknown name, device, precision or preprocess mode, or no multiple of the patch.
         CheckpointError: the files are missing, damaged, ambiguous or not of a CLIP model.
         MissingExtraError: PyTorch is needed and not installed.
     """
@@ -75,7 +78,7 @@ def load(
     if preprocess not in get_args(PreprocessMode):
         modes = ", ".join(get_args(PreprocessMode))
         raise ConfigError(f"preprocess is {preprocess!r}; it must be one of {modes}.")
-    checkpoint = open_checkpoint(name, config=config, activation=activation)
+    checkpoint = open_checkpoint(name, config=config, activation=activation, image_size=image_size)
     executor, resolved = _start_executor(checkpoint, device, precision)
     return Engine(
         checkpoint, executor, name=pull.public_name(name), precision=resolved, preprocess=preprocess
@@ -83,20 +86,23 @@ def load(
 
 
 def open_checkpoint(
-    name: str, *, config: ClipConfig | None = None, activation: Activation | None = None
+    name: str,
+    *,
+    config: ClipConfig | None = None,
+    activation: Activation | None = None,
+    image_size: int | None = None,
 ) -> Checkpoint:
     """Find a model's files, fetch them if they are not here, and read them; arguments as in `load`.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name, or an image_size that is no multiple of the patch.
         CheckpointError: the files are missing, damaged, ambiguous or not of a CLIP model.
-        MissingExtraError: the weights are pickled and PyTorch is not installed.
     """
     path = pull.resolve(name)
     row = pull.known_row(name)
     if row is not None and config is None and read_config(path if path.is_dir() else path.parent) is None:
         config = row.config
-    return read_checkpoint(path, config=config, activation=activation, read_pickle=_read_pickle)
+    return read_checkpoint(path, config=config, activation=activation, image_size=image_size)
 
 
 class Engine:
@@ -355,11 +361,6 @@ def _import_network() -> Any:
             raise
         raise MissingExtraError("torch", "train") from error
     return network
-
-
-def _read_pickle(file: Path) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = _import_network().read_pickle(file)
-    return arrays
 
 
 def _require_batch_size(batch_size: int) -> None:

@@ -22,20 +22,15 @@ Family = Literal["native", "openai", "open_clip", "hf"]
 Array = NDArray[Any]
 Tensors = dict[str, NDArray[np.float32]]
 
-WEIGHTS = "model.safetensors"
-OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
-WEIGHT_FILES = (
-    OPEN_CLIP_WEIGHTS,
-    "open_clip_pytorch_model.safetensors",
-    WEIGHTS,
-    "open_clip_pytorch_model.bin",
-    "pytorch_model.bin",
-)
-"""The files that may hold the weights of a folder or Hub repository, best first."""
-
 OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's files carry as tensors; they mark the family and hold no weights."""
 
+_TOGETHER = "Put the weights and the config of one and the same model together."
+
+_WIDEST_64 = 1024
+"""Wider image towers (H, g, bigG) have heads of 80, 88 or 104 channels, also where 64 would divide them."""
+
+_WRAPPER_PREFIXES = ("state_dict.", "model.", "module.")
 _PARTS = ("weight", "bias")
 _QKV = ("q", "k", "v")
 
@@ -145,15 +140,15 @@ def detect(names: Iterable[str]) -> Family:
 def unwrap(tensors: Mapping[str, Array]) -> dict[str, Array]:
     """The same tensors with the marks of training wrappers taken off their names.
 
-    Taken off are `module.` (DistributedDataParallel) and `state_dict.` in front, `_orig_mod.`
-    (torch.compile) anywhere, and the `text.` that open_clip's CustomTextCLIP puts before the names
-    of the text tower.
+    Taken off are `state_dict.`, `model.` and `module.` (DistributedDataParallel) in front, in any order,
+    `_orig_mod.` (torch.compile) anywhere, and the `text.` that open_clip's CustomTextCLIP puts before
+    the names of the text tower.
 
     Raises:
         CheckpointError: two tensors get the same name.
     """
     names = {name: name.replace("_orig_mod.", "") for name in tensors}
-    for prefix in ("state_dict.", "module."):
+    for prefix in 2 * _WRAPPER_PREFIXES:
         if names and all(name.startswith(prefix) for name in names.values()):
             names = {old: name.removeprefix(prefix) for old, name in names.items()}
     if "visual.conv1.weight" in names.values() and "text.ln_final.weight" in names.values():
@@ -185,7 +180,7 @@ def native_shapes(config: ClipConfig) -> dict[str, tuple[int, ...]]:
 
 
 def infer_config(tensors: Mapping[str, Array], family: Family, *, activation: Activation) -> ClipConfig:
-    """Read the shape of a model off its tensors; heads are taken to be 64 channels wide.
+    """Read the shape of a model off its tensors; heads are 64 channels wide, as in all towers up to L.
 
     Args:
         tensors: as they came from `unwrap`.
@@ -193,7 +188,7 @@ def infer_config(tensors: Mapping[str, Array], family: Family, *, activation: Ac
         activation: no file says it in its tensors, so the caller must.
 
     Raises:
-        CheckpointError: a tensor needed for this is missing, or the widths are not multiples of 64.
+        CheckpointError: a tensor needed for this is missing, or the width does not tell the heads.
     """
 
     def shape(native: str, rank: int) -> tuple[int, ...]:
@@ -216,7 +211,7 @@ def infer_config(tensors: Mapping[str, Array], family: Family, *, activation: Ac
                 patch_size=patch,
                 width=width,
                 layers=layers["vision"],
-                heads=_heads(width),
+                heads=_heads(width, widest=_WIDEST_64),
                 mlp_width=_mlp_width(tensors, family, "vision"),
             ),
             text=TextConfig(
@@ -259,7 +254,7 @@ def to_native(tensors: Mapping[str, Array], family: Family, config: ClipConfig) 
     ]
     if wrong:
         raise CheckpointError(
-            f"{_count(wrong, 'tensor')} of another shape than the config says: {_some(wrong)}."
+            f"{_count(wrong, 'tensor')} of another shape than the config says: {_some(wrong)}.", _TOGETHER
         )
     native: Tensors = {}
     for row in rows:
@@ -326,12 +321,13 @@ def _mlp_width(tensors: Mapping[str, Array], family: Family, tower: str) -> int:
     return int(tensors[name].size)
 
 
-def _heads(width: int) -> int:
-    if width % HEAD_WIDTH:
+def _heads(width: int, *, widest: int | None = None) -> int:
+    if width % HEAD_WIDTH or (widest is not None and width > widest):
+        why = f"no multiple of {HEAD_WIDTH}" if width % HEAD_WIDTH else f"more than {widest}"
         raise CheckpointError(
-            f"A tower is {width} channels wide, which is no multiple of {HEAD_WIDTH}, so its number of "
-            "attention heads cannot be inferred.",
-            "Pass config=ClipConfig(...).",
+            f"A tower is {width} channels wide, which is {why}, so its number of attention heads cannot "
+            "be inferred.",
+            "Put the config file of the model beside its weights, or pass config=ClipConfig(...).",
         )
     return width // HEAD_WIDTH
 
@@ -348,7 +344,7 @@ def _require_equal_sets(expected: Iterable[str], found: Iterable[str]) -> None:
         if names
     ]
     if problems:
-        raise CheckpointError(f"These weights do not fit their config: {'; '.join(problems)}.")
+        raise CheckpointError(f"These weights do not fit their config: {'; '.join(problems)}.", _TOGETHER)
 
 
 def _count(items: list[str], noun: str) -> str:

@@ -6,10 +6,8 @@ onto them. Both towers follow Radford et al. 2021 (arXiv:2103.00020), section 2.
 """
 
 import math
-import pickle
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clipworks.errors import CheckpointError, ConfigError
+from clipworks.errors import ConfigError
 from clipworks.model.config import Activation, ClipConfig, TextConfig, VisionConfig
 
 LAYER_NORM_EPS = 1e-5
@@ -192,31 +190,6 @@ class NetworkExecutor:
         return features
 
 
-def read_pickle(file: Path) -> dict[str, NDArray[Any]]:
-    """Read the tensors of a pickled state dict without running code from the file.
-
-    A training checkpoint that keeps its state dict under `state_dict` is looked into.
-
-    Raises:
-        CheckpointError: the file is damaged, holds more than tensors and numbers, or has no tensors.
-    """
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{file} cannot be read without running code from it, or is damaged: {reason}",
-            "Use a safetensors file of the same model.",
-        ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    tensors = content if isinstance(content, Mapping) else {}
-    arrays = {name: _to_numpy(value) for name, value in tensors.items() if isinstance(value, Tensor)}
-    if not arrays:
-        raise CheckpointError(f"{file} holds no tensors by name.")
-    return arrays
-
-
 def initialise(model: Clip, seed: int) -> None:
     """Fill every parameter in place from `seed`, as in OpenAI's release of CLIP.
 
@@ -289,8 +262,3 @@ def _activate(x: Tensor, activation: Activation) -> Tensor:
         return x * torch.sigmoid(1.702 * x)
     exact: Tensor = F.gelu(x)
     return exact
-
-
-def _to_numpy(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    return array

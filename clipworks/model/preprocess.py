@@ -9,7 +9,6 @@ that is needed, or more, is decoded at a half, a quarter or an eighth of its siz
 detail that the resize would blur anyway. Pixels of other files are those of `standard`.
 """
 
-import io
 from typing import Literal, get_args
 
 import numpy as np

@@ -5,6 +5,7 @@ compute is refused by name. Settings that only concern training or file handling
 Weights are the work of `formats.py`.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,51 +30,44 @@ CONFIG_FILES = (CONFIG, OPEN_CLIP_CONFIG, HF_PROCESSOR)
 
 NATIVE_FORMAT = "clipworks"
 NATIVE_VERSION = 1
-
 _LAYER_NORM_EPS = 1e-5
 _BICUBIC = 3
 """Pillow's number for the bicubic filter, as transformers writes it."""
 
 # The defaults of CLIPTextConfig and CLIPVisionConfig in transformers: files leave them out.
+_HF_DEFAULTS = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": _LAYER_NORM_EPS}
 _HF_TEXT_DEFAULTS = {
+    **_HF_DEFAULTS,
     "vocab_size": 49408,
     "hidden_size": 512,
     "intermediate_size": 2048,
-    "num_hidden_layers": 12,
     "num_attention_heads": 8,
     "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": _LAYER_NORM_EPS,
 }
 _HF_VISION_DEFAULTS = {
+    **_HF_DEFAULTS,
     "hidden_size": 768,
     "intermediate_size": 3072,
-    "num_hidden_layers": 12,
     "num_attention_heads": 12,
     "num_channels": 3,
     "image_size": 224,
     "patch_size": 32,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": _LAYER_NORM_EPS,
 }
 
 # open_clip settings that must have this value where they are given at all.
 _OPEN_CLIP_MODEL_FIXED = {"init_logit_bias": None, "multimodal_cfg": None, "audio_cfg": None}
+_ABSENT = (
+    "ls_init_value norm_kwargs act_kwargs timm_model_name hf_model_name hf_tokenizer_name tokenizer_kwargs"
+)
+_SWITCHED_OFF = (
+    "final_ln_after_pool attentional_pool no_ln_pre global_average_pool embed_cls no_causal_mask proj_bias "
+    "qk_norm scaled_cosine_attn scale_heads scale_attn_inner scale_attn scale_fc"
+)
 _OPEN_CLIP_TOWER_FIXED = {
-    "ls_init_value": None,
-    "norm_kwargs": None,
-    "act_kwargs": None,
-    "final_ln_after_pool": False,
-    "timm_model_name": None,
-    "hf_model_name": None,
-    "attentional_pool": False,
+    **dict.fromkeys(_ABSENT.split()),
+    **dict.fromkeys(_SWITCHED_OFF.split(), False),
     "attn_pooler_heads": 8,
-    "no_ln_pre": False,
     "pos_embed_type": "learnable",
-    "global_average_pool": False,
-    "embed_cls": False,
-    "no_causal_mask": False,
-    "proj_bias": False,
     "proj_type": "linear",
     "pad_id": 0,
 }
@@ -96,7 +90,8 @@ def read_config(folder: Path) -> ClipConfig | None:
         path = folder / name
         if path.is_file():
             try:
-                found[name] = _read_file(path)
+                config = _read_file(path)
+                found |= {} if config is None else {name: config}
             except DataError as error:
                 raise CheckpointError(error.message) from error
             except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -196,7 +191,7 @@ def to_open_clip_config(config: ClipConfig) -> dict[str, Any]:
                 "width": vision.width,
                 "head_width": vision.width // vision.heads,
                 "patch_size": vision.patch_size,
-                "mlp_ratio": vision.mlp_width / vision.width,
+                "mlp_ratio": _ratio(vision.mlp_width, vision.width),
             },
             "text_cfg": {
                 "context_length": text.context_length,
@@ -204,14 +199,13 @@ def to_open_clip_config(config: ClipConfig) -> dict[str, Any]:
                 "width": text.width,
                 "heads": text.heads,
                 "layers": text.layers,
-                "mlp_ratio": text.mlp_width / text.width,
+                "mlp_ratio": _ratio(text.mlp_width, text.width),
             },
         },
         "preprocess_cfg": {
             "mean": list(config.preprocess.mean),
             "std": list(config.preprocess.std),
-            "interpolation": "bicubic",
-            "resize_mode": "shortest",
+            **_OPEN_CLIP_PREPROCESS_FIXED,
         },
     }
 
@@ -230,8 +224,10 @@ def hf_config(
     Raises:
         CheckpointError: not a CLIPModel, or a setting that this package does not compute.
     """
-    if values.get("model_type", "clip") != "clip":
-        raise CheckpointError(f"{where} is of a {values['model_type']!r} model, not of a CLIP model.")
+    unnamed = "clip" if values.keys() & {"text_config", "vision_config"} else "unknown"
+    kind = values.get("model_type", unnamed)
+    if kind != "clip":
+        raise CheckpointError(f"{where} is of a {kind!r} model, not of a CLIP model.")
     text = _hf_section(values, "text_config", _HF_TEXT_DEFAULTS)
     vision = _hf_section(values, "vision_config", _HF_VISION_DEFAULTS)
     for name, section in (("text_config", text), ("vision_config", vision)):
@@ -321,14 +317,23 @@ def to_hf_processor(config: ClipConfig) -> dict[str, Any]:
     }
 
 
-def _read_file(path: Path) -> ClipConfig:
+def _read_file(path: Path) -> ClipConfig | None:
+    """What a file says; None for a config.json of something else that lies beside open_clip's file."""
     values = read_json(path)
     if path.name == OPEN_CLIP_CONFIG:
         return open_clip_config(values, str(path))
     if values.get("format") == NATIVE_FORMAT:
         return native_config(values, str(path))
+    if values.get("model_type") != "clip" and path.with_name(OPEN_CLIP_CONFIG).is_file():
+        return None  # timm's copies of OpenAI's and MetaCLIP's models
     processor = path.with_name(HF_PROCESSOR)
     return hf_config(values, str(path), processor=read_json(processor) if processor.is_file() else None)
+
+
+def _ratio(mlp_width: int, width: int) -> float:
+    """A number that open_clip, which cuts off what stands behind the point, turns into `mlp_width` again."""
+    ratio = mlp_width / width
+    return ratio if int(width * ratio) == mlp_width else math.nextafter(ratio, math.inf)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,23 +1,21 @@
 """Checkpoints on disk: read any family's files, write them, and name the content by one hash.
 
 The package's own ("native") folder is config.json, model.safetensors and, last, manifest.json.
-Names and shapes are the work of `formats.py`, config files that of `published.py`. Pickled files
-need PyTorch, whose owner is `network.py`: callers that want them pass its `read_pickle`.
+Names and shapes are the work of `formats.py`, config files that of `published.py`, the forms of weights
+files that of `sources.py`.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
-from clipworks.errors import CheckpointError, DataError, MissingExtraError
+from clipworks.errors import CheckpointError, DataError
 from clipworks.files import (
     MANIFEST,
     atomic_write,
@@ -28,14 +26,24 @@ from clipworks.files import (
     write_manifest,
 )
 from clipworks.model import formats, published
+from clipworks.model.archives import read_pickled, write_pickled
 from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.formats import OPEN_CLIP_WEIGHTS, WEIGHT_FILES, WEIGHTS, Array, Family, Tensors
+from clipworks.model.converted import read_converted
+from clipworks.model.formats import Array, Family, Tensors
+from clipworks.model.releases import released_activation
+from clipworks.model.resize import resized
+from clipworks.model.sources import (
+    OPEN_CLIP_WEIGHTS,
+    OPENAI_WEIGHTS,
+    WEIGHTS,
+    find_weights,
+    read_weights,
+)
+from clipworks.model.tensorfiles import safetensors_bytes
+from clipworks.model.tokenizer_files import require_clip_vocabulary
 
 Dtype = Literal["f32", "f16"]
 """How numbers are stored; in memory they are float32."""
-
-ReadPickle = Callable[[Path], dict[str, Array]]
-"""`network.read_pickle`: a pickled state dict, read without running code from the file."""
 
 _TOKEN_TABLE = "text.token_embedding.weight"
 _TOKEN_ROWS = "text.token_embedding.rows"
@@ -62,44 +70,58 @@ def read_checkpoint(
     *,
     config: ClipConfig | None = None,
     activation: Activation | None = None,
-    read_pickle: ReadPickle | None = None,
+    image_size: int | None = None,
+    keep_copy: bool = True,
 ) -> Checkpoint:
     """Read a model from a folder or a weights file of any of the known families.
 
     Args:
-        path: a folder with one of WEIGHT_FILES, or a `.safetensors`, `.bin` or `.pt` file; config
-            files are looked for beside the weights.
+        path: a folder, or a weights file or index (see `sources.find_weights`); config files are
+            looked for beside the weights.
         config: for files without a config; must not contradict a config that is there.
         activation: for files without a config, whose shape is then read off the tensors.
-        read_pickle: reader of `.bin` and `.pt` files; None refuses them.
+        image_size: side in pixels to which the image tower's table of places is brought; None leaves it.
+        keep_copy: whether a pickled file is converted once into the cache.
 
     Raises:
-        CheckpointError: nothing to read, an unfinished or damaged folder, an activation that is
-            stated nowhere or twice in different ways, or tensors that are not those of the config.
-        MissingExtraError: a pickled file, and no `read_pickle`.
+        ConfigError: image_size is no multiple of the patch size.
+        CheckpointError: nothing to read, an unfinished or damaged folder, a pickle with code in it, an
+            activation that is stated nowhere or twice in different ways, tensors that are not those of
+            the config, or numbers that are not finite.
     """
-    file = _find_weights(path)
-    foreign = formats.unwrap(_read_file(file, read_pickle))
-    family = formats.detect(foreign)
+    file = find_weights(path)
+    foreign = formats.unwrap(read_weights(file, read_converted if keep_copy else read_pickled))
+    try:
+        family = formats.detect(foreign)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error.message}", error.remedy) from error
     stated = published.read_config(file.parent)
     if family == "native" and (stated is None or not is_complete(file.parent)):
         raise CheckpointError(
             f"{file.parent} lacks {published.CONFIG} or {MANIFEST}, so it is unfinished.",
             "Repeat the command that writes it.",
         )
+    if stated is not None:
+        require_clip_vocabulary(file.parent)
+    if stated is None and config is None and activation is None:
+        activation = released_activation(file)
     stated = _settle_config(stated, config, activation, file)
-    if stated is None:
-        assert activation is not None
-        stated = formats.infer_config(foreign, family, activation=activation)
     try:
+        if stated is None:
+            assert activation is not None
+            stated = formats.infer_config(foreign, family, activation=activation)
         if family == "native":
             _restore_token_table(foreign, stated.text.vocab_size)
         tensors = formats.to_native(foreign, family, stated)
+        _require_finite(tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error.message}", error.remedy) from error
     content = fingerprint(stated, tensors)
     if family == "native" and _manifest_fingerprint(file.parent) != content:
         raise CheckpointError(f"{file} is not what its {MANIFEST} describes.", "Fetch or export it again.")
+    if image_size is not None:
+        stated, tensors = resized(stated, tensors, image_size)
+        content = fingerprint(stated, tensors)
     return Checkpoint(config=stated, tensors=tensors, fingerprint=content, family=family, path=file)
 
 
@@ -114,7 +136,8 @@ def write_checkpoint(
     """Write a model as a folder in a family's form.
 
     A native folder keeps the token table without its all-zero rows, where these are the majority.
-    OpenAI's form has no config file: who reads it must know the activation.
+    OpenAI's form is a pickled state dict, as OpenAI's own code reads it, without a config file: who
+    reads it must know the activation.
 
     Args:
         folder: made if it does not exist; files of the same names are replaced.
@@ -143,13 +166,15 @@ def write_checkpoint(
         stored |= {name: np.array(n) for name, n in zip(formats.OPENAI_SCALARS, numbers, strict=True)}
     for name, values in _config_files(config, family).items():
         write_json(folder / name, values)
-    weights = folder / (OPEN_CLIP_WEIGHTS if family == "open_clip" else WEIGHTS)
-    with atomic_write(weights) as file:
-        file.write(safetensors.numpy.save(stored, metadata={"format": "pt"}))
+    names = {"openai": OPENAI_WEIGHTS, "open_clip": OPEN_CLIP_WEIGHTS}
+    with atomic_write(folder / names.get(family, WEIGHTS)) as opened:
+        if family == "openai":
+            write_pickled(opened, stored)
+        else:
+            opened.write(safetensors_bytes(stored))
     content = fingerprint(config, native)
     if family == "native":
-        names = (published.CONFIG, WEIGHTS)
-        hashes = {name: sha256_file(folder / name) for name in names}
+        hashes = {name: sha256_file(folder / name) for name in (published.CONFIG, WEIGHTS)}
         write_manifest(folder, {"kind": "checkpoint", "fingerprint": content, "sha256": hashes})
     return content
 
@@ -184,19 +209,6 @@ def _manifest_fingerprint(folder: Path) -> Any:
         raise CheckpointError(error.message, error.remedy) from error
 
 
-def _find_weights(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise CheckpointError(
-            f"There is no model at {path}.", "Give a folder, a weights file or a known name."
-        )
-    for name in WEIGHT_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise CheckpointError(f"The folder {path} holds no weights.", f"Looked for: {', '.join(WEIGHT_FILES)}.")
-
-
 def _settle_config(
     stated: ClipConfig | None, config: ClipConfig | None, activation: Activation | None, file: Path
 ) -> ClipConfig | None:
@@ -205,7 +217,8 @@ def _settle_config(
     if given is None and activation is None:
         raise CheckpointError(
             f"Nothing beside {file} says whether this model's activation is gelu or quick_gelu.",
-            "Pass activation='quick_gelu' for models of OpenAI and MetaCLIP, activation='gelu' for others.",
+            "Pass activation='quick_gelu' (--activation of `clipworks convert`) for models of OpenAI and "
+            "MetaCLIP, activation='gelu' for others.",
         )
     wanted = given
     if given is not None and activation is not None:
@@ -218,38 +231,6 @@ def _settle_config(
                 "Leave config= and activation= out for files that have a config.",
             )
     return wanted
-
-
-def _read_file(file: Path, read_pickle: ReadPickle | None) -> dict[str, Array]:
-    if file.suffix == ".safetensors":
-        return _read_safetensors(file)
-    if file.suffix not in (".bin", ".pt", ".pth"):
-        raise CheckpointError(f"{file} is no weights file.", "Known endings: .safetensors, .bin, .pt, .pth.")
-    if read_pickle is None:
-        raise MissingExtraError("torch", "train")
-    return read_pickle(file)
-
-
-def _read_safetensors(file: Path) -> dict[str, Array]:
-    try:
-        with safetensors.safe_open(file, framework="np") as opened:
-            names = opened.keys()
-            if all(opened.get_slice(name).get_dtype() != "BF16" for name in names):
-                return {name: opened.get_tensor(name) for name in names}
-        views = safetensors.deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
-        return {name: _from_view(view) for name, view in views}
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} is damaged or no safetensors file: {error}.") from error
-
-
-def _from_view(view: dict[str, Any]) -> Array:
-    """A tensor of a file that has bfloat16 in it, a type that numpy lacks: the upper half of a float32."""
-    shape, data = view["shape"], view["data"]
-    if view["dtype"] == "BF16":
-        wide = np.frombuffer(data, dtype=np.uint16).astype(np.uint32) << 16
-        return wide.view(np.float32).reshape(shape)
-    types = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I64": np.int64, "I32": np.int32}
-    return np.frombuffer(data, dtype=types[view["dtype"]]).reshape(shape)
 
 
 def _restore_token_table(tensors: dict[str, Array], vocab_size: int) -> None:
@@ -265,6 +246,16 @@ def _restore_token_table(tensors: dict[str, Array], vocab_size: int) -> None:
     table = np.zeros((vocab_size, kept.shape[1]), dtype=np.float32)
     table[rows] = kept
     tensors[_TOKEN_TABLE] = table
+
+
+def _require_finite(tensors: Tensors) -> None:
+    for name, array in tensors.items():
+        count = array.size - np.count_nonzero(np.isfinite(array))
+        if count:
+            raise CheckpointError(
+                f"{name} holds {count} of {array.size} values that are not finite numbers (NaN or infinity).",
+                "The file is damaged, or the training diverged: fetch it again, or take an earlier one.",
+            )
 
 
 def _thin_token_table(tensors: dict[str, Array]) -> None:

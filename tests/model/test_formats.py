@@ -139,7 +139,7 @@ def test_half_precision_becomes_float32(tiny_clip: TinyClip) -> None:
 
 @pytest.mark.parametrize(
     "wrap",
-    ["module.{}", "_orig_mod.{}", "module._orig_mod.{}", "state_dict.module.{}"],
+    ["module.{}", "_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}", "state_dict.module.model.{}"],
 )
 def test_marks_of_training_wrappers_are_taken_off(tiny_clip: TinyClip, wrap: str) -> None:
     foreign = from_native(tiny_clip.weights, tiny_clip.config, "open_clip")
@@ -172,6 +172,15 @@ def test_a_width_that_hides_the_number_of_heads_is_refused(tiny_clip: TinyClip) 
     }
     with pytest.raises(CheckpointError, match="100 channels wide, which is no multiple of 64"):
         infer_config(foreign, "open_clip", activation="gelu")
+
+
+@pytest.mark.parametrize("width", [1280, 1408, 1664])
+def test_a_width_whose_heads_are_not_64_wide_is_not_guessed(tiny_clip: TinyClip, width: int) -> None:
+    foreign = from_native(tiny_clip.weights, tiny_clip.config, "open_clip")
+    foreign["visual.conv1.weight"] = np.zeros((width, 3, 8, 8), dtype=np.float32)
+    with pytest.raises(CheckpointError, match=f"{width} channels wide, which is more than 1024") as caught:
+        infer_config(foreign, "open_clip", activation="gelu")
+    assert "config file" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_clip import TinyClip, tiny_config
 
 from clipworks.errors import CheckpointError
-from clipworks.model.config import PreprocessConfig
+from clipworks.model.config import PreprocessConfig, VisionConfig
 from clipworks.model.published import (
     hf_config,
     native_config,
@@ -83,6 +85,8 @@ def test_a_text_config_dict_takes_the_place_of_text_config() -> None:
     [
         (("model_cfg", "vision_cfg", "timm_model_name"), "vit_base", "timm_model_name = 'vit_base'"),
         (("model_cfg", "text_cfg", "hf_model_name"), "roberta-base", "hf_model_name = 'roberta-base'"),
+        (("model_cfg", "text_cfg", "hf_tokenizer_name"), "bert", "hf_tokenizer_name = 'bert'"),
+        (("model_cfg", "vision_cfg", "qk_norm"), True, "qk_norm = True"),
         (("model_cfg", "vision_cfg", "layers"), [3, 4, 6, 3], "layers is [3, 4, 6, 3]"),
         (("model_cfg", "text_cfg", "pool_type"), "last", "only 'argmax' can be computed"),
         (("model_cfg", "init_logit_bias"), -10, "init_logit_bias = -10"),
@@ -113,6 +117,46 @@ def test_a_transformers_file_that_is_no_plain_clip_is_refused(
     with pytest.raises(CheckpointError) as caught:
         hf_config(changed(OPENAI_B16_SPARSE, *path, value=value), "x")
     assert said in caught.value.message
+
+
+TOWERS = {
+    # open_clip's model_configs: width, layers, patch, picture, head width, MLP ratio of the image tower
+    "ViT-L-14-336": ((1024, 24, 14, 336, None, None), (16, 4096)),
+    "ViT-H-14": ((1280, 32, 14, 224, 80, None), (16, 5120)),
+    "ViT-g-14": ((1408, 40, 14, 224, 88, 4.3637), (16, 6144)),
+    "ViT-bigG-14": ((1664, 48, 14, 224, 104, 4.9231), (16, 8192)),
+    "ViT-B-32-256": ((768, 12, 32, 256, None, None), (12, 3072)),
+}
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_larger_and_smaller_towers_of_the_family_are_read_and_written(name: str) -> None:
+    (width, layers, patch, size, head_width, ratio), (heads, mlp_width) = TOWERS[name]
+    tower: dict[str, Any] = {"image_size": size, "layers": layers, "width": width, "patch_size": patch}
+    tower |= {"head_width": head_width} if head_width else {}
+    tower |= {"mlp_ratio": ratio} if ratio else {}
+    config = open_clip_config(changed(LAION_B32, "model_cfg", "vision_cfg", value=tower), "x")
+    assert (config.vision.heads, config.vision.mlp_width) == (heads, mlp_width)
+    assert open_clip_config(to_open_clip_config(config), "x") == config
+    assert hf_config(to_hf_config(config), "x") == config
+
+
+@settings(deadline=None)
+@given(st.integers(1, 4096), st.integers(1, 20000))
+def test_the_mlp_ratio_that_is_written_gives_the_width_again(width: int, mlp_width: int) -> None:
+    vision = VisionConfig(image_size=8, patch_size=8, width=width, layers=1, heads=1, mlp_width=mlp_width)
+    config = replace(tiny_config("gelu"), vision=vision)
+    assert open_clip_config(to_open_clip_config(config), "x").vision.mlp_width == mlp_width
+
+
+def test_a_config_of_something_else_beside_open_clips_is_passed_over(tmp_path: Path) -> None:
+    config = tiny_config("quick_gelu")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(to_open_clip_config(config)))
+    (tmp_path / "config.json").write_text('{"architecture": "vit_base_patch16_clip_224", "num_classes": 512}')
+    assert read_config(tmp_path) == config
+    (tmp_path / "open_clip_config.json").unlink()
+    with pytest.raises(CheckpointError, match="is of a 'unknown' model, not of a CLIP model"):
+        read_config(tmp_path)
 
 
 def test_an_unknown_activation_of_transformers_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 from tiny_clip import FAMILIES, TinyClip, tiny_config, tiny_weights
 
-from clipworks.errors import CheckpointError, MissingExtraError
+from clipworks.errors import CheckpointError
 from clipworks.model.config import TextConfig
 from clipworks.model.formats import Family, from_native
 from clipworks.model.weights import fingerprint, read_checkpoint, write_checkpoint
@@ -188,12 +188,6 @@ def test_a_place_without_a_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.h5").write_bytes(b"x")
     with pytest.raises(CheckpointError, match=r"model\.h5 is no weights file"):
         read_checkpoint(tmp_path / "model.h5")
-
-
-def test_a_pickled_file_asks_for_pytorch_where_no_reader_is_given(tmp_path: Path) -> None:
-    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(MissingExtraError, match=r"clipworks\[train\]"):
-        read_checkpoint(tmp_path, activation="gelu")
 
 
 def test_writing_the_same_model_twice_gives_the_same_bytes(tiny_clip: TinyClip, tmp_path: Path) -> None:
