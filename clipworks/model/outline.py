@@ -13,9 +13,10 @@ from clipworks.errors import CheckpointError, DataError
 from clipworks.files import MANIFEST, is_complete, read_manifest
 from clipworks.model import formats
 from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.formats import WEIGHT_FILES, Family
+from clipworks.model.formats import Family
 from clipworks.model.published import CONFIG, read_config
-from clipworks.model.weights import read_shapes
+from clipworks.model.sources import WEIGHT_FILES
+from clipworks.model.tensorfiles import read_shapes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

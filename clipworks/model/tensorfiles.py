@@ -48,6 +48,19 @@ def read_safetensors(file: Path) -> dict[str, Array]:
         ) from error
 
 
+def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a safetensors file; the tensors themselves are not read.
+
+    Raises:
+        CheckpointError: the file is damaged or no safetensors file.
+    """
+    try:
+        with safetensors.safe_open(file, framework="np") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is damaged or no safetensors file: {error}.") from error
+
+
 def safetensors_bytes(tensors: Mapping[str, Array]) -> bytes:
     """The content of a safetensors file; equal tensors give equal bytes."""
     content: bytes = safetensors.numpy.save(dict(tensors), metadata={"format": "pt"})

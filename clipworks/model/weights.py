@@ -189,19 +189,6 @@ def fingerprint(config: ClipConfig, tensors: Mapping[str, NDArray[np.float32]]) 
     return digest.hexdigest()
 
 
-def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a safetensors file; the tensors themselves are not read.
-
-    Raises:
-        CheckpointError: the file is damaged or no safetensors file.
-    """
-    try:
-        with safetensors.safe_open(file, framework="np") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is damaged or no safetensors file: {error}.") from error
-
-
 def _manifest_fingerprint(folder: Path) -> Any:
     try:
         return read_manifest(folder).get("fingerprint")

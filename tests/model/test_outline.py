@@ -8,7 +8,8 @@ from tiny_clip import FAMILIES, TinyClip
 from clipworks.errors import CheckpointError
 from clipworks.model.formats import Family
 from clipworks.model.outline import outline
-from clipworks.model.weights import read_checkpoint, read_shapes
+from clipworks.model.tensorfiles import read_shapes
+from clipworks.model.weights import read_checkpoint
 
 
 @pytest.mark.parametrize("family", FAMILIES)
