@@ -80,25 +80,13 @@ def convert(
             written = write_checkpoint(new, checkpoint.config, checkpoint.tensors, family=to, dtype=dtype)
             if to == "hf":
                 _write_tokenizer(new)
+            card = model_card(
+                checkpoint.config, family=to, dtype=dtype, source=source, licence=licence, fingerprint=written
+            )
             with atomic_write(new / CARD) as opened:
-                card = model_card(
-                    checkpoint.config,
-                    family=to,
-                    dtype=dtype,
-                    source=source,
-                    licence=licence,
-                    fingerprint=written,
-                )
                 opened.write(card.encode())
-            given = checkpoint.config if to == "openai" else None
-            back = read_checkpoint(new, config=given, keep_copy=False)
             expected = checkpoint.fingerprint if dtype == "f32" else written
-            if back.fingerprint != expected or back.config != checkpoint.config:
-                raise CheckpointError(
-                    f"What was written for {folder} reads back as another model "
-                    f"({back.fingerprint[:12]} instead of {expected[:12]}); it was removed.",
-                    "Check the disk, and report this if it happens again.",
-                )
+            back = _read_back(new, checkpoint.config, to, expected, folder)
             files = {file.name: sha256_file(file) for file in sorted(new.iterdir())}
     except OSError as error:
         raise CheckpointError(
@@ -113,6 +101,18 @@ def convert(
         max_difference=_max_difference(checkpoint.tensors, back.tensors),
         files=files,
     )
+
+
+def _read_back(new: Path, config: ClipConfig, family: Family, expected: str, folder: Path) -> Checkpoint:
+    """The model that was written, if it is the one with the fingerprint expected."""
+    back = read_checkpoint(new, config=config if family == "openai" else None, keep_copy=False)
+    if back.fingerprint != expected or back.config != config:
+        raise CheckpointError(
+            f"What was written for {folder} reads back as another model "
+            f"({back.fingerprint[:12]} instead of {expected[:12]}); it was removed.",
+            "Check the disk, and report this if it happens again.",
+        )
+    return back
 
 
 def _require_free(folder: Path, may_replace: bool) -> None:

@@ -135,6 +135,7 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(
     assert {file.name: sha256_file(file) for file in out.iterdir()} == before.files
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_writes_leaves_no_half_folder(
     checkpoint: Checkpoint, tiny_clip_quick: TinyClip, tmp_path: Path
 ) -> None:

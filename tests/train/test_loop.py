@@ -72,6 +72,7 @@ def test_ctrl_c_saves_the_step_and_repeating_goes_on_exactly(
     assert sha256_file(cut / "model.safetensors") == sha256_file(whole / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_last_state_to_the_same_bytes(
     shards: Path, whole_run: Path, tmp_path: Path
 ) -> None:
