@@ -4,6 +4,7 @@ A stage writes a folder and its `manifest.json` last. A folder without one is un
 resumed or refused, never read. Everything here is plain standard library.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -30,7 +31,14 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
-    with os.fdopen(_claim(temporary), "wb") as file:
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        descriptor = _claim(temporary)
+    except OSError as error:
+        error.filename = str(path)  # nobody asked for the temporary file
+        raise
+    with os.fdopen(descriptor, "wb") as file:
         try:
             yield file
             file.flush()

@@ -71,6 +71,8 @@ def load(
         CheckpointError: the files are missing, damaged, ambiguous or not of a CLIP model.
         MissingExtraError: PyTorch is needed and not installed.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"name is {name!r}; it must be a model's name or path, as text.")
     if precision not in get_args(Precision):
         raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(get_args(Precision))}.")
     if precision == "int8":

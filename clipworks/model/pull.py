@@ -54,6 +54,10 @@ def resolve(name: str) -> Path:
         return _fetch(row.id, revision or None)
     if _HUB_ID.fullmatch(base):
         return _fetch(base, revision or None)
+    if name.startswith((".", "/", "~")):
+        raise CheckpointError(
+            f"There is no model at {name}.", "Give a folder, a weights file or a known name."
+        )
     return BUILTIN / find(name).id
 
 

@@ -4,6 +4,8 @@ There is always a nearest picture, also when nothing in the index fits. So a res
 its best hit is relevant: whether its score reaches what `relevance.py` measured for this index.
 """
 
+from pathlib import Path
+
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.model.engine import Engine
 from clipworks.model.preprocess import ImageInput
@@ -45,7 +47,7 @@ def search(
     if text is not None:
         return search_vector(store, _text_vector(engine, text), "text", limit)
     assert image is not None
-    pixels = engine.prepare_image(image, "the query")
+    pixels = engine.prepare_image(image, "" if isinstance(image, str | Path) else "the query")
     return search_vector(store, engine.embed_pixels(pixels[None])[0], "image", limit)
 
 

@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 from tiny_clip import TinyClip
 
-from clipworks.errors import ConfigError
+from clipworks.errors import CheckpointError, ConfigError
 from clipworks.model.pull import BUILTIN, public_name, resolve
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -266,3 +266,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones() -> None:
 def test_a_hub_model_is_called_by_its_id() -> None:
     assert public_name("laion2b-b32") == "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
     assert public_name("someone/tiny") == "someone/tiny"
+
+
+@pytest.mark.parametrize("name", ["./no-folder", "/no/folder", "../no-folder"])
+def test_a_path_that_is_not_there_is_no_unknown_name(name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"There is no model at {name}"):
+        resolve(name)

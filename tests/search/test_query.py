@@ -113,3 +113,9 @@ def test_few_pictures_have_no_measured_threshold_for_pictures(engine: Engine) ->
 
 def test_the_background_texts_are_many_and_different() -> None:
     assert len(set(BACKGROUND_TEXTS)) == len(BACKGROUND_TEXTS) >= 100
+
+
+def test_a_query_picture_is_named_by_its_file(store: EmbeddedStore, engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "words.jpg").write_text("no picture")
+    with pytest.raises(InputError, match=r"words\.jpg"):
+        search(store, engine, image=tmp_path / "words.jpg")
