@@ -11,6 +11,8 @@ from clipworks.model.formats import Family
 from clipworks.model.weights import fingerprint
 from tests.cli.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_is_written_in_every_form(

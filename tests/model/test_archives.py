@@ -20,6 +20,8 @@ from clipworks.errors import CheckpointError
 from clipworks.model.archives import read_pickled, write_pickled
 from clipworks.model.formats import from_native
 
+pytestmark = pytest.mark.slow
+
 TYPES = [
     (torch.float32, np.float32),
     (torch.float16, np.float16),

@@ -24,6 +24,8 @@ from clipworks.model.formats import Family
 from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint, fingerprint, read_checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 FILES: dict[Family, set[str]] = {
     "native": {"README.md", "config.json", "manifest.json", "model.safetensors"},
     "openai": {"README.md", "model.pt"},
@@ -135,7 +137,6 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(
     assert {file.name: sha256_file(file) for file in out.iterdir()} == before.files
 
 
-@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_writes_leaves_no_half_folder(
     checkpoint: Checkpoint, tiny_clip_quick: TinyClip, tmp_path: Path
 ) -> None:
@@ -199,7 +200,6 @@ def leading(features: torch.Tensor) -> list[list[float]]:
     return torch.nn.functional.normalize(features, dim=-1)[:, :8].tolist()
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_transformers_loads_what_is_written_for_it(any_tiny_clip: TinyClip, tmp_path: Path) -> None:
     transformers = transformers_of("the form hf is loaded with")
@@ -220,7 +220,6 @@ def test_transformers_loads_what_is_written_for_it(any_tiny_clip: TinyClip, tmp_
         assert ids[:end] == row[:end].tolist()
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_open_clip_loads_what_is_written_for_it(any_tiny_clip: TinyClip, tmp_path: Path) -> None:
     open_clip = open_clip_of("the form open_clip is loaded with")
@@ -236,7 +235,6 @@ def test_open_clip_loads_what_is_written_for_it(any_tiny_clip: TinyClip, tmp_pat
     assert np.array_equal(tokenizer(["a photo of a cat"]).numpy(), tokenize(["a photo of a cat"]))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_open_clip_loads_openais_form(tiny_clip_quick: TinyClip, tmp_path: Path) -> None:
     open_clip = open_clip_of("OpenAI's form is loaded with")

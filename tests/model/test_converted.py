@@ -18,6 +18,8 @@ from clipworks.files import sha256_file
 from clipworks.model import converted
 from clipworks.model.converted import read_converted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

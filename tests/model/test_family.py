@@ -14,6 +14,8 @@ from clipworks.model.config import VisionConfig
 from clipworks.model.graph import GraphExecutor
 from clipworks.model.weights import fingerprint, read_checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 network = pytest.importorskip("clipworks.model.network", reason="PyTorch comes with clipworks[train]")
 
 # Head width, MLP width of the image tower, side of the picture; patches of 14 pixels.

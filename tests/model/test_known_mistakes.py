@@ -26,6 +26,8 @@ from clipworks.model.formats import Family, Tensors
 from clipworks.model.tokenizer import EOT, SOT, encode, tokenize
 from clipworks.model.weights import read_checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent.parent / "golden"
 TOLERANCE = 1e-5
 NOTICED = 100 * TOLERANCE

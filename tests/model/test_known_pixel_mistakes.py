@@ -22,6 +22,8 @@ from clipworks.model.engine import Engine, load
 from clipworks.model.preprocess import PreprocessMode, prepare
 from clipworks.model.weights import write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SIDE = 32
 NOTICED = 1e-3
 """A hundred times the tolerance of features."""

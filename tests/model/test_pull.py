@@ -18,6 +18,8 @@ from tiny_clip import TinyClip
 from clipworks.errors import CheckpointError, ConfigError
 from clipworks.model.pull import BUILTIN, public_name, resolve
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -131,7 +133,6 @@ def test_a_model_is_fetched_once_and_then_needs_no_network(hub: str, tmp_path: P
         assert again.stdout == online.stdout, again.stderr
 
 
-@pytest.mark.slow
 def test_a_revision_is_fetched_and_kept_beside_the_main_one(hub: str, tmp_path: Path) -> None:
     code = (
         "import clipworks\n"
@@ -144,7 +145,6 @@ def test_a_revision_is_fetched_and_kept_beside_the_main_one(hub: str, tmp_path: 
         assert done.stdout == "someone/tiny@exact gelu\nsomeone/tiny quick_gelu\n", done.stderr
 
 
-@pytest.mark.slow
 def test_weights_in_parts_are_fetched_with_every_part(hub: str, tmp_path: Path) -> None:
     code = "import clipworks\nprint(clipworks.load('someone/parts', precision='f32').fingerprint)\n"
     online = run(code, tmp_path / "home", hub)
@@ -155,7 +155,6 @@ def test_weights_in_parts_are_fetched_with_every_part(hub: str, tmp_path: Path) 
     assert run(code, tmp_path / "home", hub).stdout == online.stdout
 
 
-@pytest.mark.slow
 def test_weights_that_another_program_fetched_are_used_with_their_normalisation(
     hub: str, tmp_path: Path
 ) -> None:
@@ -177,7 +176,6 @@ def test_weights_that_another_program_fetched_are_used_with_their_normalisation(
     assert run(code, tmp_path / "home", hub).stdout == "(0.5, 0.5, 0.5)\n"
 
 
-@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_fetches_leaves_nothing_to_be_read(
     hub: str, tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ from clipworks.model.network import NetworkExecutor
 from clipworks.model.published import to_open_clip_config
 from clipworks.model.resize import interpolated, resized
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("old", "new"), [(4, 6), (7, 8), (4, 3), (16, 7), (14, 24), (5, 1), (1, 3), (8, 8)])
 def test_the_grid_is_interpolated_as_torch_does_it(old: int, new: int) -> None:
@@ -71,7 +73,6 @@ def test_features_after_a_resize_are_those_of_torchs_interpolation(any_tiny_clip
     assert np.abs(unit(one) - unit(other)).max() < 1e-5
 
 
-@pytest.mark.slow
 def test_logits_after_a_resize_are_those_of_open_clip(any_tiny_clip: TinyClip) -> None:
     open_clip = open_clip_of("resizing is compared with")
     config, tensors = resized(any_tiny_clip.config, any_tiny_clip.weights, 48)

@@ -15,6 +15,8 @@ from clipworks.model.formats import Family, from_native
 from clipworks.model.sources import WEIGHT_FILES, find_weights
 from clipworks.model.weights import fingerprint, read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def tensors_of(tiny: TinyClip, family: Family = "open_clip", prefix: str = "") -> dict[str, torch.Tensor]:
     arrays = from_native(tiny.weights, tiny.config, family)

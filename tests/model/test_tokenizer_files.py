@@ -10,6 +10,8 @@ from clipworks.model.tokenizer import EOT, SOT, VOCAB_SIZE, encode
 from clipworks.model.tokenizer_files import merges_text, require_clip_vocabulary, vocabulary
 from clipworks.model.weights import read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_written_vocabulary_is_the_one_that_is_tokenized_with() -> None:
     ids = vocabulary()
