@@ -141,7 +141,7 @@ def _facts() -> Mapping[str, Facts]:
             licence_note="Apache-2.0 for the weights; ATTRIBUTION.md lists the pictures' own licences.",
             use="Demo, tests and examples without a network; search among icons, emoji and drawings.",
             limits=(
-                "Weak on photographs, and on drawings it goes by colour more than by shape.",
+                "Weak on photographs beyond the few dozen kinds of things that it was trained on.",
                 "Words that are not in its captions mean little to it. English only.",
                 "Out of scope: anything about people.",
             ),
