@@ -15,7 +15,7 @@ from clipworks.model import formats
 from clipworks.model.config import Activation, ClipConfig
 from clipworks.model.formats import Family
 from clipworks.model.published import CONFIG, read_config
-from clipworks.model.sources import WEIGHT_FILES
+from clipworks.model.sources import find_weights
 from clipworks.model.tensorfiles import read_shapes
 
 
@@ -52,8 +52,8 @@ def outline(path: Path) -> Outline:
             f"There is no model at {path}.", "Give a folder, a weights file or a known name."
         )
     folder = path if path.is_dir() else path.parent
-    weights = path if path.is_file() else _weights_in(folder)
     config = read_config(folder)
+    weights = _weights_at(path, may_lack=config is not None)
     seen = Outline(
         path=path,
         config=config,
@@ -62,11 +62,6 @@ def outline(path: Path) -> Outline:
         weights=weights,
         fingerprint=None,
     )
-    if weights is None and config is None:
-        raise CheckpointError(
-            f"The folder {path} holds neither a config nor weights.",
-            f"Looked for: {', '.join(WEIGHT_FILES)}.",
-        )
     if weights is None or weights.suffix != ".safetensors":
         return seen
     # An array of this kind has a shape and no content of its own.
@@ -81,8 +76,13 @@ def outline(path: Path) -> Outline:
     return replace(seen, family=family, config=config)
 
 
-def _weights_in(folder: Path) -> Path | None:
-    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+def _weights_at(path: Path, *, may_lack: bool) -> Path | None:
+    try:
+        return find_weights(path)
+    except CheckpointError:
+        if may_lack and path.is_dir():
+            return None
+        raise
 
 
 def _stated_fingerprint(folder: Path) -> str:

@@ -78,7 +78,7 @@ def test_a_folder_named_like_a_published_model_is_the_folder(
 def test_an_unknown_name_and_a_folder_without_a_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model named 'pictogramm'. Nearest: pictogram"):
         describe("pictogramm")
-    with pytest.raises(CheckpointError, match="neither a config nor weights"):
+    with pytest.raises(CheckpointError, match="holds no weights"):
         describe(str(tmp_path))
 
 
