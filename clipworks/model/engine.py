@@ -8,7 +8,7 @@ asks an executor for features: `graph.GraphExecutor` (OpenVINO) or `network.Netw
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clipworks.errors import CheckpointError, ConfigError, InputError, MissingExtraError
 from clipworks.model import pull
 from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.heads import HeadCache, Vectors
+from clipworks.model.heads import HeadCache, Vectors, build_head
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.model.published import read_config
 from clipworks.model.tokenizer import VOCAB_SIZE, tokenize
@@ -29,7 +29,6 @@ Precision = Literal["auto", "f32", "bf16", "int8"]
 
 MAX_BATCH_SIZE = 1024
 
-_PROMPTS_PER_CALL = 8192
 _SMALLEST_NORM = 1e-12
 
 
@@ -232,7 +231,13 @@ class Engine:
             tokenize(texts, context_length=self.config.text.context_length), batch_size
         )
 
-    def label_head(self, labels: Sequence[str], templates: Sequence[str] | None = None) -> Vectors:
+    def label_head(
+        self,
+        labels: Sequence[str],
+        templates: Sequence[str] | None = None,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Vectors:
         """One vector per label: each filled template embedded, averaged and normalised again.
 
         Heads are kept and found again by their content, so asking twice costs nothing.
@@ -240,6 +245,7 @@ class Engine:
         Args:
             labels: class names.
             templates: sentences with `{}` where the label goes; None is the label alone.
+            on_progress: called with (labels done, labels in all) while a new head is built.
 
         Returns:
             float32 [len(labels), dim], rows of unit L2 norm; read-only.
@@ -255,12 +261,7 @@ class Engine:
         key = hashlib.sha256(json.dumps([names, prompts]).encode()).hexdigest()
         head = self._heads.get(key)
         if head is None:
-            head = np.concatenate(
-                [
-                    self._average_prompts([names[i] for i in places], prompts)
-                    for places in _cut(range(len(names)), max(1, _PROMPTS_PER_CALL // len(prompts)))
-                ]
-            )
+            head = build_head(self.embed_texts, names, prompts, on_progress)
             head.setflags(write=False)
             self._heads.put(key, head)
         return head
@@ -324,11 +325,6 @@ class Engine:
             rows = np.ascontiguousarray(tokens[places, : lengths[places].max()])
             vectors[places] = _unit(self._executor.encode_texts(rows))
         return vectors
-
-    def _average_prompts(self, labels: list[str], templates: list[str]) -> Vectors:
-        texts = [template.replace("{}", label) for label in labels for template in templates]
-        vectors = self.embed_texts(texts).reshape(len(labels), len(templates), self.dim)
-        return _unit(vectors.mean(axis=1))
 
 
 def _start_executor(
