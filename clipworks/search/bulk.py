@@ -1,12 +1,14 @@
-"""Many picture files through the model, where one bad file hurts no other.
+"""Many pictures and texts through the model, where one bad item hurts no other.
 
-Decoding runs in threads, one batch ahead of the model. Used by `build.py` and by the commands
-`embed` and `classify`.
+Decoding runs in threads, two batches ahead of the model. Used by `build.py` and `vectors_file.py`,
+and by the command `classify`.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,24 @@ import numpy.typing as npt
 
 from clipworks.errors import ConfigError, InputError
 from clipworks.model.engine import Engine
+from clipworks.model.tokenizer import MAX_TEXT_CHARS
+from clipworks.search.entries import Entry
 from clipworks.search.store import Vectors
 
 _DECODERS = 4
 _BATCHES_AHEAD = 2
 
 _Pixels = npt.NDArray[np.uint8]
-_Decoded = list[tuple[Path, "Future[_Pixels]"]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Batch:
+    """Entries of one kind that go through the model together."""
+
+    entries: list[Entry]
+    decoded: "list[Future[_Pixels]]"
+    """Empty for texts."""
+    ends_group: bool
 
 
 def embed_files(
@@ -40,32 +53,79 @@ def embed_files(
     Raises:
         ConfigError: batch_size out of range.
     """
+    entries = (Entry(kind="image", name=str(path), file=str(path)) for path in paths)
+    groups = embed_groups(engine, _cut(entries, batch_size), batch_size=batch_size)
+    yield from zip(paths, (result for group in groups for result in group), strict=True)
+
+
+def embed_groups(
+    engine: Engine, groups: Iterable[Sequence[Entry]], *, batch_size: int = 32
+) -> Iterator[list[Vectors | InputError]]:
+    """Embed groups of entries; no batch reaches over the end of a group.
+
+    What a group gives thus depends on that group alone, while decoding runs ahead into the next one.
+
+    Args:
+        engine: decodes and embeds.
+        groups: entries in any number, taken when their turn comes; texts next to each other in a
+            group are embedded together.
+        batch_size: pictures per forward pass, 1..1024.
+
+    Yields:
+        For each group, in order, a float32 [D] vector of unit length per entry, or the error that
+        says why that entry cannot be used.
+
+    Raises:
+        ConfigError: batch_size out of range.
+    """
     if not 1 <= batch_size <= 1024:
         raise ConfigError(f"batch_size is {batch_size}; it must be 1..1024.")
     with ThreadPoolExecutor(_DECODERS) as pool:
         try:
-            for batch in _decode_ahead(pool, engine, paths, batch_size):
-                yield from _embed_batch(engine, batch)
+            results: list[Vectors | InputError] = []
+            for batch in _decode_ahead(pool, engine, groups, batch_size):
+                results += _embed_batch(engine, batch)
+                if batch.ends_group:
+                    yield results
+                    results = []
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _decode_ahead(
-    pool: ThreadPoolExecutor, engine: Engine, paths: Sequence[Path], batch_size: int
-) -> Iterator[_Decoded]:
-    waiting: deque[_Decoded] = deque()
-    for start in range(0, len(paths), batch_size):
-        batch = paths[start : start + batch_size]
-        waiting.append([(path, pool.submit(engine.prepare_image, path, str(path))) for path in batch])
-        if len(waiting) > _BATCHES_AHEAD:
-            yield waiting.popleft()
+    pool: ThreadPoolExecutor, engine: Engine, groups: Iterable[Sequence[Entry]], batch_size: int
+) -> Iterator[_Batch]:
+    waiting: deque[_Batch] = deque()
+    for group in groups:
+        runs = [(kind, list(run)) for kind, run in groupby(group, key=lambda entry: entry.kind)]
+        batches = [b for kind, run in runs for b in _cut(run, batch_size if kind == "image" else len(run))]
+        for number, entries in enumerate(batches or [[]], start=1):
+            decoded = [pool.submit(_decode, engine, entry) for entry in entries if entry.kind == "image"]
+            is_last = number >= len(batches)
+            waiting.append(_Batch(entries=entries, decoded=decoded, ends_group=is_last))
+            if len(waiting) > _BATCHES_AHEAD:
+                yield waiting.popleft()
     yield from waiting
 
 
-def _embed_batch(engine: Engine, batch: _Decoded) -> Iterator[tuple[Path, Vectors | InputError]]:
-    results: dict[int, Vectors | InputError] = {}
+def _decode(engine: Engine, entry: Entry) -> _Pixels:
+    if entry.offset < 0:
+        return engine.prepare_image(Path(entry.file), entry.name)
+    try:
+        with open(entry.file, "rb") as file:
+            file.seek(entry.offset)
+            content = file.read(entry.size_bytes)
+    except OSError as error:
+        raise InputError(f"{entry.name} cannot be read: {error.strerror}.", code="not_found") from error
+    return engine.prepare_image(content, entry.name)
+
+
+def _embed_batch(engine: Engine, batch: _Batch) -> list[Vectors | InputError]:
+    if not batch.decoded:
+        return _embed_texts(engine, [entry.name for entry in batch.entries])
     pixels: dict[int, _Pixels] = {}
-    for place, (_, future) in enumerate(batch):
+    results: dict[int, Vectors | InputError] = {}
+    for place, future in enumerate(batch.decoded):
         try:
             pixels[place] = future.result()
         except InputError as error:
@@ -73,5 +133,29 @@ def _embed_batch(engine: Engine, batch: _Decoded) -> Iterator[tuple[Path, Vector
     if pixels:
         vectors = engine.embed_pixels(np.stack(list(pixels.values())))
         results.update(zip(pixels, vectors, strict=True))
-    for place, (path, _) in enumerate(batch):
-        yield path, results[place]
+    return [results[place] for place in range(len(batch.entries))]
+
+
+def _embed_texts(engine: Engine, texts: list[str]) -> list[Vectors | InputError]:
+    good = [text for text in texts if len(text) <= MAX_TEXT_CHARS]
+    vectors = iter(engine.embed_texts(good) if good else ())
+    return [next(vectors) if len(text) <= MAX_TEXT_CHARS else _too_long(text) for text in texts]
+
+
+def _too_long(text: str) -> InputError:
+    return InputError(
+        f"The text {text[:40]!r} ... has {len(text):,} characters; the limit is {MAX_TEXT_CHARS:,}.",
+        "Shorten it; a model reads the first few dozen words.",
+    )
+
+
+def _cut(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    """Neighbours, `size` at a time; the last ones may be fewer."""
+    some: list[Entry] = []
+    for entry in entries:
+        some.append(entry)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some

@@ -34,6 +34,7 @@ class ColourEngine:
         self.logit_scale = 20.0
         self.fingerprint = hashlib.sha256(name.encode()).hexdigest()
         self.precision = "f32"
+        self.preprocess = "standard"
         self.image_size = 8
         self.calls: list[tuple[str, int]] = []
         self.failure: Exception | None = None
