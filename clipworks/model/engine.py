@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from clipworks.errors import CheckpointError, ConfigError, InputError, MissingExtraError
 from clipworks.model import pull
 from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.heads import HeadCache, Vectors, build_head
+from clipworks.model.features import Features, Reader
+from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.model.published import read_config
 from clipworks.model.tokenizer import VOCAB_SIZE, tokenize
@@ -76,9 +77,20 @@ def load(
         raise ConfigError(f"preprocess is {preprocess!r}; it must be one of {modes}.")
     checkpoint = open_checkpoint(name, config=config, activation=activation)
     executor, resolved = _start_executor(checkpoint, device, precision)
-    return Engine(
+    engine = Engine(
         checkpoint, executor, name=pull.public_name(name), precision=resolved, preprocess=preprocess
     )
+    fingerprint = checkpoint.fingerprint  # the tensors themselves must not be kept
+
+    def reopen() -> Checkpoint:
+        again = open_checkpoint(name, config=config, activation=activation)
+        if again.fingerprint != fingerprint:
+            raise CheckpointError(f"{again.path} has changed since it was loaded.", "Load it again.")
+        return again
+
+    reader = _start_reader(engine, reopen) if device == "cpu" else executor
+    engine.features = Features(reader, engine.config, engine.prepare_image)
+    return engine
 
 
 def open_checkpoint(
@@ -115,6 +127,8 @@ class Engine:
     """Dimensions of a vector."""
     image_size: int
     """Side of the square pixels that the image tower reads."""
+    features: Features
+    """More than vectors: hidden states of texts and pictures, pooled and patch features."""
     logit_scale: float
     """What cosines are multiplied by before a softmax; at most 100 in published models."""
 
@@ -253,11 +267,7 @@ class Engine:
         Raises:
             InputError: no labels, no templates, a template without `{}`, or an item that is no string.
         """
-        prompts = _require_strings("templates", ["{}"] if templates is None else templates)
-        names = _require_strings("labels", labels)
-        for template in prompts:
-            if "{}" not in template:
-                raise InputError(f"The template {template[:80]!r} has no '{{}}' for the label.")
+        names, prompts = check_prompts(labels, ["{}"] if templates is None else templates)
         key = hashlib.sha256(json.dumps([names, prompts]).encode()).hexdigest()
         head = self._heads.get(key)
         if head is None:
@@ -346,6 +356,13 @@ def _start_executor(
     return _import_network().NetworkExecutor(config, tensors, device=place, precision=precision), precision
 
 
+def _start_reader(engine: Engine, reopen: Callable[[], Checkpoint]) -> Reader:
+    from clipworks.model import graph
+
+    precision: Literal["f32", "bf16"] = "bf16" if engine.precision == "bf16" else "f32"
+    return graph.ReadingExecutor(engine.config, lambda: reopen().tensors, precision=precision)
+
+
 def _import_network() -> Any:
     try:
         from clipworks.model import network
@@ -364,17 +381,6 @@ def _read_pickle(file: Path) -> dict[str, NDArray[Any]]:
 def _require_batch_size(batch_size: int) -> None:
     if not 1 <= batch_size <= MAX_BATCH_SIZE:
         raise ConfigError(f"batch_size is {batch_size}; it must be in 1..{MAX_BATCH_SIZE}.")
-
-
-def _require_strings(name: str, values: Sequence[str]) -> list[str]:
-    if isinstance(values, str):
-        raise InputError(f"{name} is the single string {values[:40]!r}.", "Give a list: [text].")
-    if not values:
-        raise InputError(f"{name} is empty.", "Give at least one.")
-    for i, value in enumerate(values):
-        if not isinstance(value, str):
-            raise InputError(f"{name}[{i}] is {type(value).__name__}; it must be a string.")
-    return list(values)
 
 
 def _cut(places: Iterable[int], size: int) -> Iterator[list[int]]:

@@ -7,6 +7,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from clipworks.errors import InputError
+
 Vectors = NDArray[np.float32]
 """float32 [N, D], rows of unit L2 norm."""
 
@@ -14,6 +16,20 @@ MAX_HEADS = 64
 MAX_BYTES = 64 * 2**20
 
 _PROMPTS_PER_CALL = 8192
+
+
+def check_prompts(labels: Sequence[str], templates: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Labels and templates as lists.
+
+    Raises:
+        InputError: no labels, no templates, a template without `{}`, or an item that is no string.
+    """
+    prompts = _require_strings("templates", templates)
+    names = _require_strings("labels", labels)
+    for template in prompts:
+        if "{}" not in template:
+            raise InputError(f"The template {template[:80]!r} has no '{{}}' for the label.")
+    return names, prompts
 
 
 def build_head(
@@ -79,3 +95,14 @@ class HeadCache:
             while len(self._heads) > self._max_heads or self._bytes > self._max_bytes:
                 _, oldest = self._heads.popitem(last=False)
                 self._bytes -= oldest.nbytes
+
+
+def _require_strings(name: str, values: Sequence[str]) -> list[str]:
+    if isinstance(values, str):
+        raise InputError(f"{name} is the single string {values[:40]!r}.", "Give a list: [text].")
+    if not values:
+        raise InputError(f"{name} is empty.", "Give at least one.")
+    for i, value in enumerate(values):
+        if not isinstance(value, str):
+            raise InputError(f"{name}[{i}] is {type(value).__name__}; it must be a string.")
+    return list(values)
