@@ -154,7 +154,7 @@ def _read_shard(path: Path) -> Iterator[Entry | Failure]:
                         size_bytes=member.size,
                         mtime_ns=status.st_mtime_ns,
                     )
-            if status.st_size < tar.offset + tarfile.BLOCKSIZE:  # type: ignore[attr-defined]
+            if status.st_size < tar.offset + tarfile.BLOCKSIZE:
                 raise tarfile.ReadError("its end mark is missing")
     except (tarfile.TarError, EOFError, OSError) as error:
         reason = f"The shard {path} cannot be read to its end: {error}. Make or copy it again."
