@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ def load(
             raise CheckpointError(f"{again.path} has changed since it was loaded.", "Load it again.")
         return again
 
-    reader = _start_reader(engine, reopen) if device == "cpu" else executor
+    reader = _start_reader(engine, reopen) if device == "cpu" else cast(Reader, executor)
     engine.features = Features(reader, engine.config, engine.prepare_image)
     return engine
 
