@@ -18,7 +18,7 @@ import click
 
 import clipworks
 from clipworks.cli import main as group
-from clipworks.model import catalogue, scores, specs, tokenizer
+from clipworks.model import catalogue, features, prompts, scores, specs, tokenizer
 from clipworks.serve import settings
 from clipworks.train.config import TrainConfig
 
@@ -158,6 +158,12 @@ def render_api() -> str:
             continue
         if inspect.isfunction(member):
             parts.append(_function(f"Engine.{name}", member, level=3))
+    parts.append("## clipworks.model.features.Features\n\n" + _prose(features.Features))
+    for name, member in sorted(inspect.getmembers(features.Features, inspect.isfunction)):
+        if not name.startswith("_"):
+            parts.append(_function(f"Features.{name}", member, level=3))
+    for function in (prompts.label_set, prompts.template_set):
+        parts.append(_function(f"clipworks.model.prompts.{function.__name__}", function))
     parts.append(_function("clipworks.model.tokenizer.tokenize", tokenizer.tokenize))
     parts.append("## Errors\n")
     parts += [f"### clipworks.{name}\n\n{_prose(getattr(clipworks, name))}" for name in error_names()]

@@ -1,5 +1,7 @@
 """Make tests/golden/clip_*.json: features of the tiny CLIP as transformers and open_clip compute them.
 
+`features_transformers.json` has what transformers finds inside the towers: hidden states, pooled features.
+
 Run it by hand, in an environment that has `transformers` and `open_clip_torch` beside clipworks:
 
     python scripts/golden_clip.py
@@ -49,6 +51,40 @@ def main() -> None:
                 }
         write_json(GOLDEN / f"clip_{package}.json", values)
         sys.stdout.write(json.dumps(values["made_by"]) + "\n")
+    write_insides(f"scripts/golden_clip.py, transformers {transformers.__version__}, {versions}")
+
+
+def write_insides(made_by: str) -> None:
+    """The leading numbers of rows 0, 1 and the last of each tensor, for inputs 0 and 1; gelu only."""
+    config = tiny_config("gelu")
+    model = transformers.CLIPModel(transformers.CLIPConfig(**to_hf_config(config)))
+    load(model, config, "hf")
+    tokens = torch.from_numpy(tiny_tokens())
+    padded = torch.where(torch.arange(77) > tokens.argmax(dim=1)[:, None], 49407, tokens)
+    found: dict[str, torch.Tensor] = {}
+    with torch.inference_mode():
+        towers = {
+            "text_zeros": model.text_model(tokens, output_hidden_states=True),
+            "text": model.text_model(padded, output_hidden_states=True),
+            "vision": model.vision_model(pixels(config), output_hidden_states=True),
+        }
+        for tower, outputs in towers.items():
+            for layer, states in enumerate(outputs.hidden_states):
+                found[f"{tower} hidden {layer}"] = states
+            found[f"{tower} last"] = outputs.last_hidden_state
+            found[f"{tower} pooled"] = outputs.pooler_output
+        found["text penultimate normed"] = model.text_model.final_layer_norm(towers["text"].hidden_states[-2])
+        patches = model.vision_model.post_layernorm(towers["vision"].last_hidden_state[:, 1:])
+        found["patches"] = patches
+        found["patches projected"] = model.visual_projection(patches)
+    values: dict[str, Any] = {"made_by": made_by}
+    for name, tensor in found.items():
+        rows = tensor[:2] if tensor.ndim == 2 else tensor[:2][:, [0, 1, -1]]
+        values[name] = {
+            "shape": list(tensor.shape),
+            "rows": [shown(row) for row in rows.reshape(-1, rows.shape[-1])],
+        }
+    write_json(GOLDEN / "features_transformers.json", values)
 
 
 def transformers_features(config: ClipConfig) -> dict[str, torch.Tensor]:

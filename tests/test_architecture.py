@@ -37,7 +37,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "jinja2": ("serve/",),
     "numpy": ("",),
     "openvino": ("model/graph.py",),
-    "pyarrow": ("cli/embed.py",),
+    "pyarrow": ("search/parquet.py",),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),
     "safetensors": ("model/tensorfiles.py", "train/checkpoint.py"),

@@ -22,6 +22,7 @@ def test_every_file_of_the_package_is_in_the_wheel(tmp_path: Path) -> None:
     assert wanted - packed == set()
     for data in (
         "model/vocabulary/",
+        "model/prompt_sets/",
         "model/builtin/pictogram/",
         "gallery/index/",
         "serve/templates/",

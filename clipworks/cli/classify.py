@@ -18,6 +18,7 @@ from clipworks.cli.output import (
     progress_bar,
 )
 from clipworks.errors import ConfigError, InputError
+from clipworks.model import prompts
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
@@ -35,6 +36,11 @@ SHOWN_LABELS = 5
     help="Labels in a text file, one a line; these may hold commas.",
 )
 @click.option(
+    "--label-set",
+    type=click.Choice(prompts.LABEL_SETS),
+    help="Labels by the name of a set: OpenAI's 1,000 class names of ImageNet.",
+)
+@click.option(
     "--template",
     "templates",
     multiple=True,
@@ -42,13 +48,20 @@ SHOWN_LABELS = 5
     envvar="CLIPWORKS_TEMPLATE",
     help='Sentence with {} for the label, as "a photo of a {}."; several are averaged.',
 )
+@click.option(
+    "--template-set",
+    type=click.Choice(prompts.TEMPLATE_SETS),
+    help="Templates by the name of a set: OpenAI's 80 for ImageNet, or the simple 7 of them.",
+)
 @model_option()
 @json_option("one object per picture, one a line, with all labels")
 def classify(
     images: tuple[Path, ...],
     labels: str | None,
     labels_file: Path | None,
+    label_set: str | None,
     templates: tuple[str, ...],
+    template_set: str | None,
     model: str,
     as_json: bool,
 ) -> None:
@@ -63,11 +76,13 @@ def classify(
     from clipworks.model.engine import load
     from clipworks.search.bulk import embed_files
 
-    names = _read_labels(labels, labels_file)
+    names = _read_labels(labels, labels_file, label_set)
+    sentences = _read_templates(templates, template_set)
     paths, num_skipped = find_each(images)
     if paths:
         engine = load(model)
-        head = engine.label_head(names, templates or None)
+        with progress_bar("Reading the labels", "labels") as show:
+            head = engine.label_head(names, sentences, on_progress=show)
         with progress_bar("Classifying", "pictures", is_streaming=True) as show:
             for done, (path, result) in enumerate(embed_files(engine, paths), start=1):
                 if isinstance(result, InputError):
@@ -80,9 +95,11 @@ def classify(
         raise click.exceptions.Exit(1)
 
 
-def _read_labels(labels: str | None, labels_file: Path | None) -> list[str]:
-    if (labels is None) == (labels_file is None):
-        raise click.UsageError("Give either --labels or --labels-file.")
+def _read_labels(labels: str | None, labels_file: Path | None, label_set: str | None) -> list[str]:
+    if sum(source is not None for source in (labels, labels_file, label_set)) != 1:
+        raise click.UsageError("Give either --labels, --labels-file or --label-set.")
+    if label_set is not None:
+        return list(prompts.label_set(label_set))
     if labels_file is not None:
         names, place = read_lines(labels_file), str(labels_file)
     else:
@@ -91,6 +108,14 @@ def _read_labels(labels: str | None, labels_file: Path | None) -> list[str]:
     if not names:
         raise ConfigError(f"{place} holds no label.", 'Give some, as in --labels "a cat,a dog".')
     return names
+
+
+def _read_templates(templates: tuple[str, ...], template_set: str | None) -> tuple[str, ...] | None:
+    if template_set is None:
+        return templates or None
+    if templates:
+        raise click.UsageError("Give either --template or --template-set.")
+    return prompts.template_set(template_set)
 
 
 def _describe(engine: "Engine", path: Path, names: list[str], cosines: "Vectors") -> dict[str, Any]:

@@ -1,19 +1,28 @@
 """`clipworks embed`: pictures or texts to vectors in a file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from clipworks.cli.inputs import find_each, read_lines
-from clipworks.cli.output import SETTINGS, count_of, json_option, model_option, note, print_json, progress_bar
-from clipworks.errors import ConfigError, DataError, InputError, MissingExtraError
+from clipworks.cli.output import (
+    SETTINGS,
+    count_of,
+    json_option,
+    model_option,
+    note,
+    print_json,
+    printable,
+    progress_bar,
+)
+from clipworks.errors import ConfigError, DataError, MissingExtraError
 
 if TYPE_CHECKING:
-    from clipworks.model.engine import Engine
-    from clipworks.search.store import Vectors
-
-TEXT_FILES = (".txt", ".jsonl")
+    from clipworks.model.engine import Precision
+    from clipworks.model.preprocess import PreprocessMode
+    from clipworks.search.entries import Failure
+    from clipworks.search.parts import Dtype
+    from clipworks.search.vectors_file import EmbedReport, Writer
 
 
 @click.command(context_settings=SETTINGS)
@@ -22,117 +31,119 @@ TEXT_FILES = (".txt", ".jsonl")
     "--out", required=True, type=click.Path(path_type=Path), help="File to write: NAME.npz or NAME.parquet."
 )
 @model_option()
+@click.option(
+    "--precision",
+    type=click.Choice(("auto", "f32", "bf16", "int8")),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of the towers; auto is the fastest that is faithful here.",
+)
+@click.option(
+    "--device", default="cpu", show_default=True, help="cpu (OpenVINO), or cuda, cuda:N, torch-cpu (PyTorch)."
+)
+@click.option(
+    "--preprocess",
+    type=click.Choice(("standard", "reference")),
+    default="standard",
+    show_default=True,
+    help="How pictures become pixels; reference is bit for bit what published scores were made with.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(("f32", "f16")),
+    default="f32",
+    show_default=True,
+    help="How numbers are stored; f16 halves the file.",
+)
 @json_option("one object with the counts")
-def embed(sources: tuple[Path, ...], out: Path, model: str, as_json: bool) -> None:
+def embed(
+    sources: tuple[Path, ...],
+    out: Path,
+    model: str,
+    precision: "Precision",
+    device: str,
+    preprocess: "PreprocessMode",
+    dtype: "Dtype",
+    as_json: bool,
+) -> None:
     """Turn pictures and texts into vectors of unit length, and write them to a file.
 
-    PATH is a picture, a folder, a glob, or a captions file whose texts are embedded: NAME.txt with one
-    text a line, or NAME.jsonl with an object a line and the text under "caption".
+    PATH is a picture, a folder, a glob, a tar shard, or a captions file whose texts are embedded:
+    NAME.txt with one text a line, or NAME.jsonl with an object a line and the text under "caption".
 
     \b
     NAME.npz holds `vectors` float32 [N, D], `items` [N] (file name or text), `kinds` [N] ("image" or
-    "text"), `model` and `fingerprint`. NAME.parquet holds the same, one row per item.
+    "text"), `model`, `fingerprint`, `precision` and `preprocess`. NAME.parquet holds the same, one row
+    per item. Rows have the order of the input. What has no vector is listed in OUT.failed.jsonl.
+
+    An interrupted run goes on where it stopped when the command is repeated.
 
     \b
     Example:
       clipworks embed examples/pictures --out vectors.npz
     """
     from clipworks.model.engine import load
+    from clipworks.search.entries import Failure, count_entries, read_entries
+    from clipworks.search.vectors_file import embed_into
 
-    _check_target(out)
-    texts = [text for source in sources if _is_text_file(source) for text in _read_texts(source)]
-    paths, num_skipped = find_each(source for source in sources if not _is_text_file(source))
-    if not paths and not texts:
+    write = _writer(out)
+    num_entries, num_failures = count_entries(sources)
+    if not num_entries:
+        for failure in read_entries(sources):
+            if isinstance(failure, Failure):
+                _report_failure(failure)
         raise DataError("There is nothing to embed.", "Name pictures, folders or a captions file.")
-    engine = load(model)
-    items, vectors, num_bad = _embed_pictures(engine, paths)
-    if not items and not texts:
-        raise DataError(f"None of the {count_of(len(paths), 'file')} could be used.")
-    kinds = ["image"] * len(items) + ["text"] * len(texts)
-    if texts:
-        vectors += list(engine.embed_texts(texts))
-    _write(out, {"items": items + texts, "kinds": kinds, "vectors": vectors}, engine)
-    num_skipped += num_bad
+    engine = load(model, precision=precision, device=device, preprocess=preprocess)
+    with progress_bar("Embedding", "items") as show:
+        report = embed_into(
+            out,
+            sources,
+            engine,
+            write=write,
+            dtype=dtype,
+            on_progress=lambda done: show(done, num_entries + num_failures),
+            on_failure=_report_failure,
+        )
     if as_json:
-        counts = {"images": len(items), "texts": len(texts), "skipped": num_skipped}
-        print_json({"out": str(out), **counts, "dim": engine.dim, "fingerprint": engine.fingerprint})
-    parts = [count_of(len(items), "picture"), count_of(len(texts), "text")] if texts else []
-    what = " and ".join(parts) or count_of(len(items), "picture")
-    note(f"{what} embedded into {out}, {num_skipped} skipped.")
-    if num_skipped:
+        counts = {"images": report.images, "texts": report.texts, "skipped": report.failed}
+        files = {"out": str(out), "failed_file": str(report.failed_file) if report.failed_file else None}
+        made_by = {"dim": engine.dim, "dtype": dtype, "fingerprint": engine.fingerprint}
+        print_json({**files, **counts, "reused": report.reused, **made_by})
+    note(_summary(report, out))
+    if report.failed:
         raise click.exceptions.Exit(1)
 
 
-def _check_target(out: Path) -> None:
-    if out.suffix not in (".npz", ".parquet"):
+def _writer(out: Path) -> "Writer":
+    """What writes a file of this name.
+
+    Raises:
+        ConfigError: another ending than .npz or .parquet.
+        MissingExtraError: .parquet without pyarrow.
+    """
+    if out.suffix == ".npz":
+        from clipworks.search.npz import write_npz
+
+        return write_npz
+    if out.suffix != ".parquet":
         raise ConfigError(f"--out is {str(out)!r}; its name must end in .npz or .parquet.")
-    if out.suffix == ".parquet":
-        _import_pyarrow()
-
-
-def _import_pyarrow() -> Any:
     try:
-        import pyarrow.parquet
+        from clipworks.search.parquet import write_parquet
     except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
         raise MissingExtraError("pyarrow", "search") from error
-    return pyarrow
+    return write_parquet
 
 
-def _is_text_file(path: Path) -> bool:
-    return path.suffix.lower() in TEXT_FILES
+def _report_failure(failure: "Failure") -> None:
+    note(f"Skipped: {printable(failure.reason)}")
 
 
-def _read_texts(path: Path) -> list[str]:
-    if path.suffix.lower() == ".txt":
-        return read_lines(path)
-    from clipworks.search.pictures import read_caption_file
-
-    if not path.is_file():
-        raise InputError(f"{path} does not exist.", "Check the path.", code="not_found")
-    return [row["caption"] for row in read_caption_file(path).values() if row["caption"]]
-
-
-def _embed_pictures(engine: "Engine", paths: list[Path]) -> tuple[list[str], list["Vectors"], int]:
-    """Names and vectors of the pictures that can be used, and the number of the others."""
-    from clipworks.search.bulk import embed_files
-
-    items: list[str] = []
-    vectors: list[Vectors] = []
-    with progress_bar("Embedding", "pictures") as show:
-        for done, (path, result) in enumerate(embed_files(engine, paths), start=1):
-            if isinstance(result, InputError):
-                note(f"Skipped: {result}")
-            else:
-                items.append(str(path))
-                vectors.append(result)
-            show(done, len(paths))
-    return items, vectors, len(paths) - len(items)
-
-
-def _write(out: Path, columns: dict[str, list[Any]], engine: "Engine") -> None:
-    import numpy as np
-
-    from clipworks.files import atomic_write
-
-    with atomic_write(out) as file:
-        if out.suffix == ".npz":
-            vectors = np.stack(columns["vectors"]).astype(np.float32)
-            np.savez(
-                file,
-                vectors=vectors,
-                items=np.array(columns["items"]),
-                kinds=np.array(columns["kinds"]),
-                model=np.array(engine.name),
-                fingerprint=np.array(engine.fingerprint),
-            )
-        else:
-            pyarrow = _import_pyarrow()
-            table = pyarrow.table(
-                {
-                    "item": columns["items"],
-                    "kind": columns["kinds"],
-                    "vector": pyarrow.array(columns["vectors"], pyarrow.list_(pyarrow.float32(), engine.dim)),
-                }
-            )
-            names = {"model": engine.name, "fingerprint": engine.fingerprint}
-            pyarrow.parquet.write_table(table.replace_schema_metadata(names), file)
+def _summary(report: "EmbedReport", out: Path) -> str:
+    pictures, texts = count_of(report.images, "picture"), count_of(report.texts, "text")
+    what = (
+        f"{pictures} and {texts}" if report.images and report.texts else texts if report.texts else pictures
+    )
+    reused = f", {report.reused:,} of them by the run before" if report.reused else ""
+    return f"{what} embedded into {out}{reused}, {report.failed:,} skipped."

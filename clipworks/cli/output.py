@@ -91,14 +91,17 @@ def progress_bar(title: str, unit: str, *, is_streaming: bool = False) -> Iterat
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task(title, total=None, words=unit)
+        task = bar.add_task(title, total=None, words=unit, rate="")
 
         def show(done: int, total: int, words: str = "") -> None:
-            bar.update(task, completed=done, total=total, words=words or unit)
+            speed = bar.tasks[0].speed
+            rate = f"{speed:,.1f}/s" if speed else ""
+            bar.update(task, completed=done, total=total, words=words or unit, rate=rate)
 
         yield show
 

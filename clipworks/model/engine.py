@@ -7,9 +7,9 @@ asks an executor for features: `graph.GraphExecutor` (OpenVINO) or `network.Netw
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from clipworks.errors import CheckpointError, ConfigError, InputError, MissingExtraError
 from clipworks.model import pull
 from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.heads import HeadCache, Vectors
+from clipworks.model.features import Features, Reader
+from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts
 from clipworks.model.pipeline import prepared_batches, stacked
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.model.published import read_config
@@ -28,8 +29,9 @@ Precision = Literal["auto", "f32", "bf16", "int8"]
 
 MAX_BATCH_SIZE = 1024
 
-_PROMPTS_PER_CALL = 8192
 _SMALLEST_NORM = 1e-12
+
+_Item = TypeVar("_Item")
 
 
 class Executor(Protocol):
@@ -82,9 +84,20 @@ def load(
         raise ConfigError(f"preprocess is {preprocess!r}; it must be one of {modes}.")
     checkpoint = open_checkpoint(name, config=config, activation=activation, image_size=image_size)
     executor, resolved = _start_executor(checkpoint, device, precision)
-    return Engine(
+    engine = Engine(
         checkpoint, executor, name=pull.public_name(name), precision=resolved, preprocess=preprocess
     )
+    fingerprint = checkpoint.fingerprint  # the tensors themselves must not be kept
+
+    def reopen() -> Checkpoint:
+        again = open_checkpoint(name, config=config, activation=activation, image_size=image_size)
+        if again.fingerprint != fingerprint:
+            raise CheckpointError(f"{again.path} has changed since it was loaded.", "Load it again.")
+        return again
+
+    reader = _start_reader(engine, reopen) if device == "cpu" else cast(Reader, executor)
+    engine.features = Features(reader, engine.config, engine.prepare_image)
+    return engine
 
 
 def open_checkpoint(
@@ -124,6 +137,8 @@ class Engine:
     """Dimensions of a vector."""
     image_size: int
     """Side of the square pixels that the image tower reads."""
+    features: Features
+    """More than vectors: hidden states of texts and pictures, pooled and patch features."""
     logit_scale: float
     """What cosines are multiplied by before a softmax; at most 100 in published models."""
 
@@ -177,7 +192,7 @@ class Engine:
         _require_batch_size(batch_size)
         vectors: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)]
         named = [(x, "" if isinstance(x, str | Path) else f"images[{i}]") for i, x in enumerate(images)]
-        with prepared_batches(named, lambda x: self.prepare_image(*x), batch_size=batch_size) as batches:
+        with prepared_batches(_cut(named, batch_size), lambda x: self.prepare_image(*x)) as batches:
             vectors += [self._encode_pixels(stacked(batch)) for batch in batches]
         return np.concatenate(vectors)
 
@@ -237,7 +252,13 @@ class Engine:
             tokenize(texts, context_length=self.config.text.context_length), batch_size
         )
 
-    def label_head(self, labels: Sequence[str], templates: Sequence[str] | None = None) -> Vectors:
+    def label_head(
+        self,
+        labels: Sequence[str],
+        templates: Sequence[str] | None = None,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Vectors:
         """One vector per label: each filled template embedded, averaged and normalised again.
 
         Heads are kept and found again by their content, so asking twice costs nothing.
@@ -245,6 +266,7 @@ class Engine:
         Args:
             labels: class names.
             templates: sentences with `{}` where the label goes; None is the label alone.
+            on_progress: called with (labels done, labels in all) while a new head is built.
 
         Returns:
             float32 [len(labels), dim], rows of unit L2 norm; read-only.
@@ -252,20 +274,11 @@ class Engine:
         Raises:
             InputError: no labels, no templates, a template without `{}`, or an item that is no string.
         """
-        prompts = _require_strings("templates", ["{}"] if templates is None else templates)
-        names = _require_strings("labels", labels)
-        for template in prompts:
-            if "{}" not in template:
-                raise InputError(f"The template {template[:80]!r} has no '{{}}' for the label.")
+        names, prompts = check_prompts(labels, ["{}"] if templates is None else templates)
         key = hashlib.sha256(json.dumps([names, prompts]).encode()).hexdigest()
         head = self._heads.get(key)
         if head is None:
-            head = np.concatenate(
-                [
-                    self._average_prompts([names[i] for i in places], prompts)
-                    for places in _cut(range(len(names)), max(1, _PROMPTS_PER_CALL // len(prompts)))
-                ]
-            )
+            head = build_head(self.embed_texts, names, prompts, on_progress)
             head.setflags(write=False)
             self._heads.put(key, head)
         return head
@@ -330,11 +343,6 @@ class Engine:
             vectors[places] = _unit(self._executor.encode_texts(rows))
         return vectors
 
-    def _average_prompts(self, labels: list[str], templates: list[str]) -> Vectors:
-        texts = [template.replace("{}", label) for label in labels for template in templates]
-        vectors = self.embed_texts(texts).reshape(len(labels), len(templates), self.dim)
-        return _unit(vectors.mean(axis=1))
-
 
 def _start_executor(
     checkpoint: Checkpoint, device: str, precision: Literal["auto", "f32", "bf16"]
@@ -355,6 +363,13 @@ def _start_executor(
     return _import_network().NetworkExecutor(config, tensors, device=place, precision=precision), precision
 
 
+def _start_reader(engine: Engine, reopen: Callable[[], Checkpoint]) -> Reader:
+    from clipworks.model import graph
+
+    precision: Literal["f32", "bf16"] = "bf16" if engine.precision == "bf16" else "f32"
+    return graph.ReadingExecutor(engine.config, lambda: reopen().tensors, precision=precision)
+
+
 def _import_network() -> Any:
     try:
         from clipworks.model import network
@@ -370,20 +385,8 @@ def _require_batch_size(batch_size: int) -> None:
         raise ConfigError(f"batch_size is {batch_size}; it must be in 1..{MAX_BATCH_SIZE}.")
 
 
-def _require_strings(name: str, values: Sequence[str]) -> list[str]:
-    if isinstance(values, str):
-        raise InputError(f"{name} is the single string {values[:40]!r}.", "Give a list: [text].")
-    if not values:
-        raise InputError(f"{name} is empty.", "Give at least one.")
-    for i, value in enumerate(values):
-        if not isinstance(value, str):
-            raise InputError(f"{name}[{i}] is {type(value).__name__}; it must be a string.")
-    return list(values)
-
-
-def _cut(places: Iterable[int], size: int) -> Iterator[list[int]]:
-    listed = [int(place) for place in places]
-    yield from (listed[start : start + size] for start in range(0, len(listed), size))
+def _cut(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    yield from (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _unit(features: NDArray[np.float32]) -> Vectors:

@@ -7,7 +7,7 @@ that is read (class token, end-of-text token) is computed. This file is the owne
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clipworks.errors import ConfigError
 from clipworks.model.config import Activation, ClipConfig
+from clipworks.model.readings import Reading
 
 # Importing openvino reports the import to Google Analytics. Without the reporter's package it uses
 # a stub of its own that does nothing, so the package is hidden from it.
@@ -75,6 +76,32 @@ class GraphExecutor:
             return self._pools[tower]
 
 
+class ReadingExecutor:
+    """Readings of both towers on the processor; the graph of each is compiled when it is first used.
+
+    Calls from several threads are safe.
+    """
+
+    def __init__(
+        self, config: ClipConfig, open_weights: Callable[[], Weights], *, precision: GraphPrecision
+    ) -> None:
+        """Take a config and the way to its native float32 weights, which are not kept."""
+        self._config = config
+        self._open_weights = open_weights
+        self._precision = precision
+        self._lock = threading.Lock()
+        self._pools: dict[Reading, _RequestPool] = {}
+
+    def read(self, reading: Reading, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """uint8 [B, S, S, 3] RGB or int64 [B, T] -> float32 [B, T, D], or [B, D] where pooled."""
+        with self._lock:
+            if reading not in self._pools:
+                model = reading_graph(self._config, self._open_weights(), reading)
+                hints = {"INFERENCE_PRECISION_HINT": self._precision, "PERFORMANCE_HINT": "LATENCY"}
+                self._pools[reading] = _RequestPool(_core().compile_model(model, _DEVICE, hints))
+        return self._pools[reading].run(batch)
+
+
 class _RequestPool:
     """Inference requests of one compiled graph, reused between calls."""
 
@@ -111,6 +138,19 @@ def _core() -> "openvino.Core":
 def image_graph(config: ClipConfig, weights: Weights) -> "openvino.Model":
     """The image tower: uint8 [B, S, S, 3] RGB -> float32 [B, E], not of unit length."""
     vision = config.vision
+    pixels, x = _image_rows(config, weights)
+    first = _ints([0])
+    for n in range(vision.layers):
+        is_last = n == vision.layers - 1
+        row = op.gather(x, first, _ints(1)) if is_last else None
+        x = _block(x, weights, f"vision.blocks.{n}", vision.heads, config.activation, row=row, mask=None)
+    x = _layer_norm(op.squeeze(x, _ints([1])), weights, "vision.ln_post")
+    return openvino.Model([_project(x, weights, "vision.projection")], [pixels], "image")
+
+
+def _image_rows(config: ClipConfig, weights: Weights) -> tuple[Node, Node]:
+    """Pixels, uint8 [B, S, S, 3], and what goes into the first block, float32 [B, T, D]."""
+    vision = config.vision
     side = vision.image_size
     pixels = op.parameter([-1, side, side, 3], np.uint8, name="pixels")
     mean, std = (255 * np.array(values) for values in (config.preprocess.mean, config.preprocess.std))
@@ -124,14 +164,7 @@ def image_graph(config: ClipConfig, weights: Weights) -> "openvino.Model":
         _floats(weights["vision.class_embedding"]), op.concat([batch, _ints([1, vision.width])], 0)
     )
     x = op.add(op.concat([class_row, x], 1), _floats(weights["vision.position_embedding"]))
-    x = _layer_norm(x, weights, "vision.ln_pre")
-    first = _ints([0])
-    for n in range(vision.layers):
-        is_last = n == vision.layers - 1
-        row = op.gather(x, first, _ints(1)) if is_last else None
-        x = _block(x, weights, f"vision.blocks.{n}", vision.heads, config.activation, row=row, mask=None)
-    x = _layer_norm(op.squeeze(x, _ints([1])), weights, "vision.ln_post")
-    return openvino.Model([_project(x, weights, "vision.projection")], [pixels], "image")
+    return pixels, _layer_norm(x, weights, "vision.ln_pre")
 
 
 def text_graph(config: ClipConfig, weights: Weights) -> "openvino.Model":
@@ -140,16 +173,11 @@ def text_graph(config: ClipConfig, weights: Weights) -> "openvino.Model":
     A row is read at its end-of-text token, the first place of its largest id.
     """
     text = config.text
-    tokens = op.parameter([-1, (1, text.context_length)], np.int64, name="tokens")
+    tokens, places, x = _text_rows(config, weights)
     length = op.gather(op.shape_of(tokens), _ints([1]), _ints(0))
-    places = op.range(_ints(0), op.squeeze(length, _ints([0])), _ints(1), "i64")
-    x = op.gather(_floats(weights["text.token_embedding.weight"]), tokens, _ints(0))
-    x = op.add(x, op.gather(_floats(weights["text.position_embedding"]), places, _ints(0)))
-
     largest = op.reduce_max(tokens, _ints([1]), True)
     ends = op.reduce_min(op.select(op.equal(tokens, largest), places, length), _ints([1]), True)
-    rows = op.unsqueeze(places, _ints([1]))
-    causal = _mask(op.less_equal(places, rows))
+    causal = _causal_mask(places)
     until_end = _mask(op.less_equal(places, op.unsqueeze(op.unsqueeze(ends, _ints([1])), _ints([1]))))
     for n in range(text.layers):
         is_last = n == text.layers - 1
@@ -158,6 +186,43 @@ def text_graph(config: ClipConfig, weights: Weights) -> "openvino.Model":
         x = _block(x, weights, f"text.blocks.{n}", text.heads, config.activation, row=row, mask=mask)
     x = _layer_norm(op.squeeze(x, _ints([1])), weights, "text.ln_final")
     return openvino.Model([_project(x, weights, "text.projection")], [tokens], "text")
+
+
+def _text_rows(config: ClipConfig, weights: Weights) -> tuple[Node, Node, Node]:
+    """Token ids, int64 [B, T]; places, int64 [T]; what goes into the first block, float32 [B, T, D]."""
+    text = config.text
+    tokens = op.parameter([-1, (1, text.context_length)], np.int64, name="tokens")
+    length = op.gather(op.shape_of(tokens), _ints([1]), _ints(0))
+    places = op.range(_ints(0), op.squeeze(length, _ints([0])), _ints(1), "i64")
+    x = op.gather(_floats(weights["text.token_embedding.weight"]), tokens, _ints(0))
+    return tokens, places, op.add(x, op.gather(_floats(weights["text.position_embedding"]), places, _ints(0)))
+
+
+def _causal_mask(places: Node) -> Node:
+    return _mask(op.less_equal(places, op.unsqueeze(places, _ints([1]))))
+
+
+def reading_graph(config: ClipConfig, weights: Weights, reading: Reading) -> "openvino.Model":
+    """What goes into a tower -> what is read inside it, float32 [B, T, D], or [B, D] where pooled."""
+    tower = reading.tower
+    if reading.is_pooled:
+        whole = _GRAPHS[tower](config, weights)
+        projection = whole.get_results()[0].input_value(0).get_node()
+        return openvino.Model([projection.input_value(0)], whole.get_parameters(), "pooled")
+    mask = None
+    if tower == "vision":
+        inputs, x = _image_rows(config, weights)
+    else:
+        inputs, places, x = _text_rows(config, weights)
+        mask = _causal_mask(places)
+    heads = config.vision.heads if tower == "vision" else config.text.heads
+    for n in range(reading.layer):
+        x = _block(x, weights, f"{tower}.blocks.{n}", heads, config.activation, row=None, mask=mask)
+    if reading.is_normed:
+        x = _layer_norm(x, weights, "vision.ln_post" if tower == "vision" else "text.ln_final")
+    if reading.is_projected:
+        x = _project(x, weights, f"{tower}.projection")
+    return openvino.Model([x], [inputs], "reading")
 
 
 def _block(

@@ -1,16 +1,68 @@
-"""Label heads that were asked for before: a small cache keyed by content, for `engine.py`."""
+"""Label heads for `engine.py`: how one is built from prompts, and a small cache of those asked for before."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clipworks.errors import InputError
 
 Vectors = NDArray[np.float32]
 """float32 [N, D], rows of unit L2 norm."""
 
 MAX_HEADS = 64
 MAX_BYTES = 64 * 2**20
+
+_PROMPTS_PER_CALL = 8192
+
+
+def check_prompts(labels: Sequence[str], templates: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Labels and templates as lists.
+
+    Raises:
+        InputError: no labels, no templates, a template without `{}`, or an item that is no string.
+    """
+    prompts = _require_strings("templates", templates)
+    names = _require_strings("labels", labels)
+    for template in prompts:
+        if "{}" not in template:
+            raise InputError(f"The template {template[:80]!r} has no '{{}}' for the label.")
+    return names, prompts
+
+
+def build_head(
+    embed_texts: Callable[[list[str]], Vectors],
+    labels: Sequence[str],
+    templates: Sequence[str],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Vectors:
+    """One vector per label: the mean over its filled templates, each of unit length, and then itself so.
+
+    At most 8,192 prompts, or those of one label, are in memory at a time.
+
+    Args:
+        embed_texts: texts -> float32 [N, D], rows of unit L2 norm.
+        labels: class names, at least one.
+        templates: sentences with `{}` where the label goes, at least one.
+        on_progress: called with (labels done, labels in all).
+
+    Returns:
+        float32 [len(labels), D], rows of unit L2 norm.
+    """
+    step = max(1, _PROMPTS_PER_CALL // len(templates))
+    parts = list[Vectors]()
+    for start in range(0, len(labels), step):
+        some = labels[start : start + step]
+        texts = [template.replace("{}", label) for label in some for template in templates]
+        means = embed_texts(texts).reshape(len(some), len(templates), -1).mean(axis=1)
+        # Opposite vectors can cancel out; such a mean has no direction and stays zero.
+        norms = np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.float32(1e-12))
+        parts.append(means / norms)
+        if on_progress is not None:
+            on_progress(start + len(some), len(labels))
+    return np.concatenate(parts)
 
 
 class HeadCache:
@@ -43,3 +95,14 @@ class HeadCache:
             while len(self._heads) > self._max_heads or self._bytes > self._max_bytes:
                 _, oldest = self._heads.popitem(last=False)
                 self._bytes -= oldest.nbytes
+
+
+def _require_strings(name: str, values: Sequence[str]) -> list[str]:
+    if isinstance(values, str):
+        raise InputError(f"{name} is the single string {values[:40]!r}.", "Give a list: [text].")
+    if not values:
+        raise InputError(f"{name} is empty.", "Give at least one.")
+    for i, value in enumerate(values):
+        if not isinstance(value, str):
+            raise InputError(f"{name}[{i}] is {type(value).__name__}; it must be a string.")
+    return list(values)

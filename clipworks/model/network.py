@@ -6,8 +6,8 @@ onto them. Both towers follow Radford et al. 2021 (arXiv:2103.00020), section 2.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clipworks.errors import ConfigError
 from clipworks.model.config import Activation, ClipConfig, TextConfig, VisionConfig
+from clipworks.model.readings import Reading
 
 LAYER_NORM_EPS = 1e-5
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
@@ -73,17 +74,30 @@ class VisionTower(nn.Module):
         Returns:
             float [B, E].
         """
+        x_BTD = self._rows(images_BCHW, kept_BT)
+        for block in self.blocks:
+            x_BTD = block(x_BTD, causal=False)
+        features: Tensor = self.projection(self.ln_post(x_BTD[:, 0]))
+        return features
+
+    def read(self, images_BCHW: Tensor, reading: Reading) -> Tensor:
+        """Normalised pixels, float [B, 3, H, W] -> float [B, T, D], or [B, D] where pooled."""
+        x_BTD = self._rows(images_BCHW, None)
+        for block in self.blocks[: reading.layer]:
+            x_BTD = block(x_BTD, causal=False)
+        x_BTD = x_BTD[:, 0] if reading.is_pooled else x_BTD
+        return _finish(x_BTD, reading, self.ln_post, self.projection)
+
+    def _rows(self, images_BCHW: Tensor, kept_BT: Tensor | None) -> Tensor:
+        """What goes into the first block, float [B, 1 + patches, D]."""
         patches_BTD = self.patch_embedding(images_BCHW).flatten(2).transpose(1, 2)
         patches_BTD = patches_BTD + self.position_embedding[1:]
         if kept_BT is not None:
             patches_BTD = patches_BTD.take_along_dim(kept_BT[:, :, None], dim=1)
         class_D = self.class_embedding + self.position_embedding[0]
         x_BTD = torch.cat([class_D.expand(len(patches_BTD), 1, -1), patches_BTD], dim=1)
-        x_BTD = self.ln_pre(x_BTD)
-        for block in self.blocks:
-            x_BTD = block(x_BTD, causal=False)
-        features: Tensor = self.projection(self.ln_post(x_BTD[:, 0]))
-        return features
+        rows_BTD: Tensor = self.ln_pre(x_BTD)
+        return rows_BTD
 
 
 class TextTower(nn.Module):
@@ -114,6 +128,15 @@ class TextTower(nn.Module):
         x_BD = x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), ends_B]
         features: Tensor = self.projection(self.ln_final(x_BD))
         return features
+
+    def read(self, tokens_BT: Tensor, reading: Reading) -> Tensor:
+        """Token ids, int64 [B, T] -> float [B, T, D], or [B, D] where pooled."""
+        x_BTD = self.token_embedding(tokens_BT) + self.position_embedding[: tokens_BT.shape[1]]
+        for block in self.blocks[: reading.layer]:
+            x_BTD = block(x_BTD, causal=True)
+        if reading.is_pooled:
+            x_BTD = x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), tokens_BT.argmax(dim=1)]
+        return _finish(x_BTD, reading, self.ln_final, self.projection)
 
 
 class Clip(nn.Module):
@@ -172,14 +195,24 @@ class NetworkExecutor:
 
     def encode_images(self, pixels_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [B, S, S, 3] RGB -> features, float32 [B, E], not of unit length."""
-        images_BCHW = torch.from_numpy(pixels_BSSC).to(self._device).permute(0, 3, 1, 2)
-        return self._run(self._model.vision, (images_BCHW - self._mean) / self._std)
+        return self._run(self._model.vision, self._normalise(pixels_BSSC))
 
     def encode_texts(self, tokens_BT: NDArray[np.int64]) -> NDArray[np.float32]:
         """Token ids, int64 [B, T], T up to the context length -> features, float32 [B, E]."""
         return self._run(self._model.text, torch.from_numpy(tokens_BT).to(self._device))
 
-    def _run(self, tower: nn.Module, batch: Tensor) -> NDArray[np.float32]:
+    def read(self, reading: Reading, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """uint8 [B, S, S, 3] RGB or int64 [B, T] -> float32 [B, T, D], or [B, D] where pooled."""
+        if reading.tower == "vision":
+            return self._run(lambda x: self._model.vision.read(x, reading), self._normalise(batch))
+        tokens_BT = torch.from_numpy(batch).to(self._device)
+        return self._run(lambda x: self._model.text.read(x, reading), tokens_BT)
+
+    def _normalise(self, pixels_BSSC: NDArray[np.uint8]) -> Tensor:
+        images_BCHW = torch.from_numpy(pixels_BSSC).to(self._device).permute(0, 3, 1, 2)
+        return (images_BCHW - self._mean) / self._std
+
+    def _run(self, tower: Callable[[Tensor], Tensor], batch: Tensor) -> NDArray[np.float32]:
         # TF32 would cut the patch embedding of f32 models to 10 bits on graphics cards.
         with (
             torch.inference_mode(),
@@ -237,6 +270,12 @@ def _waves(shape: torch.Size) -> Tensor:
     row, column = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
     angles = torch.cat([place.flatten()[:, None] * frequencies for place in (row, column)], dim=1)
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
+
+
+def _finish(x: Tensor, reading: Reading, norm: nn.Module, projection: nn.Module) -> Tensor:
+    """The last layer norm and the projection, where the reading asks for them."""
+    x = norm(x) if reading.is_normed else x
+    return projection(x) if reading.is_projected else x
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:

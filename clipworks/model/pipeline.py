@@ -6,7 +6,7 @@ BATCHES_AHEAD + 1 batches of them, so memory does not grow with the number of pi
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -27,17 +27,16 @@ Item = TypeVar("Item")
 
 @contextmanager
 def prepared_batches(
-    items: Sequence[Item], prepare: Callable[[Item], Pixels], *, batch_size: int
+    batches: Iterable[Sequence[Item]], prepare: Callable[[Item], Pixels]
 ) -> Iterator[Iterator[list[Pixels | InputError]]]:
-    """Prepare pictures in threads, in batches and in order.
+    """Prepare batches of pictures in threads, in order.
 
     When the `with` block is left, in whatever way, preparing stops: pictures in work are finished,
     those that wait are dropped, and no thread remains.
 
     Args:
-        items: the pictures, or what stands for them.
-        prepare: turns one of them into pixels; called from several threads at once.
-        batch_size: pictures per batch, at least 1.
+        batches: the pictures, or what stands for them; taken BATCHES_AHEAD batches before their turn.
+        prepare: turns one picture into pixels; called from several threads at once.
 
     Yields:
         An iterator over batches: per picture its pixels, or the error that says why it cannot be
@@ -45,7 +44,7 @@ def prepared_batches(
     """
     pool = ThreadPoolExecutor(_num_threads(), thread_name_prefix="clipworks-prepare")
     try:
-        yield _batches(pool, items, prepare, batch_size)
+        yield _prepared(pool, batches, prepare)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -64,12 +63,12 @@ def stacked(batch: Sequence[Pixels | InputError]) -> Pixels:
     return np.stack(squares)
 
 
-def _batches(
-    pool: ThreadPoolExecutor, items: Sequence[Item], prepare: Callable[[Item], Pixels], batch_size: int
+def _prepared(
+    pool: ThreadPoolExecutor, batches: Iterable[Sequence[Item]], prepare: Callable[[Item], Pixels]
 ) -> Iterator[list[Pixels | InputError]]:
     waiting: deque[list[Future[Pixels]]] = deque()
-    for start in range(0, len(items), batch_size):
-        waiting.append([pool.submit(prepare, item) for item in items[start : start + batch_size]])
+    for batch in batches:
+        waiting.append([pool.submit(prepare, item) for item in batch])
         if len(waiting) > BATCHES_AHEAD:
             yield _results(waiting.popleft())
     while waiting:

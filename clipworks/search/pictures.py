@@ -19,7 +19,7 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif"
 
 CAPTION_FILES = ("metadata.jsonl", "captions.jsonl", "labels.jsonl")
 _FILE_KEYS = ("file", "file_name", "path", "image")
-_CAPTION_KEYS = ("caption", "text", "label", "title")
+CAPTION_KEYS = ("caption", "text", "label", "title")
 _LICENCE_KEYS = ("licence", "license")
 
 
@@ -111,9 +111,9 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _columns(row: dict[str, Any]) -> dict[str, Any]:
-    known = {*_FILE_KEYS, *_CAPTION_KEYS[:1], *_LICENCE_KEYS, "author", "source"}
+    known = {*_FILE_KEYS, *CAPTION_KEYS[:1], *_LICENCE_KEYS, "author", "source"}
     return {
-        "caption": _first(row, _CAPTION_KEYS),
+        "caption": _first(row, CAPTION_KEYS),
         "licence": _first(row, _LICENCE_KEYS),
         "author": _first(row, ("author",)),
         "source": _first(row, ("source",)),

@@ -99,3 +99,19 @@ def test_control_characters_in_names_and_labels_do_not_reach_the_terminal(run: R
     odd = folder / "a\x1b[31m.png"
     odd.write_bytes((folder / "a.png").read_bytes())
     assert "\x1b" not in run("classify", odd, "--labels", "x\x1b[0m,y").stdout
+
+
+def test_the_named_sets_are_taken_whole(run: Run, folder: Path) -> None:
+    arguments = ("classify", folder / "a.png", "--label-set", "imagenet", "--template", "a {}", "--json")
+    assert len(json.loads(run(*arguments).stdout)["labels"]) == 1000
+    plain = run("classify", folder / "a.png", "--labels", "a,b", "--json").stdout
+    simple = run("classify", folder / "a.png", "--labels", "a,b", "--template-set", "simple", "--json").stdout
+    assert simple != plain
+
+
+def test_a_set_beside_its_own_words_or_an_unknown_set_is_wrong_usage(run: Run, folder: Path) -> None:
+    start = ("classify", folder / "a.png")
+    run(*start, "--labels", "a", "--label-set", "imagenet", status=2)
+    result = run(*start, "--labels", "a", "--template", "{}", "--template-set", "simple", status=2)
+    assert "either --template or --template-set" in result.stderr
+    assert "imagenet" in run(*start, "--label-set", "imagnet", status=2).stderr

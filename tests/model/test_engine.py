@@ -178,9 +178,17 @@ def test_a_large_head_is_the_same_as_its_rows_one_by_one(
 ) -> None:
     labels = [f"label {i}" for i in range(5)]
     whole = engine.label_head(labels, ["{}", "a {}"])
-    monkeypatch.setattr("clipworks.model.engine._PROMPTS_PER_CALL", 4)
+    monkeypatch.setattr("clipworks.model.heads._PROMPTS_PER_CALL", 4)
     parts = engine.label_head([*labels, "x"], ["{}", "a {}"])
     np.testing.assert_allclose(parts[:-1], whole, atol=1e-5)
+
+
+def test_the_progress_of_a_new_head_is_told(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipworks.model.heads._PROMPTS_PER_CALL", 4)
+    told: list[tuple[int, int]] = []
+    for _ in range(2):
+        engine.label_head(["u", "v", "w"], ["{}", "a {}"], on_progress=lambda *one: told.append(one))
+    assert told == [(2, 3), (3, 3)]
 
 
 def test_scores_are_the_softmax_of_scaled_cosines(engine: Engine) -> None:

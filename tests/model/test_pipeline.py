@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,17 @@ def square(value: int) -> npt.NDArray[np.uint8]:
     return np.full((2, 2, 3), value, dtype=np.uint8)
 
 
+def cut(items: Sequence[Any], batch_size: int) -> list[Sequence[Any]]:
+    return [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+
+
 def preparing_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("clipworks-prepare")]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
 def test_batches_come_whole_and_in_order(batch_size: int) -> None:
-    with prepared_batches(range(20), square, batch_size=batch_size) as batches:
+    with prepared_batches(cut(range(20), batch_size), square) as batches:
         sizes, values = [], []
         for batch in batches:
             sizes.append(len(batch))
@@ -40,7 +44,7 @@ def test_batches_come_whole_and_in_order(batch_size: int) -> None:
 
 
 def test_nothing_gives_no_batch() -> None:
-    with prepared_batches([], square, batch_size=4) as batches:
+    with prepared_batches(cut([], 4), square) as batches:
         assert list(batches) == []
 
 
@@ -50,7 +54,7 @@ def test_a_bad_picture_is_an_error_in_its_place() -> None:
             raise InputError(f"{value} is bad.", "Leave it out.")
         return square(value)
 
-    with prepared_batches(range(6), prepare, batch_size=3) as batches:
+    with prepared_batches(cut(range(6), 3), prepare) as batches:
         shown = [x.message if isinstance(x, InputError) else int(x[0, 0, 0]) for b in batches for x in b]
     assert shown == [0, "1 is bad.", 2, 3, "4 is bad.", 5]
     with pytest.raises(InputError, match="1 is bad"):
@@ -64,7 +68,7 @@ def test_the_next_batches_are_prepared_while_the_caller_works_on_one() -> None:
         done[value].set()
         return square(value)
 
-    with prepared_batches(range(len(done)), prepare, batch_size=2) as batches:
+    with prepared_batches(cut(range(len(done)), 2), prepare) as batches:
         next(batches)
         assert all(event.wait(WAIT_SECONDS) for event in done)
 
@@ -76,7 +80,7 @@ def test_two_pictures_are_prepared_at_once() -> None:
         meeting.wait(WAIT_SECONDS)
         return square(value)
 
-    with prepared_batches(range(2), prepare, batch_size=2) as batches:
+    with prepared_batches(cut(range(2), 2), prepare) as batches:
         assert len(stacked(next(batches))) == 2
 
 
@@ -87,7 +91,7 @@ def test_no_more_than_two_batches_are_prepared_ahead() -> None:
         started.append(value)
         return square(value)
 
-    with prepared_batches(range(1000), prepare, batch_size=2) as batches:
+    with prepared_batches(cut(range(1000), 2), prepare) as batches:
         for number in range(1, 6):
             next(batches)
             assert len(started) <= 2 * (number + BATCHES_AHEAD)
@@ -111,7 +115,7 @@ def test_after_an_error_or_an_interrupt_no_thread_remains_and_the_rest_is_droppe
         started.append(value)
         return square(value)
 
-    with pytest.raises(error), prepared_batches(range(10_000), prepare, batch_size=8) as batches:
+    with pytest.raises(error), prepared_batches(cut(range(10_000), 8), prepare) as batches:
         for _ in batches:
             fail()
     assert preparing_threads() == []
@@ -125,7 +129,7 @@ def test_an_error_that_no_picture_causes_is_raised_where_its_batch_would_have_co
         return square(value)
 
     seen: list[int] = []
-    with pytest.raises(ZeroDivisionError), prepared_batches(range(6), prepare, batch_size=2) as batches:
+    with pytest.raises(ZeroDivisionError), prepared_batches(cut(range(6), 2), prepare) as batches:
         seen.extend(len(batch) for batch in batches)
     assert seen == [2]
     assert preparing_threads() == []

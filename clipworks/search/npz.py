@@ -1,0 +1,46 @@
+"""Parts -> `.npz`: numpy arrays in a zip, written one part at a time; see docs/formats.md."""
+
+import zipfile
+from collections.abc import Iterable, Sequence
+from typing import IO
+
+import numpy as np
+
+from clipworks.search.parts import Parts
+
+
+def write_npz(file: IO[bytes], parts: Parts) -> None:
+    """Write `vectors`, `items`, `kinds` and the fields of the header; equal parts give equal bytes."""
+    lengths = [max(map(len, rows.items), default=0) for rows in parts.rows()]
+    count = sum(len(rows.items) for rows in parts.rows())
+    text = f"<U{max(lengths, default=1)}"
+    header = parts.header
+    with zipfile.ZipFile(file, "w") as archive:
+        number = "<f2" if header.dtype == "f16" else "<f4"
+        chunks = (vectors.tobytes() for vectors in parts.vectors())
+        _add(archive, "vectors", number, (count, header.dim), chunks)
+        for name, dtype in (("items", text), ("kinds", "<U5")):
+            chunks = (np.array(getattr(rows, name), dtype=dtype).tobytes() for rows in parts.rows())
+            _add(archive, name, dtype, (count,), chunks, is_packed=True)
+        for name in ("model", "fingerprint", "precision", "preprocess"):
+            value = np.array(getattr(header, name))
+            _add(archive, name, value.dtype.str, (), [value.tobytes()])
+
+
+def _add(
+    archive: zipfile.ZipFile,
+    name: str,
+    dtype: str,
+    shape: Sequence[int],
+    chunks: Iterable[bytes],
+    *,
+    is_packed: bool = False,
+) -> None:
+    """One array whose bytes come in pieces; padded texts are packed, vectors would not get smaller."""
+    member = zipfile.ZipInfo(f"{name}.npy")
+    member.compress_type = zipfile.ZIP_DEFLATED if is_packed else zipfile.ZIP_STORED
+    with archive.open(member, "w", force_zip64=True) as stream:
+        values = {"descr": dtype, "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(stream, values)
+        for chunk in chunks:
+            stream.write(chunk)
