@@ -7,7 +7,7 @@ onto them. Both towers follow Radford et al. 2021 (arXiv:2103.00020), section 2.
 
 import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,6 +180,10 @@ class NetworkExecutor:
     def encode_texts(self, tokens_BT: NDArray[np.int64]) -> NDArray[np.float32]:
         """Token ids, int64 [B, T], T up to the context length -> features, float32 [B, E]."""
         return self._run(self._model.text, torch.from_numpy(tokens_BT).to(self._device))
+
+    def encode_text_batches(self, batches: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """Several batches as in `encode_texts` -> their features, in order."""
+        return [self.encode_texts(batch) for batch in batches]
 
     def _run(self, tower: nn.Module, batch: Tensor) -> NDArray[np.float32]:
         # TF32 would cut the patch embedding of f32 models to 10 bits on graphics cards.
