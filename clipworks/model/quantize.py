@@ -220,7 +220,7 @@ def _to_bytes(plan: Plan) -> bytes:
 def _read_plan(path: Path) -> Plan | None:
     """The plan in a file; None where there is none or it is damaged, which measuring again repairs."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
             scales = {
                 name: LinearScale(smooth=arrays[name], low=low, high=high, error=error)

@@ -94,7 +94,7 @@ def test_outliers_as_in_trained_models_are_smoothed_away(
     plain = make_plan(tiny_clip.config, weights, samples, "int8")
     worst, worst_plain = (max(scale.error for scale in p.scales.values()) for p in (smoothed, plain))
     assert worst < 0.03
-    assert worst_plain > 3 * worst
+    assert worst_plain > 2 * worst
     for tower in ("vision", "text"):
         assert smoothed.fidelity[tower].cosine_mean > plain.fidelity[tower].cosine_mean
         assert smoothed.fidelity[tower].cosine_min > 0.98
@@ -192,7 +192,7 @@ def test_a_checkpoint_is_measured_once(
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[:100], lambda data: b"", lambda data: b"PK\x03\x04" + data]
+    "damage", [lambda data: data[:100], lambda data: b"", lambda data: data[:2000] + bytes(99) + data[2099:]]
 )
 def test_a_damaged_file_is_measured_again(
     tiny_clip: TinyClip, plan: Plan, own_cache: Path, made: list[str], damage: Any
