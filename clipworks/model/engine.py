@@ -1,7 +1,7 @@
 """The engine: pictures and texts in, unit vectors and scores out, whatever computes them.
 
 `load` turns a name or path into an Engine. An Engine prepares inputs, cuts them into batches and
-asks an executor for features: `graph.GraphExecutor` (OpenVINO) or `network.NetworkExecutor`
+asks an executor for features: `executor.GraphExecutor` (OpenVINO) or `network.NetworkExecutor`
 (PyTorch), each imported only when it is asked for. An Engine is safe to use from several threads.
 """
 
@@ -76,13 +76,9 @@ def load(
         raise ConfigError(f"preprocess is {preprocess!r}; it must be one of {modes}.")
     checkpoint = open_checkpoint(name, config=config, activation=activation)
     executor, resolved, note = _start_executor(checkpoint, device, precision)
+    called = pull.public_name(name)
     return Engine(
-        checkpoint,
-        executor,
-        name=pull.public_name(name),
-        precision=resolved,
-        precision_note=note,
-        preprocess=preprocess,
+        checkpoint, executor, name=called, precision=resolved, precision_note=note, preprocess=preprocess
     )
 
 

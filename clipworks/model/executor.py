@@ -70,6 +70,8 @@ class GraphExecutor:
 
     def encode_text_batches(self, batches: Sequence[NDArray[np.int64]]) -> list[Features]:
         """Several batches as in `encode_texts`, computed side by side -> their features, in order."""
+        if not batches:
+            return []
         cut = [_cut(batch, batch.shape[1]) for batch in batches]
         pieces = [piece for parts in cut for piece in parts]
         is_much = len(pieces) > 1 and sum(piece.size for piece in pieces) >= num_cores() * _PIECE_TOKENS
