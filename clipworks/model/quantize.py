@@ -38,7 +38,7 @@ AIM = 0.999
 FLOOR = 0.99
 """Cosine below which `int8` gives layers back to the other precision."""
 SMALLEST_INT8_WIDTH = 512
-"""Towers below this width are not faster in int8: their time does not go into matrix products."""
+"""`auto` does not try narrower towers in int8; whether int8 would be faster there is not measured."""
 
 _VERSION = 1
 """Changes whenever the same checkpoint and samples would give other scales."""
