@@ -215,7 +215,7 @@ def _fetch_clip_art() -> Path | None:
 def _arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Score a model on pictures that pictogram never saw.")
     parser.add_argument("--model", default="pictogram", help="name or folder of a model")
-    parser.add_argument("--precision", default="auto", help="auto, f32 or bf16")
+    parser.add_argument("--precision", default="auto", help="auto, f32, bf16 or int8")
     parser.add_argument("--emoji", type=Path, help=f"npm package {EMOJI_PACKAGE}, packed or unpacked")
     parser.add_argument(
         "--clip-art", type=Path, help=f"Debian package {CLIP_ART_PACKAGE}, packed or unpacked"

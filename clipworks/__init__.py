@@ -19,7 +19,8 @@ from clipworks.errors import (
 )
 
 if TYPE_CHECKING:
-    from clipworks.model.engine import Engine, load
+    from clipworks.model.engine import Engine
+    from clipworks.model.loading import load
 
 __version__ = "0.1.0"
 
@@ -38,10 +39,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Engine", "load"):
-        from clipworks.model import engine
+    if name == "Engine":
+        from clipworks.model.engine import Engine
 
-        return getattr(engine, name)
+        return Engine
+    if name == "load":
+        from clipworks.model.loading import load
+
+        return load
     raise AttributeError(f"module 'clipworks' has no attribute {name!r}")
 
 

@@ -1,6 +1,7 @@
 """Fixtures for all tests: the tiny CLIP on disk in every family's form."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tiny_clip import TinyClip, tiny_config, tiny_weights, write_tiny
@@ -8,18 +9,19 @@ from tiny_clip import TinyClip, tiny_config, tiny_weights, write_tiny
 from clipworks.model.config import Activation
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the tests cache goes to a folder of their own, in this process and those it starts."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIPWORKS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def _make(factory: pytest.TempPathFactory, activation: Activation) -> TinyClip:
     config = tiny_config(activation)
     folders = write_tiny(factory.mktemp(f"tiny_{activation}"), activation)
     return TinyClip(config=config, weights=tiny_weights(config), folders=folders)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What tests measure once is kept for the session, and nothing outside of it is touched."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPWORKS_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("model/pull.py",),
     "jinja2": ("serve/",),
     "numpy": ("",),
-    "openvino": ("model/graph.py",),
+    "openvino": ("model/executor.py", "model/graph.py"),
     "pyarrow": ("search/parquet.py",),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),

@@ -73,7 +73,7 @@ def classify(
     Example:
       clipworks classify examples/pictures/*.png --labels "a fox,a guitar,a bicycle"
     """
-    from clipworks.model.engine import load
+    from clipworks.model.loading import load
     from clipworks.search.bulk import embed_files
 
     names = _read_labels(labels, labels_file, label_set)

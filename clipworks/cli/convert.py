@@ -57,7 +57,7 @@ def convert(
       clipworks convert pictogram pictogram-hf --to hf
     """
     from clipworks.model import convert as conversion
-    from clipworks.model.engine import open_checkpoint
+    from clipworks.model.loading import open_checkpoint
     from clipworks.model.pull import known_row, public_name
 
     checkpoint = open_checkpoint(

@@ -18,7 +18,7 @@ from clipworks.cli.output import (
 from clipworks.errors import ConfigError, DataError, MissingExtraError
 
 if TYPE_CHECKING:
-    from clipworks.model.engine import Precision
+    from clipworks.model.loading import Precision
     from clipworks.model.preprocess import PreprocessMode
     from clipworks.search.entries import Failure
     from clipworks.search.parts import Dtype
@@ -82,7 +82,7 @@ def embed(
     Example:
       clipworks embed examples/pictures --out vectors.npz
     """
-    from clipworks.model.engine import load
+    from clipworks.model.loading import load
     from clipworks.search.entries import Failure, count_entries, read_entries
     from clipworks.search.vectors_file import embed_into
 

@@ -25,7 +25,7 @@ def index(source: Path, out: Path | None, model: str, as_json: bool) -> None:
     Example:
       clipworks index examples/pictures --out pictures.index
     """
-    from clipworks.model.engine import load
+    from clipworks.model.loading import load
     from clipworks.search.build import build_index
     from clipworks.search.embedded import default_place
     from clipworks.search.pictures import find_pictures

@@ -19,7 +19,7 @@ def pull(name: str, as_json: bool) -> None:
       clipworks pull laion2b-b32
       clipworks pull openai/clip-vit-base-patch16@main
     """
-    from clipworks.model.engine import open_checkpoint
+    from clipworks.model.loading import open_checkpoint
     from clipworks.model.pull import public_name
 
     checkpoint = open_checkpoint(name)

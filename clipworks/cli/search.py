@@ -32,7 +32,7 @@ def search(
     """
     if (text is None) == (image is None):
         raise click.UsageError("Give either a text or --image.")
-    from clipworks.model.engine import load
+    from clipworks.model.loading import load
     from clipworks.search.embedded import open_index
     from clipworks.search.query import search as run_search
 

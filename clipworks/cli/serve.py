@@ -93,7 +93,7 @@ def load_engines(models: tuple[str, ...]) -> "dict[str, Engine]":
         CheckpointError: a checkpoint cannot be read.
     """
     from clipworks.errors import ConfigError
-    from clipworks.model.engine import load
+    from clipworks.model.loading import load
 
     engines: dict[str, Engine] = {}
     for model in dict.fromkeys(models):

@@ -12,6 +12,9 @@ from clipworks.errors import ConfigError
 Activation = Literal["gelu", "quick_gelu"]
 """`gelu` is the exact erf form; `quick_gelu` is x * sigmoid(1.702 x), used by OpenAI and MetaCLIP."""
 
+Tower = Literal["vision", "text"]
+TOWERS: tuple[Tower, ...] = ("vision", "text")
+
 HEAD_WIDTH = 64
 """Channels of an attention head wherever a file does not say it; true of all published CLIPs."""
 

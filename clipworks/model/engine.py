@@ -1,31 +1,28 @@
 """The engine: pictures and texts in, unit vectors and scores out, whatever computes them.
 
-`load` turns a name or path into an Engine. An Engine prepares inputs, cuts them into batches and
-asks an executor for features: `graph.GraphExecutor` (OpenVINO) or `network.NetworkExecutor`
-(PyTorch), each imported only when it is asked for. An Engine is safe to use from several threads.
+An Engine, made by `loading.load`, prepares inputs, cuts them into batches and asks an executor for
+features: `executor.GraphExecutor` (OpenVINO) or `network.NetworkExecutor` (PyTorch). It is safe to use
+from several threads.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.errors import CheckpointError, ConfigError, InputError, MissingExtraError
-from clipworks.model import pull
-from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.features import Features, Reader
+from clipworks.errors import CheckpointError, ConfigError, InputError
+from clipworks.model import buckets
+from clipworks.model.config import ClipConfig
+from clipworks.model.features import Features
 from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts
 from clipworks.model.pipeline import prepared_batches, stacked
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
-from clipworks.model.published import read_config
 from clipworks.model.tokenizer import VOCAB_SIZE, tokenize
-from clipworks.model.weights import Checkpoint, read_checkpoint
-
-Precision = Literal["auto", "f32", "bf16", "int8"]
+from clipworks.model.weights import Checkpoint
 
 MAX_BATCH_SIZE = 1024
 
@@ -40,84 +37,8 @@ class Executor(Protocol):
     def encode_images(self, pixels_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [B, S, S, 3] RGB -> float32 [B, D], not of unit length."""
 
-    def encode_texts(self, tokens_BT: NDArray[np.int64]) -> NDArray[np.float32]:
-        """int64 [B, T] -> float32 [B, D], not of unit length."""
-
-
-def load(
-    name: str,
-    *,
-    precision: Precision = "auto",
-    device: str = "cpu",
-    preprocess: PreprocessMode = "standard",
-    config: ClipConfig | None = None,
-    activation: Activation | None = None,
-    image_size: int | None = None,
-) -> "Engine":
-    """Load a model.
-
-    Args:
-        name: `pictogram` (built in), a name of the catalogue, a Hugging Face id, or the path of a
-            checkpoint folder or weights file.
-        precision: arithmetic of the towers; `auto` is bf16 where the processor has it, else f32.
-        device: `cpu` (OpenVINO); `cuda`, `cuda:1`, ... or `torch-cpu` (PyTorch).
-        preprocess: `standard`; `reference` for the exact pixels behind published scores; `scaled` to
-            decode large JPEG files at a fraction of their size.
-        config: only for files that do not come with one.
-        activation: only for files that do not say it.
-        image_size: side of the pictures in pixels, where it shall be another than the model's own; the
-            image tower's table of places is interpolated to it.
-
-    Raises:
-        ConfigError: an unknown name, device, precision or preprocess mode, or no multiple of the patch.
-        CheckpointError: the files are missing, damaged, ambiguous or not of a CLIP model.
-        MissingExtraError: PyTorch is needed and not installed.
-    """
-    if not isinstance(name, str):
-        raise ConfigError(f"name is {name!r}; it must be a model's name or path, as text.")
-    if precision not in get_args(Precision):
-        raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(get_args(Precision))}.")
-    if precision == "int8":
-        raise ConfigError("precision='int8' is not built yet.", "Use precision='bf16'.")
-    if preprocess not in get_args(PreprocessMode):
-        modes = ", ".join(get_args(PreprocessMode))
-        raise ConfigError(f"preprocess is {preprocess!r}; it must be one of {modes}.")
-    checkpoint = open_checkpoint(name, config=config, activation=activation, image_size=image_size)
-    executor, resolved = _start_executor(checkpoint, device, precision)
-    engine = Engine(
-        checkpoint, executor, name=pull.public_name(name), precision=resolved, preprocess=preprocess
-    )
-    fingerprint = checkpoint.fingerprint  # the tensors themselves must not be kept
-
-    def reopen() -> Checkpoint:
-        again = open_checkpoint(name, config=config, activation=activation, image_size=image_size)
-        if again.fingerprint != fingerprint:
-            raise CheckpointError(f"{again.path} has changed since it was loaded.", "Load it again.")
-        return again
-
-    reader = _start_reader(engine, reopen) if device == "cpu" else cast(Reader, executor)
-    engine.features = Features(reader, engine.config, engine.prepare_image)
-    return engine
-
-
-def open_checkpoint(
-    name: str,
-    *,
-    config: ClipConfig | None = None,
-    activation: Activation | None = None,
-    image_size: int | None = None,
-) -> Checkpoint:
-    """Find a model's files, fetch them if they are not here, and read them; arguments as in `load`.
-
-    Raises:
-        ConfigError: an unknown name, or an image_size that is no multiple of the patch.
-        CheckpointError: the files are missing, damaged, ambiguous or not of a CLIP model.
-    """
-    path = pull.resolve(name)
-    row = pull.known_row(name)
-    if row is not None and config is None and read_config(path if path.is_dir() else path.parent) is None:
-        config = row.config
-    return read_checkpoint(path, config=config, activation=activation, image_size=image_size)
+    def encode_text_batches(self, batches: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """int64 [B, T] each -> float32 [B, D] each, not of unit length."""
 
 
 class Engine:
@@ -130,7 +51,9 @@ class Engine:
     fingerprint: str
     """sha256 of config and weights, 64 hex characters."""
     precision: str
-    """`f32` or `bf16`; never `auto`."""
+    """`f32`, `bf16` or `int8`; `int8/bf16` where the image tower has one and the text tower another."""
+    precision_note: str
+    """What a precision that was measured costs, a sentence; empty where none was measured."""
     preprocess: PreprocessMode
     """How pictures become pixels."""
     dim: int
@@ -149,6 +72,7 @@ class Engine:
         *,
         name: str,
         precision: str,
+        precision_note: str = "",
         preprocess: PreprocessMode = "standard",
     ) -> None:
         """Join a checkpoint and the executor that runs it.
@@ -166,6 +90,7 @@ class Engine:
         self.name = name
         self.fingerprint = checkpoint.fingerprint
         self.precision = precision
+        self.precision_note = precision_note
         self.preprocess = preprocess
         self.dim = config.embed_dim
         self.image_size = config.vision.image_size
@@ -233,8 +158,8 @@ class Engine:
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
         """Embed texts with the text tower.
 
-        Texts of like length go through together (in bf16: of equal length) and rows are cut at the
-        longest end token among them, which changes no result since attention is causal.
+        Texts of like length go through together, cut behind the longest of them, which changes no
+        result since attention is causal.
 
         Args:
             texts: any number of strings; what does not fit into the context length is cut off.
@@ -331,53 +256,11 @@ class Engine:
     def _encode_tokens(self, tokens: NDArray[np.int64], batch_size: int) -> Vectors:
         """int64 [N, T], each row ended by its largest id -> float32 [N, dim]."""
         vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
-        lengths = tokens.argmax(axis=1) + 1
-        order = np.argsort(lengths, kind="stable")
-        groups = [order]
-        if self.precision != "f32":
-            # The number of masked places behind a text can turn a rounding in bfloat16 (1e-3 in the
-            # result, measured), so only texts of equal length share a batch: batched equals single.
-            groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-        for places in (places for group in groups for places in _cut(group, batch_size)):
-            rows = np.ascontiguousarray(tokens[places, : lengths[places].max()])
-            vectors[places] = _unit(self._executor.encode_texts(rows))
+        groups = list(buckets.cut(tokens, batch_size))
+        features = self._executor.encode_text_batches([group.tokens for group in groups])
+        for group, rows in zip(groups, features, strict=True):
+            vectors[group.places] = _unit(rows)
         return vectors
-
-
-def _start_executor(
-    checkpoint: Checkpoint, device: str, precision: Literal["auto", "f32", "bf16"]
-) -> tuple[Executor, str]:
-    """An executor on `device`, and the precision that it has."""
-    config, tensors = checkpoint.config, checkpoint.tensors
-    if device == "cpu":
-        from clipworks.model import graph
-
-        if precision == "auto":
-            precision = "bf16" if graph.has_bf16() else "f32"
-        return graph.GraphExecutor(config, tensors, precision=precision), precision
-    if device != "torch-cpu" and not device.startswith("cuda"):
-        raise ConfigError(f"device is {device!r}; it must be cpu, cuda, cuda:N or torch-cpu.")
-    if precision == "auto":
-        precision = "bf16" if device.startswith("cuda") else "f32"
-    place = device.removeprefix("torch-")
-    return _import_network().NetworkExecutor(config, tensors, device=place, precision=precision), precision
-
-
-def _start_reader(engine: Engine, reopen: Callable[[], Checkpoint]) -> Reader:
-    from clipworks.model import graph
-
-    precision: Literal["f32", "bf16"] = "bf16" if engine.precision == "bf16" else "f32"
-    return graph.ReadingExecutor(engine.config, lambda: reopen().tensors, precision=precision)
-
-
-def _import_network() -> Any:
-    try:
-        from clipworks.model import network
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MissingExtraError("torch", "train") from error
-    return network
 
 
 def _require_batch_size(batch_size: int) -> None:

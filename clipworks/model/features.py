@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.errors import ConfigError, InputError
-from clipworks.model.config import ClipConfig
+from clipworks.model.config import ClipConfig, Tower
 from clipworks.model.preprocess import ImageInput
-from clipworks.model.readings import Reading, Tower
+from clipworks.model.readings import Reading
 from clipworks.model.tokenizer import EOT, VOCAB_SIZE, tokenize
 
 MAX_BATCH_SIZE = 1024

@@ -1,156 +1,98 @@
-"""The CLIP towers as OpenVINO graphs: the executor for processors, built op by op from the weights.
+"""The CLIP towers as OpenVINO graphs, built op by op from the weights; `executor.py` compiles them.
 
 Shape letters: B batch, S image side, T tokens, D width of a tower, H heads, E shared space.
 Pixels go in as uint8 and are normalised inside the graph. In the last block of a tower only the row
-that is read (class token, end-of-text token) is computed. This file is the owner of OpenVINO.
+that is read (class token, end-of-text token) is computed. A linear layer that has a scale runs in
+int8. With `executor.py` this file owns OpenVINO.
 """
 
 import sys
-import threading
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.errors import ConfigError
-from clipworks.model.config import Activation, ClipConfig
+from clipworks.model.config import Activation, ClipConfig, Tower
 from clipworks.model.readings import Reading
+from clipworks.model.scales import LEVELS, LinearScale, Scales, quantised_rows
 
 # Importing openvino reports the import to Google Analytics. Without the reporter's package it uses
 # a stub of its own that does nothing, so the package is hidden from it.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-import openvino  # noqa: E402
+import openvino as openvino  # noqa: E402  # what others import from here is exported
 from openvino import opset13 as op  # noqa: E402
-
-GraphPrecision = Literal["f32", "bf16"]
-"""Type of the arithmetic inside a graph; inputs, outputs and stored weights do not change."""
 
 Weights = Mapping[str, NDArray[np.float32]]
 Node = Any
 """An OpenVINO node; its Python classes are made at run time and have no static types."""
 
 LAYER_NORM_EPS = 1e-5
-_DEVICE = "CPU"
 
 
-class GraphExecutor:
-    """Both towers on the processor; each graph is compiled when it is first used.
+def tower_graph(
+    tower: Tower,
+    config: ClipConfig,
+    weights: Weights,
+    scales: Scales | None = None,
+    *,
+    is_watched: bool = False,
+) -> "openvino.Model":
+    """The graph of one tower: uint8 pixels [B, S, S, 3] or int64 tokens [B, T] -> float32 [B, E].
 
-    Calls from several threads are safe: every call in flight has an inference request of its own.
+    Args:
+        tower: whose graph.
+        config: shape of the model.
+        weights: native float32 weights.
+        scales: linear layers that run in int8; those that are not named run as they are.
+        is_watched: add one output for the input of each linear layer, float32 [..., D], named after it.
     """
-
-    def __init__(self, config: ClipConfig, weights: Weights, *, precision: GraphPrecision) -> None:
-        """Take a config and native float32 weights; nothing is compiled yet.
-
-        Raises:
-            ConfigError: bf16 on a processor that has no bfloat16 instructions.
-        """
-        if precision == "bf16" and not has_bf16():
-            raise ConfigError("This processor has no bfloat16 instructions.", "Use precision='f32'.")
-        self._config = config
-        self._weights = weights
-        self._precision = precision
-        self._lock = threading.Lock()
-        self._pools: dict[str, _RequestPool] = {}
-
-    def encode_images(self, pixels_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 [B, S, S, 3] RGB -> features, float32 [B, E], not of unit length."""
-        return self._pool("vision").run(pixels_BSSC)
-
-    def encode_texts(self, tokens_BT: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Token ids, int64 [B, T], T up to the context length -> features, float32 [B, E]."""
-        return self._pool("text").run(tokens_BT)
-
-    def _pool(self, tower: str) -> "_RequestPool":
-        with self._lock:
-            if tower not in self._pools:
-                build = _GRAPHS[tower]
-                hints = {"INFERENCE_PRECISION_HINT": self._precision, "PERFORMANCE_HINT": "LATENCY"}
-                compiled = _core().compile_model(build(self._config, self._weights), _DEVICE, hints)
-                self._pools[tower] = _RequestPool(compiled)
-                if len(self._pools) == len(_GRAPHS):
-                    self._weights = {}
-            return self._pools[tower]
+    layers = _Layers(config, weights, scales or {})
+    inputs, pooled = _WRITERS[tower](config, layers)
+    results = [op.result(layers.project(pooled, f"{tower}.projection"))]
+    for name, node in layers.inputs.items() if is_watched else ():
+        results.append(op.result(node))
+        results[-1].get_output_tensor(0).set_names({name})
+    return openvino.Model(results, [inputs], tower)
 
 
-class ReadingExecutor:
-    """Readings of both towers on the processor; the graph of each is compiled when it is first used.
-
-    Calls from several threads are safe.
-    """
-
-    def __init__(
-        self, config: ClipConfig, open_weights: Callable[[], Weights], *, precision: GraphPrecision
-    ) -> None:
-        """Take a config and the way to its native float32 weights, which are not kept."""
-        self._config = config
-        self._open_weights = open_weights
-        self._precision = precision
-        self._lock = threading.Lock()
-        self._pools: dict[Reading, _RequestPool] = {}
-
-    def read(self, reading: Reading, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """uint8 [B, S, S, 3] RGB or int64 [B, T] -> float32 [B, T, D], or [B, D] where pooled."""
-        with self._lock:
-            if reading not in self._pools:
-                model = reading_graph(self._config, self._open_weights(), reading)
-                hints = {"INFERENCE_PRECISION_HINT": self._precision, "PERFORMANCE_HINT": "LATENCY"}
-                self._pools[reading] = _RequestPool(_core().compile_model(model, _DEVICE, hints))
-        return self._pools[reading].run(batch)
+def reading_graph(config: ClipConfig, weights: Weights, reading: Reading) -> "openvino.Model":
+    """What goes into a tower -> what is read inside it, float32 [B, T, D], or [B, D] where pooled."""
+    layers, tower = _Layers(config, weights, {}), reading.tower
+    if reading.is_pooled:
+        inputs, x = _WRITERS[tower](config, layers)
+        return openvino.Model([x], [inputs], "pooled")
+    mask = None
+    if tower == "vision":
+        inputs, x = _image_rows(config, layers)
+    else:
+        inputs, places, x = _text_rows(config, layers)
+        mask = _causal_mask(places)
+    heads = config.vision.heads if tower == "vision" else config.text.heads
+    for n in range(reading.layer):
+        x = layers.block(x, f"{tower}.blocks.{n}", heads, row=None, mask=mask)
+    if reading.is_normed:
+        x = layers.norm(x, "vision.ln_post" if tower == "vision" else "text.ln_final")
+    if reading.is_projected:
+        x = layers.project(x, f"{tower}.projection")
+    return openvino.Model([x], [inputs], "reading")
 
 
-class _RequestPool:
-    """Inference requests of one compiled graph, reused between calls."""
-
-    def __init__(self, compiled: "openvino.CompiledModel") -> None:
-        self._compiled = compiled
-        self._lock = threading.Lock()
-        self._idle: list[openvino.InferRequest] = []
-
-    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        with self._lock:
-            request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
-        request.infer([np.ascontiguousarray(batch)], share_inputs=True)
-        result: NDArray[np.float32] = request.get_output_tensor(0).data.astype(np.float32, copy=True)
-        with self._lock:
-            self._idle.append(request)
-        return result
-
-
-def has_bf16() -> bool:
-    """Whether this machine's processor computes in bfloat16."""
-    return "BF16" in _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-
-
-@cache
-def _core() -> "openvino.Core":
-    """The one core of the process.
-
-    On processors with AMX a core lends the thread a stack for signals and takes it back when it
-    goes: after that, Ctrl-C would land on freed memory and crash the interpreter.
-    """
-    return openvino.Core()
-
-
-def image_graph(config: ClipConfig, weights: Weights) -> "openvino.Model":
-    """The image tower: uint8 [B, S, S, 3] RGB -> float32 [B, E], not of unit length."""
+def _write_images(config: ClipConfig, layers: "_Layers") -> tuple[Node, Node]:
+    """The image tower up to its projection: uint8 [B, S, S, 3] RGB -> float32 [B, D]."""
     vision = config.vision
-    pixels, x = _image_rows(config, weights)
+    pixels, x = _image_rows(config, layers)
     first = _ints([0])
     for n in range(vision.layers):
-        is_last = n == vision.layers - 1
-        row = op.gather(x, first, _ints(1)) if is_last else None
-        x = _block(x, weights, f"vision.blocks.{n}", vision.heads, config.activation, row=row, mask=None)
-    x = _layer_norm(op.squeeze(x, _ints([1])), weights, "vision.ln_post")
-    return openvino.Model([_project(x, weights, "vision.projection")], [pixels], "image")
+        row = op.gather(x, first, _ints(1)) if n == vision.layers - 1 else None
+        x = layers.block(x, f"vision.blocks.{n}", vision.heads, row=row, mask=None)
+    return pixels, layers.norm(op.squeeze(x, _ints([1])), "vision.ln_post")
 
 
-def _image_rows(config: ClipConfig, weights: Weights) -> tuple[Node, Node]:
+def _image_rows(config: ClipConfig, layers: "_Layers") -> tuple[Node, Node]:
     """Pixels, uint8 [B, S, S, 3], and what goes into the first block, float32 [B, T, D]."""
-    vision = config.vision
+    vision, weights = config.vision, layers.weights
     side = vision.image_size
     pixels = op.parameter([-1, side, side, 3], np.uint8, name="pixels")
     mean, std = (255 * np.array(values) for values in (config.preprocess.mean, config.preprocess.std))
@@ -164,16 +106,16 @@ def _image_rows(config: ClipConfig, weights: Weights) -> tuple[Node, Node]:
         _floats(weights["vision.class_embedding"]), op.concat([batch, _ints([1, vision.width])], 0)
     )
     x = op.add(op.concat([class_row, x], 1), _floats(weights["vision.position_embedding"]))
-    return pixels, _layer_norm(x, weights, "vision.ln_pre")
+    return pixels, layers.norm(x, "vision.ln_pre")
 
 
-def text_graph(config: ClipConfig, weights: Weights) -> "openvino.Model":
-    """The text tower: int64 [B, T] token ids, T up to the context length -> float32 [B, E].
+def _write_texts(config: ClipConfig, layers: "_Layers") -> tuple[Node, Node]:
+    """The text tower up to its projection: int64 [B, T] token ids -> float32 [B, D].
 
     A row is read at its end-of-text token, the first place of its largest id.
     """
     text = config.text
-    tokens, places, x = _text_rows(config, weights)
+    tokens, places, x = _text_rows(config, layers)
     length = op.gather(op.shape_of(tokens), _ints([1]), _ints(0))
     largest = op.reduce_max(tokens, _ints([1]), True)
     ends = op.reduce_min(op.select(op.equal(tokens, largest), places, length), _ints([1]), True)
@@ -183,69 +125,111 @@ def text_graph(config: ClipConfig, weights: Weights) -> "openvino.Model":
         is_last = n == text.layers - 1
         row = op.gather(x, ends, _ints(1), 1) if is_last else None
         mask = until_end if is_last else causal
-        x = _block(x, weights, f"text.blocks.{n}", text.heads, config.activation, row=row, mask=mask)
-    x = _layer_norm(op.squeeze(x, _ints([1])), weights, "text.ln_final")
-    return openvino.Model([_project(x, weights, "text.projection")], [tokens], "text")
+        x = layers.block(x, f"text.blocks.{n}", text.heads, row=row, mask=mask)
+    return tokens, layers.norm(op.squeeze(x, _ints([1])), "text.ln_final")
 
 
-def _text_rows(config: ClipConfig, weights: Weights) -> tuple[Node, Node, Node]:
-    """Token ids, int64 [B, T]; places, int64 [T]; what goes into the first block, float32 [B, T, D]."""
-    text = config.text
-    tokens = op.parameter([-1, (1, text.context_length)], np.int64, name="tokens")
+def _text_rows(config: ClipConfig, layers: "_Layers") -> tuple[Node, Node, Node]:
+    """Token ids, int64 [B, T]; places, int64 [T]; what goes into the first block, float32 [B, T, D].
+
+    T is at most the context length.
+    """
+    weights = layers.weights
+    tokens = op.parameter([-1, (1, config.text.context_length)], np.int64, name="tokens")
     length = op.gather(op.shape_of(tokens), _ints([1]), _ints(0))
     places = op.range(_ints(0), op.squeeze(length, _ints([0])), _ints(1), "i64")
     x = op.gather(_floats(weights["text.token_embedding.weight"]), tokens, _ints(0))
     return tokens, places, op.add(x, op.gather(_floats(weights["text.position_embedding"]), places, _ints(0)))
 
 
-def _causal_mask(places: Node) -> Node:
-    return _mask(op.less_equal(places, op.unsqueeze(places, _ints([1]))))
+_WRITERS: dict[Tower, Callable[[ClipConfig, "_Layers"], tuple[Node, Node]]] = {
+    "vision": _write_images,
+    "text": _write_texts,
+}
 
 
-def reading_graph(config: ClipConfig, weights: Weights, reading: Reading) -> "openvino.Model":
-    """What goes into a tower -> what is read inside it, float32 [B, T, D], or [B, D] where pooled."""
-    tower = reading.tower
-    if reading.is_pooled:
-        whole = _GRAPHS[tower](config, weights)
-        projection = whole.get_results()[0].input_value(0).get_node()
-        return openvino.Model([projection.input_value(0)], whole.get_parameters(), "pooled")
-    mask = None
-    if tower == "vision":
-        inputs, x = _image_rows(config, weights)
-    else:
-        inputs, places, x = _text_rows(config, weights)
-        mask = _causal_mask(places)
-    heads = config.vision.heads if tower == "vision" else config.text.heads
-    for n in range(reading.layer):
-        x = _block(x, weights, f"{tower}.blocks.{n}", heads, config.activation, row=None, mask=mask)
-    if reading.is_normed:
-        x = _layer_norm(x, weights, "vision.ln_post" if tower == "vision" else "text.ln_final")
-    if reading.is_projected:
-        x = _project(x, weights, f"{tower}.projection")
-    return openvino.Model([x], [inputs], "reading")
+class _Layers:
+    """Writes the layers of a tower into a graph."""
+
+    def __init__(self, config: ClipConfig, weights: Weights, scales: Scales) -> None:
+        self.weights = weights
+        self.inputs: dict[str, Node] = {}
+        """Linear layer -> the node that it reads."""
+        self._activation: Activation = config.activation
+        self._scales = scales
+
+    def block(self, x: Node, name: str, heads: int, *, row: Node, mask: Node) -> Node:
+        """A pre-norm transformer block, [B, T, D] -> [B, T, D].
+
+        Args:
+            row: [B, 1, D], the only row of `x` whose result is wanted; None for all rows.
+            mask: added to the attention scores, broadcast to [B, H, rows, T]; None for no mask.
+        """
+        normed = self._norm_for(x, f"{name}.ln_1", f"{name}.qkv")
+        asked = normed if row is None else self._norm_for(row, f"{name}.ln_1", f"{name}.qkv")
+        self.inputs[f"{name}.qkv"] = normed
+        weight, bias = (np.split(self.weights[f"{name}.qkv.{part}"], 3) for part in ("weight", "bias"))
+        query, key, value = (
+            _split_heads(self._linear(source, f"{name}.qkv", weight[i], bias[i]), heads)
+            for i, source in enumerate((asked, normed, normed))
+        )
+        attended = op.scaled_dot_product_attention(query, key, value, mask)
+        attended = op.reshape(op.transpose(attended, _ints([0, 2, 1, 3])), _ints([0, 0, -1]), True)
+        x = op.add(x if row is None else row, self._smoothed_linear(attended, f"{name}.out"))
+        normed = self._norm_for(x, f"{name}.ln_2", f"{name}.up")
+        self.inputs[f"{name}.up"] = normed
+        hidden = self._activate(self._named_linear(normed, f"{name}.up"))
+        return op.add(x, self._smoothed_linear(hidden, f"{name}.down"))
+
+    def norm(self, x: Node, name: str, divisor: float | NDArray[np.float32] = 1.0) -> Node:
+        """A layer norm whose results are divided, by way of its gain and bias."""
+        normed = op.mvn(x, _ints([-1]), True, LAYER_NORM_EPS, "inside_sqrt")
+        gain, bias = (_floats(self.weights[f"{name}.{part}"] / divisor) for part in ("weight", "bias"))
+        return op.add(op.multiply(normed, gain), bias)
+
+    def project(self, x: Node, name: str) -> Node:
+        """A matrix product without bias."""
+        return op.matmul(x, _floats(self.weights[f"{name}.weight"]), False, True)
+
+    def _norm_for(self, x: Node, name: str, linear: str) -> Node:
+        """The layer norm in front of a linear layer: smoothed and rounded for it."""
+        scale = self._scales.get(linear)
+        if scale is None:
+            return self.norm(x, name)
+        return _rounded(self.norm(x, name, scale.smooth), scale)
+
+    def _smoothed_linear(self, x: Node, name: str) -> Node:
+        """A linear layer whose inputs come from no layer norm."""
+        self.inputs[name] = x
+        scale = self._scales.get(name)
+        if scale is not None:
+            # The product and the rounding are one pass over the memory; a rounding alone would be two.
+            x = _rounded(op.multiply(x, _floats(1 / scale.smooth)), scale)
+        return self._named_linear(x, name)
+
+    def _named_linear(self, x: Node, name: str) -> Node:
+        return self._linear(x, name, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+
+    def _linear(self, x: Node, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Node:
+        """`x` is rounded and smoothed already where layer `name` has a scale."""
+        scale = self._scales.get(name)
+        if scale is None:
+            matrix = _floats(weight)
+        else:
+            rows, steps = quantised_rows(weight, scale)
+            matrix = op.multiply(op.convert(op.constant(rows), "f32"), _floats(steps))
+        return op.add(op.matmul(x, matrix, False, True), _floats(bias))
+
+    def _activate(self, x: Node) -> Node:
+        if self._activation == "quick_gelu":
+            return op.multiply(x, op.sigmoid(op.multiply(x, _floats(np.array(1.702)))))
+        return op.gelu(x, "erf")
 
 
-def _block(
-    x: Node, weights: Weights, name: str, heads: int, activation: Activation, *, row: Node, mask: Node
-) -> Node:
-    """A pre-norm transformer block, [B, T, D] -> [B, T, D].
-
-    Args:
-        row: [B, 1, D], the only row of `x` whose result is wanted; None for all rows.
-        mask: added to the attention scores, broadcast to [B, H, rows, T]; None for no mask.
-    """
-    normed = _layer_norm(x, weights, f"{name}.ln_1")
-    asked = normed if row is None else _layer_norm(row, weights, f"{name}.ln_1")
-    weight, bias = (np.split(weights[f"{name}.qkv.{part}"], 3) for part in ("weight", "bias"))
-    query, key, value = (
-        _split_heads(_linear(source, weight[i], bias[i]), heads)
-        for i, source in enumerate((asked, normed, normed))
-    )
-    attended = op.scaled_dot_product_attention(query, key, value, mask)
-    attended = op.reshape(op.transpose(attended, _ints([0, 2, 1, 3])), _ints([0, 0, -1]), True)
-    x = op.add(x if row is None else row, _named_linear(attended, weights, f"{name}.out"))
-    hidden = _named_linear(_layer_norm(x, weights, f"{name}.ln_2"), weights, f"{name}.up")
-    return op.add(x, _named_linear(_activate(hidden, activation), weights, f"{name}.down"))
+def _rounded(x: Node, scale: LinearScale) -> Node:
+    """Rounds to the LEVELS values of a scale; OpenVINO turns this and the product behind it into int8."""
+    low, high = (_floats(np.array(value)) for value in (scale.low, scale.high))
+    return op.fake_quantize(x, low, high, low, high, LEVELS)
 
 
 def _split_heads(x: Node, heads: int) -> Node:
@@ -253,27 +237,8 @@ def _split_heads(x: Node, heads: int) -> Node:
     return op.transpose(op.reshape(x, _ints([0, 0, heads, -1]), True), _ints([0, 2, 1, 3]))
 
 
-def _activate(x: Node, activation: Activation) -> Node:
-    if activation == "quick_gelu":
-        return op.multiply(x, op.sigmoid(op.multiply(x, _floats(np.array(1.702)))))
-    return op.gelu(x, "erf")
-
-
-def _layer_norm(x: Node, weights: Weights, name: str) -> Node:
-    normed = op.mvn(x, _ints([-1]), True, LAYER_NORM_EPS, "inside_sqrt")
-    return op.add(op.multiply(normed, _floats(weights[f"{name}.weight"])), _floats(weights[f"{name}.bias"]))
-
-
-def _linear(x: Node, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Node:
-    return op.add(op.matmul(x, _floats(weight), False, True), _floats(bias))
-
-
-def _named_linear(x: Node, weights: Weights, name: str) -> Node:
-    return _linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-
-def _project(x: Node, weights: Weights, name: str) -> Node:
-    return op.matmul(x, _floats(weights[f"{name}.weight"]), False, True)
+def _causal_mask(places: Node) -> Node:
+    return _mask(op.less_equal(places, op.unsqueeze(places, _ints([1]))))
 
 
 def _mask(is_visible: Node) -> Node:
@@ -287,6 +252,3 @@ def _floats(values: NDArray[Any]) -> Node:
 
 def _ints(values: int | list[int]) -> Node:
     return op.constant(np.array(values, dtype=np.int64))
-
-
-_GRAPHS = {"vision": image_graph, "text": text_graph}

@@ -6,7 +6,7 @@ onto them. Both towers follow Radford et al. 2021 (arXiv:2103.00020), section 2.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -200,6 +200,10 @@ class NetworkExecutor:
     def encode_texts(self, tokens_BT: NDArray[np.int64]) -> NDArray[np.float32]:
         """Token ids, int64 [B, T], T up to the context length -> features, float32 [B, E]."""
         return self._run(self._model.text, torch.from_numpy(tokens_BT).to(self._device))
+
+    def encode_text_batches(self, batches: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """Several batches as in `encode_texts` -> their features, in order."""
+        return [self.encode_texts(batch) for batch in batches]
 
     def read(self, reading: Reading, batch: NDArray[Any]) -> NDArray[np.float32]:
         """uint8 [B, S, S, 3] RGB or int64 [B, T] -> float32 [B, T, D], or [B, D] where pooled."""

@@ -1,9 +1,8 @@
 """What can be read out of a tower beside its vectors; `features.py` asks, the executors answer."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-Tower = Literal["vision", "text"]
+from clipworks.model.config import Tower
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

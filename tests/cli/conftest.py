@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from pictures import encoded, picture
 
 from clipworks.cli import main
-from clipworks.model.engine import load
+from clipworks.model.loading import load
 from tests.conftest import TinyClip
 
 Run = Callable[..., Result]
@@ -25,7 +25,7 @@ def run(tiny_clip: TinyClip, monkeypatch: pytest.MonkeyPatch) -> Run:
     Models are loaded once for all tests, to save time.
     """
     monkeypatch.setenv("CLIPWORKS_MODEL", tiny_clip.native)
-    monkeypatch.setattr("clipworks.model.engine.load", load_once)
+    monkeypatch.setattr("clipworks.model.loading.load", load_once)
 
     def run(*arguments: str | Path, status: int = 0) -> Result:
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])

@@ -58,7 +58,7 @@ def test_an_interruption_is_status_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clipworks.model.engine.load", interrupt)
+    monkeypatch.setattr("clipworks.model.loading.load", interrupt)
     result = CliRunner().invoke(main, ["classify", str(folder), "--labels", "a"])
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
 

@@ -99,7 +99,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(run: Run, folder: Path, 
 def test_an_output_that_is_a_folder_is_one_sentence(run: Run, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "taken.npz").mkdir()
     result = run("embed", folder, "--out", tmp_path / "taken.npz", status=1)
-    assert "taken.npz." in result.output and ".part" not in result.output
+    assert "taken.npz is a folder." in result.output and ".part" not in result.output
 
 
 def test_a_model_name_longer_than_any_path_is_one_sentence(run: Run, folder: Path) -> None:

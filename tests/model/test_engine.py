@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from tiny_clip import FAMILIES, TinyClip, tiny_pixels, tiny_tokens
 import clipworks
 from clipworks.errors import CheckpointError, ConfigError, InputError
 from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.engine import Engine, load
+from clipworks.model.engine import Engine
 from clipworks.model.formats import Family
+from clipworks.model.loading import load
 from clipworks.model.weights import write_checkpoint
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -265,7 +267,7 @@ def test_the_batch_size_has_limits(engine: Engine, batch_size: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"precision": "int8"}, "int8' is not built yet"),
+        ({"precision": "int8", "device": "torch-cpu"}, "int8' does not run on device='torch-cpu'"),
         ({"precision": "f64"}, "precision is 'f64'"),
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"preprocess": "fast"}, "preprocess is 'fast'"),
@@ -276,8 +278,28 @@ def test_an_unknown_option_of_load_is_refused(tiny_clip: TinyClip, arguments: An
         load(tiny_clip.native, **arguments)
 
 
-def test_automatic_precision_is_resolved(tiny_clip: TinyClip) -> None:
-    assert load(tiny_clip.native).precision in ("f32", "bf16")
+def test_automatic_precision_is_resolved_and_says_what_it_costs(tiny_clip: TinyClip) -> None:
+    engine = load(tiny_clip.native)
+    assert engine.precision in ("f32", "bf16")
+    assert re.match(rf"{engine.precision}: smallest cosine to f32 \d\.\d+ for pict", engine.precision_note)
+    assert load(tiny_clip.native, precision="f32").precision_note == ""
+
+
+def test_int8_is_close_to_f32_and_batched_equals_single(engine: Engine, tiny_clip: TinyClip) -> None:
+    small = load(tiny_clip.native, precision="int8")
+    assert small.precision == "int8"
+    images, texts = pictures(), TEXTS * 3
+    for one, other in (
+        (small.embed_images(images), engine.embed_images(images)),
+        (small.embed_texts(texts), engine.embed_texts(texts)),
+    ):
+        cosines = (one * other).sum(axis=1)
+        assert cosines.min() > 0.97
+        assert cosines.min() < 1 - 1e-6
+    single = np.concatenate([small.embed_images([image]) for image in images])
+    np.testing.assert_allclose(small.embed_images(images), single, atol=1e-5)
+    single = np.concatenate([small.embed_texts([text]) for text in texts])
+    np.testing.assert_allclose(small.embed_texts(texts), single, atol=1e-5)
 
 
 def test_another_vocabulary_is_refused(tmp_path: Path, tiny_clip: TinyClip) -> None:

@@ -13,8 +13,9 @@ from PIL import Image
 from tiny_clip import TinyClip, tiny_pixels, tiny_tokens
 
 from clipworks.errors import CheckpointError, ConfigError, InputError
-from clipworks.model.engine import Engine, load
+from clipworks.model.engine import Engine
 from clipworks.model.features import Features
+from clipworks.model.loading import load
 from clipworks.model.readings import Reading
 from clipworks.model.weights import write_checkpoint
 

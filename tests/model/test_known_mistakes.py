@@ -21,8 +21,9 @@ from plain_clip import Port, plain_images, plain_texts, unit
 from tiny_clip import FAMILIES, TinyClip, tiny_config, tiny_pixels, tiny_tokens, tiny_weights
 
 from clipworks.model.config import ClipConfig
-from clipworks.model.engine import Engine, load
+from clipworks.model.engine import Engine
 from clipworks.model.formats import Family, Tensors
+from clipworks.model.loading import load
 from clipworks.model.tokenizer import EOT, SOT, encode, tokenize
 from clipworks.model.weights import read_checkpoint, write_checkpoint
 

@@ -18,7 +18,8 @@ from plain_clip import plain_images, unit
 from tiny_clip import TinyClip, tiny_pixels
 
 from clipworks.model.config import PreprocessConfig
-from clipworks.model.engine import Engine, load
+from clipworks.model.engine import Engine
+from clipworks.model.loading import load
 from clipworks.model.preprocess import PreprocessMode, prepare
 from clipworks.model.weights import write_checkpoint
 

@@ -13,7 +13,7 @@ from pictures import encoded, picture
 from tiny_clip import TinyClip
 
 from clipworks.errors import InputError
-from clipworks.model.engine import load
+from clipworks.model.loading import load
 from clipworks.model.pipeline import BATCHES_AHEAD, prepared_batches, stacked
 
 WAIT_SECONDS = 60

@@ -8,8 +8,8 @@ from tiny_clip import TinyClip, tiny_tokens
 
 from clipworks.errors import ConfigError
 from clipworks.model.config import ClipConfig
-from clipworks.model.engine import load
 from clipworks.model.formats import from_native
+from clipworks.model.loading import load
 from clipworks.model.network import NetworkExecutor
 from clipworks.model.published import to_open_clip_config
 from clipworks.model.resize import interpolated, resized

@@ -14,7 +14,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 from tiny_clip import TinyClip
 
-from clipworks.model.engine import Engine, load
+from clipworks.model.engine import Engine
+from clipworks.model.loading import load
 from clipworks.serve.app import create_app
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ADDRESS, ColourEngine, data_uri

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from tiny_clip import TinyClip, tiny_pixels, tiny_tokens
 
 from clipworks.errors import ConfigError
-from clipworks.model.graph import GraphExecutor, has_bf16
+from clipworks.model import executor as executors
+from clipworks.model.executor import GraphExecutor, has_bf16
+from clipworks.model.graph import tower_graph
 
 Vectors = NDArray[np.float32]
 
@@ -86,9 +88,45 @@ def test_a_later_call_does_not_change_an_earlier_result(executor: GraphExecutor)
     assert np.array_equal(first, kept)
 
 
+def test_much_work_is_cut_into_pieces_whose_order_is_restored(
+    tiny_clip: TinyClip, executor: GraphExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = tiny_pixels(13)
+    whole = executor.encode_images(pixels)
+    rows = [tiny_tokens()[n : n + 1, :width] for n, width in ((0, 8), (1, 4), (2, 77), (1, 6), (0, 77))]
+    single = [executor.encode_texts(row) for row in rows]
+    monkeypatch.setattr(executors, "_PIECE_TOKENS", 17)
+    monkeypatch.setattr(executors, "num_cores", lambda: 3)
+    shared = GraphExecutor(tiny_clip.config, tiny_clip.weights, precision="f32")
+    np.testing.assert_allclose(shared.encode_images(pixels), whole, atol=2e-5)
+    for found, expected in zip(shared.encode_text_batches(rows), single, strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert list(shared._pools) == [("vision", True), ("text", True)]
+
+
+@pytest.mark.parametrize(("count", "pieces"), [(1, 1), (3, 1), (4, 2), (5, 2), (9, 4), (400, 200)])
+def test_pieces_are_as_many_for_each_core(monkeypatch: pytest.MonkeyPatch, count: int, pieces: int) -> None:
+    monkeypatch.setattr(executors, "_PIECE_TOKENS", 100)
+    monkeypatch.setattr(executors, "num_cores", lambda: 2)
+    rows = np.arange(count)
+    cut = executors._cut(rows, 50)
+    assert len(cut) == pieces
+    assert np.concatenate(cut).tolist() == rows.tolist()
+
+
+def test_a_row_is_the_only_thing_that_the_last_block_computes(tiny_clip: TinyClip) -> None:
+    model = tower_graph("vision", tiny_clip.config, tiny_clip.weights)
+    widths = {"vision.blocks.0": 17, "vision.blocks.1": 1}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Gelu":
+            assert node.get_output_partial_shape(0)[1] == list(widths.values())[0]
+            widths.pop(next(iter(widths)))
+    assert not widths
+
+
 def test_openvino_is_imported_without_its_usage_reporter() -> None:
     code = (
-        "import sys, clipworks.model.graph\n"
+        "import sys, clipworks.model.executor\n"
         "loaded = [name for name in sys.modules if name.startswith('openvino_telemetry.')]\n"
         "sys.exit(1 if loaded or sys.modules['openvino_telemetry'] is not None else 0)"
     )
