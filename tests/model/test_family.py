@@ -11,7 +11,7 @@ import pytest
 from tiny_clip import tiny_config, tiny_tokens, tiny_weights
 
 from clipworks.model.config import VisionConfig
-from clipworks.model.graph import GraphExecutor
+from clipworks.model.executor import GraphExecutor
 from clipworks.model.weights import fingerprint, read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.slow
