@@ -85,8 +85,8 @@ def executor_of(config: ClipConfig, weights: Tensors, device: str) -> Executor:
 
 
 def embedded(engine: Engine) -> tuple[Array, Array]:
-    """Unit vectors of the pictures and of the captions."""
-    return engine.embed_pixels(full_width_pixels()), engine.embed_texts(list(CAPTIONS))
+    """Unit vectors of the pictures and of the captions; these in batches cut at different lengths."""
+    return engine.embed_pixels(full_width_pixels()), engine.embed_texts(list(CAPTIONS), batch_size=2)
 
 
 def farthest(one: Array, other: Array) -> float:
