@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def drawn(width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Edges, ramps and texture, uint8 [H, W, 4]; scripts/golden_tokens.py draws with it, too."""
+    """Edges, ramps and texture, uint8 [H, W, 4]; scripts/golden_pixels.py draws with it, too."""
     y, x = np.mgrid[:height, :width]
     channels = [(x * 7 + y * 13 + c * 50 + x * y // 3 + 90 * ((x // 8 + y // 8) % 2)) % 256 for c in range(4)]
     return np.stack(channels, axis=-1).astype(np.uint8)
