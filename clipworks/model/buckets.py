@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-STEP = 4
+STEP = 8
 """Lengths are rounded up to a multiple of this."""
 
 

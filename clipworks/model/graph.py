@@ -1,7 +1,7 @@
 """The CLIP towers as OpenVINO graphs, built op by op from the weights; `executor.py` compiles them.
 
 Shape letters: B batch, S image side, T tokens, D width of a tower, H heads, E shared space.
-Pixels go in as uint8 and are normalised inside the graph. In the last block of a tower only the row
+Pixels go in as uint8; their normalisation is part of the patch embedding. In the last block of a tower only the row
 that is read (class token, end-of-text token) is computed. A linear layer that has a scale runs in
 int8. With `executor.py` this file owns OpenVINO.
 """
@@ -93,20 +93,41 @@ def _write_images(config: ClipConfig, layers: "_Layers") -> tuple[Node, Node]:
 def _image_rows(config: ClipConfig, layers: "_Layers") -> tuple[Node, Node]:
     """Pixels, uint8 [B, S, S, 3], and what goes into the first block, float32 [B, T, D]."""
     vision, weights = config.vision, layers.weights
-    side = vision.image_size
+    side, patch, grid = vision.image_size, vision.patch_size, vision.grid
     pixels = op.parameter([-1, side, side, 3], np.uint8, name="pixels")
-    mean, std = (255 * np.array(values) for values in (config.preprocess.mean, config.preprocess.std))
-    x = op.multiply(op.subtract(op.convert(pixels, "f32"), _floats(mean)), _floats(1 / std))
-    x = op.transpose(x, _ints([0, 3, 1, 2]))
-    stride = [vision.patch_size] * 2
-    x = op.convolution(x, _floats(weights["vision.patch_embedding.weight"]), stride, [0, 0], [0, 0], [1, 1])
-    x = op.transpose(op.reshape(x, _ints([0, 0, -1]), True), _ints([0, 2, 1]))
+    x = op.reshape(pixels, _ints([0, grid, patch, grid, patch * 3]), True)
+    x = op.reshape(op.transpose(x, _ints([0, 1, 3, 2, 4])), _ints([0, grid**2, patch**2 * 3]), True)
+    # A whole number of -128..127 has a bfloat16 of its own, a normalised pixel has not.
+    matrix, bias = _patch_embedding(config, weights["vision.patch_embedding.weight"], centre=128)
+    x = op.subtract(op.convert(x, "f32"), _floats(np.array(128)))
+    x = op.add(op.matmul(x, _floats(matrix), False, True), _floats(bias))
     batch = op.gather(op.shape_of(x), _ints([0]), _ints(0))
     class_row = op.broadcast(
         _floats(weights["vision.class_embedding"]), op.concat([batch, _ints([1, vision.width])], 0)
     )
     x = op.add(op.concat([class_row, x], 1), _floats(weights["vision.position_embedding"]))
     return pixels, layers.norm(x, "vision.ln_pre")
+
+
+def _patch_embedding(
+    config: ClipConfig, kernel: NDArray[np.float32], *, centre: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The patch convolution and the normalisation of pixels as one linear layer on pixels minus `centre`.
+
+    Args:
+        config: whose normalisation.
+        kernel: float32 [D, 3, P, P].
+        centre: what was subtracted from the pixels.
+
+    Returns:
+        Matrix float64 [D, P * P * 3] and bias float64 [D].
+    """
+    mean, std = (
+        np.array(values)[:, None, None] for values in (config.preprocess.mean, config.preprocess.std)
+    )
+    scaled = kernel / (255 * std)
+    bias = (scaled * (centre - 255 * mean)).sum(axis=(1, 2, 3))
+    return scaled.transpose(0, 2, 3, 1).reshape(len(kernel), -1), bias
 
 
 def _write_texts(config: ClipConfig, layers: "_Layers") -> tuple[Node, Node]:

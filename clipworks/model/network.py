@@ -95,7 +95,7 @@ class VisionTower(nn.Module):
         if kept_BT is not None:
             patches_BTD = patches_BTD.take_along_dim(kept_BT[:, :, None], dim=1)
         class_D = self.class_embedding + self.position_embedding[0]
-        x_BTD = torch.cat([class_D.expand(len(patches_BTD), 1, -1), patches_BTD], dim=1)
+        x_BTD = torch.cat([class_D.expand(patches_BTD.shape[0], 1, -1), patches_BTD], dim=1)
         rows_BTD: Tensor = self.ln_pre(x_BTD)
         return rows_BTD
 
@@ -125,7 +125,7 @@ class TextTower(nn.Module):
         for block in self.blocks:
             x_BTD = block(x_BTD, causal=True)
         ends_B = tokens_BT.argmax(dim=1)
-        x_BD = x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), ends_B]
+        x_BD = x_BTD[torch.arange(x_BTD.shape[0], device=x_BTD.device), ends_B]
         features: Tensor = self.projection(self.ln_final(x_BD))
         return features
 
@@ -135,7 +135,7 @@ class TextTower(nn.Module):
         for block in self.blocks[: reading.layer]:
             x_BTD = block(x_BTD, causal=True)
         if reading.is_pooled:
-            x_BTD = x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), tokens_BT.argmax(dim=1)]
+            x_BTD = x_BTD[torch.arange(x_BTD.shape[0], device=x_BTD.device), tokens_BT.argmax(dim=1)]
         return _finish(x_BTD, reading, self.ln_final, self.projection)
 
 
