@@ -1,9 +1,9 @@
 """The CLIP towers as OpenVINO graphs, built op by op from the weights; `executor.py` compiles them.
 
 Shape letters: B batch, S image side, T tokens, D width of a tower, H heads, E shared space.
-Pixels go in as uint8; their normalisation is part of the patch embedding. In the last block of a tower only the row
-that is read (class token, end-of-text token) is computed. A linear layer that has a scale runs in
-int8. With `executor.py` this file owns OpenVINO.
+Pixels go in as uint8; their normalisation is part of the patch embedding. In the last block of a tower
+only the row that is read (class token, end-of-text token) is computed. A linear layer that has a scale
+runs in int8. With `executor.py` this file owns OpenVINO.
 """
 
 import sys

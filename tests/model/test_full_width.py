@@ -21,9 +21,10 @@ from PIL import Image
 
 from clipworks.model.catalogue import find
 from clipworks.model.config import Activation, ClipConfig
-from clipworks.model.engine import Engine, Executor, load
+from clipworks.model.engine import Engine, Executor
+from clipworks.model.executor import GraphExecutor
 from clipworks.model.formats import Tensors
-from clipworks.model.graph import GraphExecutor
+from clipworks.model.loading import load
 from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint
 
