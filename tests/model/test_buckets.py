@@ -36,7 +36,7 @@ def test_the_width_of_a_bucket_depends_on_the_text_alone() -> None:
     }
     alone = {n: next(buckets.cut(rows([length]), 64)).tokens.shape[1] for n, length in enumerate(lengths)}
     assert together == alone
-    assert list(alone.values()) == [4, 4, 8, 16, 16, 76, 77]
+    assert list(alone.values()) == [8, 8, 8, 16, 16, 77, 77]
 
 
 def test_no_text_makes_no_bucket() -> None:
