@@ -24,7 +24,8 @@ from starlette.staticfiles import StaticFiles
 
 from clipworks.errors import ClipworksError, ConfigError
 from clipworks.search.store import VectorStore
-from clipworks.serve.bodies import Payload, read_payload
+from clipworks.serve.bodies import read_payload
+from clipworks.serve.calls import Call, Gate, OpenGate
 from clipworks.serve.classify import classify, similarity
 from clipworks.serve.edge import Edge, log_failure, request_id
 from clipworks.serve.embeddings import describe, embeddings, list_models
@@ -44,11 +45,15 @@ SEARCH_FIELDS = ("image", "model", "text", "limit")
 """The fields that a route takes; files and raw picture bodies become the first one."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Answer = Callable[[Service, Payload], Awaitable[Response]]
+Answer = Callable[[Call], Awaitable[Response]]
 
 
 def create_app(
-    settings: ServeSettings, engines: "Mapping[str, Engine]", gallery: VectorStore | None = None
+    settings: ServeSettings,
+    engines: "Mapping[str, Engine]",
+    gallery: VectorStore | None = None,
+    *,
+    gate: Gate | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -56,12 +61,14 @@ def create_app(
         settings: limits; host and port are used by `run` only.
         engines: model id -> engine, at least one; the first is what the page names first.
         gallery: pictures to search, embedded by one of the engines.
+        gate: who is let in; None for everybody.
 
     Raises:
         ConfigError: no engine is given, or none of them made the gallery's vectors.
     """
     service = Service(settings, engines, gallery)
     pages = Pages(service)
+    api = partial(_api, service, gate or OpenGate())
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -72,10 +79,10 @@ def create_app(
         routes=[
             Route("/v1/models", _plain(lambda request: list_models(service)), methods=["GET"]),
             Route("/v1/models/{id:path}", _plain(partial(_one_model, service)), methods=["GET"]),
-            Route("/v1/embeddings", _api(service, embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
-            Route("/v1/classify", _api(service, classify, CLASSIFY_FIELDS), methods=["POST"]),
-            Route("/v1/similarity", _api(service, similarity, SIMILARITY_FIELDS), methods=["POST"]),
-            Route("/v1/search", _api(service, search, SEARCH_FIELDS), methods=["POST"]),
+            Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
+            Route("/v1/classify", api(classify, CLASSIFY_FIELDS), methods=["POST"]),
+            Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS), methods=["POST"]),
+            Route("/v1/search", api(search, SEARCH_FIELDS), methods=["POST"]),
             Route("/livez", _plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
             Route("/readyz", partial(_ready, service), methods=["GET"]),
             Route("/health", partial(_health, service), methods=["GET"]),
@@ -157,22 +164,27 @@ def _address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _api(service: Service, answer: Answer, fields: tuple[str, ...]) -> Endpoint:
+def _api(service: Service, gate: Gate, answer: Answer, fields: tuple[str, ...]) -> Endpoint:
     """An endpoint that reads a payload; its work is given up when the client goes away."""
 
     async def endpoint(request: Request) -> Response:
+        caller = await gate.admit(request, "inference")
         async with service.admission():
             payload = await read_payload(request, service.settings, fields=fields)
-            work = asyncio.ensure_future(answer(service, payload))
+            call = Call(service, payload, caller, request_id=request_id(request))
+            work = asyncio.ensure_future(answer(call))
             gone = asyncio.ensure_future(_disconnected(request))
             try:
                 await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    return work.result()
-                return Response(status_code=499)  # nobody reads it
+                if not work.done():
+                    return Response(status_code=499)  # nobody reads it
+                response = work.result()
+                await call.settle()
+                return response
             finally:
                 work.cancel()
                 gone.cancel()
+                await call.release()
 
     return endpoint
 

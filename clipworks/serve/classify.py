@@ -5,57 +5,63 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
 
-from clipworks.serve.bodies import Payload
+from clipworks.serve.calls import Call
 from clipworks.serve.inputs import read_labels, read_pictures, read_texts
-from clipworks.serve.service import Service, Vectors
+from clipworks.serve.service import Vectors
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
 
 
-async def classify(service: Service, payload: Payload) -> Response:
+async def classify(call: Call) -> Response:
     """Zero-shot classification: per picture its labels, best first, with score (softmax) and cosine.
 
     Raises:
         RequestError: a field or an item of the request cannot be used.
         BusyError: a queue is full.
     """
+    service, payload = call.service, call.payload
     model = service.model(payload)
     pictures = read_pictures(payload, "input", service.settings)
     labels, templates = read_labels(payload, service.settings)
+    num_texts = len(labels) * len(templates or ("{}",))
+    cost_usd = await call.charge(model.name, images=len(pictures), texts=num_texts)
     head_LD = await model.label_head(labels, templates)
     images_ND = await model.embed_images(pictures)
-    num_texts = len(labels) * len(templates or ("{}",))
     cosines_NL = images_ND @ head_LD.T
-    return await asyncio.to_thread(_render, model.engine, model.name, labels, cosines_NL, num_texts)
+    usage = {"images": len(pictures), "texts": num_texts, "cost_usd": cost_usd}
+    return await asyncio.to_thread(_render, model.engine, model.name, labels, cosines_NL, usage)
 
 
-async def similarity(service: Service, payload: Payload) -> Response:
+async def similarity(call: Call) -> Response:
     """Cosines of every picture with every text, in the order of the texts.
 
     Raises:
         RequestError: a field or an item of the request cannot be used.
         BusyError: a queue is full.
     """
+    service, payload = call.service, call.payload
     model = service.model(payload)
     pictures = read_pictures(payload, "images", service.settings)
     texts = read_texts(payload, "texts", service.settings)
+    cost_usd = await call.charge(model.name, images=len(pictures), texts=len(texts))
     texts_MD = await model.embed_texts(texts)
     images_ND = await model.embed_images(pictures)
     rows = [
         {"object": "similarity", "index": i, "scores": scores}
         for i, scores in enumerate((images_ND @ texts_MD.T).tolist())
     ]
-    usage = {"images": len(pictures), "texts": len(texts), "cost_usd": 0.0}
+    usage = {"images": len(pictures), "texts": len(texts), "cost_usd": cost_usd}
     return JSONResponse({"object": "list", "model": model.name, "data": rows, "usage": usage})
 
 
-def _render(engine: "Engine", name: str, labels: list[str], cosines_NL: Vectors, num_texts: int) -> Response:
+def _render(
+    engine: "Engine", name: str, labels: list[str], cosines_NL: Vectors, usage: dict[str, float]
+) -> Response:
     scores_NL = engine.probabilities(cosines_NL)
     rows = []
     for i, (scores, cosines) in enumerate(zip(scores_NL.tolist(), cosines_NL.tolist(), strict=True)):
         order = sorted(range(len(labels)), key=lambda place: -cosines[place])
         ranked = [{"label": labels[p], "score": scores[p], "cosine": cosines[p]} for p in order]
         rows.append({"object": "classification", "index": i, "labels": ranked})
-    usage = {"images": len(rows), "texts": num_texts, "cost_usd": 0.0}
     return JSONResponse({"object": "list", "model": name, "data": rows, "usage": usage})

@@ -8,28 +8,32 @@ import numpy as np
 from starlette.responses import JSONResponse, Response
 
 from clipworks.serve.bodies import Payload
+from clipworks.serve.calls import Call
 from clipworks.serve.inputs import Picture, read_items
 from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.service import ServedModel, Service, Vectors, count_tokens
 
 
-async def embeddings(service: Service, payload: Payload) -> Response:
+async def embeddings(call: Call) -> Response:
     """Vectors for any mix of texts and pictures, in the order of `input`.
 
     Raises:
         RequestError: a field or an item of the request cannot be used.
         BusyError: a queue is full.
     """
+    service, payload = call.service, call.payload
     model = service.model(payload)
     encoding = _read_encoding(payload)
     items = read_items(payload, service.settings)
-    vectors = await embed(model, items)
     texts = [item for item in items if isinstance(item, str)]
+    cost_usd = await call.charge(model.name, images=len(items) - len(texts), texts=len(texts))
+    vectors = await embed(model, items)
     num_tokens = await asyncio.to_thread(count_tokens, texts, model.engine.config.text.context_length)
     usage = {
         "prompt_tokens": num_tokens,
         "total_tokens": num_tokens,
         "images": len(items) - len(texts),
+        "cost_usd": cost_usd,
     }
     return await asyncio.to_thread(_render, model.name, vectors, encoding, usage)
 
@@ -92,7 +96,7 @@ def _read_encoding(payload: Payload) -> str:
     return "float" if encoding is None else str(encoding)
 
 
-def _render(name: str, vectors: Vectors, encoding: str, usage: dict[str, int]) -> Response:
+def _render(name: str, vectors: Vectors, encoding: str, usage: dict[str, float]) -> Response:
     rows = [
         {"object": "embedding", "index": i, "embedding": _encoded(vector, encoding)}
         for i, vector in enumerate(vectors)

@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from clipworks.search.store import Hit, QueryKind, Result, VectorStore, search_vector
 from clipworks.serve.bodies import Payload
+from clipworks.serve.calls import Call
 from clipworks.serve.inputs import Picture, read_count, read_picture, read_text
 from clipworks.serve.problems import RequestError
 from clipworks.serve.service import Service
@@ -17,17 +18,19 @@ DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
 
 
-async def search(service: Service, payload: Payload) -> Response:
+async def search(call: Call) -> Response:
     """The gallery's pictures nearest to a text or to a picture.
 
     Raises:
         RequestError: there is no gallery, or a field of the request cannot be used.
         BusyError: a queue is full.
     """
+    service, payload = call.service, call.payload
     query = read_query(service, payload)
-    found = await find(service, query, read_count(payload, "limit", DEFAULT_LIMIT, MAX_LIMIT))
     assert service.gallery_model is not None
     is_text = isinstance(query, str)
+    cost_usd = await call.charge(service.gallery_model.name, images=int(not is_text), texts=int(is_text))
+    found = await find(service, query, read_count(payload, "limit", DEFAULT_LIMIT, MAX_LIMIT))
     return JSONResponse(
         {
             "object": "list",
@@ -35,7 +38,7 @@ async def search(service: Service, payload: Payload) -> Response:
             "is_relevant": found.is_relevant,
             "threshold": found.threshold,
             "data": [describe(hit, place, found) for place, hit in enumerate(found.hits)],
-            "usage": {"images": int(not is_text), "texts": int(is_text), "cost_usd": 0.0},
+            "usage": {"images": int(not is_text), "texts": int(is_text), "cost_usd": cost_usd},
         }
     )
 

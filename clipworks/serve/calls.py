@@ -1,0 +1,117 @@
+"""One request that asks for work: what it says, who sends it, and what it costs.
+
+An answer is a function from a `Call` to a response. It reads the payload, charges for the items that
+it is about to work on, and does the work. `app.py` settles the charge when the response is ready and
+releases it when there is none, so that what is billed is what was answered.
+"""
+
+import time
+from typing import Protocol
+
+from starlette.requests import Request
+
+from clipworks.serve.bodies import Payload
+from clipworks.serve.service import Service
+
+
+class Charge(Protocol):
+    """Money set aside for one request."""
+
+    cost_micro_usd: int
+    """What the request costs if it is answered, millionths of a US dollar."""
+
+    async def settle(self) -> None:
+        """Take the money: the answer is ready."""
+
+    async def release(self) -> None:
+        """Give it back: there is no answer."""
+
+
+class Caller(Protocol):
+    """Who sends a request: a key and its account, or anybody on a server without keys."""
+
+    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
+        """Set money aside before the work.
+
+        Args:
+            model: id of the model that does the work.
+            images: pictures that it reads.
+            texts: texts that it reads, prompts of labels included.
+
+        Raises:
+            ClipworksError: the model is not open to this caller, or credit or a limit is used up.
+        """
+
+
+class Gate(Protocol):
+    """Who is let in."""
+
+    async def admit(self, request: Request, scope: str) -> Caller:
+        """The sender of a request, known before its body is read.
+
+        Args:
+            scope: what the route is for: `inference`, `usage` or `admin`.
+
+        Raises:
+            ClipworksError: no key, an unknown one, or one without this scope.
+        """
+
+
+class Call:
+    """A request in work."""
+
+    def __init__(self, service: Service, payload: Payload, caller: Caller, *, request_id: str) -> None:
+        self.service = service
+        self.payload = payload
+        self.request_id = request_id
+        self.started_at = time.monotonic()
+        """`time.monotonic()` when the body had been read, seconds."""
+        self._caller = caller
+        self._charges: list[Charge] = []
+
+    async def charge(self, model: str, *, images: int = 0, texts: int = 0) -> float:
+        """Charge for items before they are worked on; the cost in US dollars, for `usage`.
+
+        Raises:
+            ClipworksError: as `Caller.charge`.
+        """
+        charge = await self._caller.charge(model=model, images=images, texts=texts)
+        self._charges.append(charge)
+        return charge.cost_micro_usd / 1e6
+
+    async def settle(self) -> None:
+        """Take the money for everything that was charged."""
+        while self._charges:
+            await self._charges[-1].settle()
+            self._charges.pop()
+
+    async def release(self) -> None:
+        """Give back what was not settled."""
+        while self._charges:
+            await self._charges.pop().release()
+
+
+class Anybody:
+    """The caller of a server without keys: everything is free."""
+
+    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
+        """Nothing is set aside."""
+        return _Nothing()
+
+
+class OpenGate:
+    """The gate of a server without keys."""
+
+    async def admit(self, request: Request, scope: str) -> Caller:
+        """Everybody may do everything but administer."""
+        return Anybody()
+
+
+class _Nothing:
+    cost_micro_usd = 0
+
+    async def settle(self) -> None:
+        """Nothing to take."""
+
+    async def release(self) -> None:
+        """Nothing to give back."""
