@@ -11,6 +11,7 @@ from clipworks.cli.output import (
     json_option,
     model_option,
     note,
+    note_precision,
     print_json,
     printable,
     progress_bar,
@@ -107,9 +108,15 @@ def embed(
     if as_json:
         counts = {"images": report.images, "texts": report.texts, "skipped": report.failed}
         files = {"out": str(out), "failed_file": str(report.failed_file) if report.failed_file else None}
-        made_by = {"dim": engine.dim, "dtype": dtype, "fingerprint": engine.fingerprint}
+        made_by = {
+            "dim": engine.dim,
+            "dtype": dtype,
+            "fingerprint": engine.fingerprint,
+            "precision": engine.precision,
+        }
         print_json({**files, **counts, "reused": report.reused, **made_by})
     note(_summary(report, out))
+    note_precision(engine.precision_note)
     if report.failed:
         raise click.exceptions.Exit(1)
 

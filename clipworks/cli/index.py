@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from clipworks.cli.output import SETTINGS, count_of, json_option, model_option, note, print_json, progress_bar
+from clipworks.cli.output import (
+    SETTINGS,
+    count_of,
+    json_option,
+    model_option,
+    note,
+    note_precision,
+    print_json,
+    progress_bar,
+)
 
 
 @click.command(context_settings=SETTINGS)
@@ -53,6 +62,7 @@ def index(source: Path, out: Path | None, model: str, as_json: bool) -> None:
         f"{count_of(report.count, 'picture')} in {place}: {report.embedded:,} embedded, {report.reused:,} "
         f"reused, {report.removed:,} removed, {len(report.skipped):,} skipped, {report.seconds:.1f} s."
     )
+    note_precision(engine.precision_note)
     if report.skipped:
         raise click.exceptions.Exit(1)
 
