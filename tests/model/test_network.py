@@ -59,6 +59,7 @@ def test_bf16_is_close_to_f32(tiny_clip: TinyClip) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_compiled_towers_give_the_same_features(
     tiny_clip: TinyClip, precision: Literal["f32", "bf16"]
