@@ -58,11 +58,11 @@ def index(source: Path, out: Path | None, model: str, as_json: bool) -> None:
     if as_json:
         skipped = [{"path": str(one.path), "reason": one.reason} for one in report.skipped]
         print_json({"out": str(place), **counts, "skipped": skipped, "seconds": round(report.seconds, 3)})
+    note_precision(engine.precision_note)
     note(
         f"{count_of(report.count, 'picture')} in {place}: {report.embedded:,} embedded, {report.reused:,} "
         f"reused, {report.removed:,} removed, {len(report.skipped):,} skipped, {report.seconds:.1f} s."
     )
-    note_precision(engine.precision_note)
     if report.skipped:
         raise click.exceptions.Exit(1)
 
