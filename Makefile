@@ -25,4 +25,6 @@ bench: ## Measure, write benchmarks/results/*.json, copy the numbers into README
 	@scripts/environment.sh .venv test
 	.venv/bin/python -m benchmarks.startup
 	.venv/bin/python -m benchmarks.pictogram
+	.venv/bin/python -m benchmarks.precision
+	.venv/bin/python -m benchmarks.relevance
 	.venv/bin/python scripts/readme_numbers.py

@@ -57,8 +57,8 @@ def main() -> None:
         "precision": engine.precision,
         "image_size": engine.image_size,
     }
-    results |= score_emoji3d(engine, arguments.emoji or _fetch_emoji())
-    if (clip_art := arguments.clip_art or _fetch_clip_art()) is not None:
+    results |= score_emoji3d(engine, arguments.emoji or fetch_emoji())
+    if (clip_art := arguments.clip_art or fetch_clip_art()) is not None:
         results |= score_clip_art(engine, clip_art)
     if arguments.photos is not None:
         results |= score_photographs(engine, arguments.photos)
@@ -73,7 +73,7 @@ def score_emoji3d(engine: Engine, package: Path) -> Scores:
         package: the packed npm package, or its unpacked folder.
     """
     rows = [json.loads(line) for line in EMOJI3D.read_text(encoding="utf-8").splitlines()]
-    pictures = _read_emoji(package)
+    pictures = read_emoji(package)
     vectors = engine.embed_images([pictures[row["code"]] for row in rows])
     classes = sorted({row["class"] for row in rows})
     truth = np.array([classes.index(row["class"]) for row in rows])
@@ -149,7 +149,7 @@ def _share(hits: int, count: int) -> Scores:
     return {"unit": "%", "value": round(100 * hits / count, 1), "interval_95": wilson(hits, count)}
 
 
-def _read_emoji(package: Path) -> dict[str, Image.Image]:
+def read_emoji(package: Path) -> dict[str, Image.Image]:
     """Pictures on white by code points, `1f98a`."""
     if package.is_dir():
         data = {path.stem: path.read_bytes() for path in sorted((package / "assets").glob("*.webp"))}
@@ -186,7 +186,7 @@ def _on_white(data: bytes) -> Image.Image:
     return Image.alpha_composite(ground, picture).convert("RGB")
 
 
-def _fetch_emoji() -> Path:
+def fetch_emoji() -> Path:
     """The packed npm package in build/packages, fetched if it is not there."""
     folder = ROOT / "build" / "packages"
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ def _fetch_emoji() -> Path:
     return path
 
 
-def _fetch_clip_art() -> Path | None:
+def fetch_clip_art() -> Path | None:
     """The Debian package in build/packages, fetched if it is not there; None where apt-get has it not."""
     folder = ROOT / "build" / "packages"
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-MARK = re.compile(r"<!-- (\w+):([\w.@-]+) (\S+) -->(.*?)<!-- / -->", re.DOTALL)
+MARK = re.compile(r"<!-- (\w+):([\w.@'/ -]+) (\S+) -->(.*?)<!-- / -->", re.DOTALL)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from clipworks.cli.output import (
     json_option,
     model_option,
     note,
+    note_precision,
     print_json,
     printable,
     progress_bar,
@@ -43,10 +44,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--preprocess",
-    type=click.Choice(("standard", "reference")),
+    type=click.Choice(("standard", "reference", "scaled")),
     default="standard",
     show_default=True,
-    help="How pictures become pixels; reference is bit for bit what published scores were made with.",
+    help="How pictures become pixels; reference: bit for bit as behind published scores; scaled: quicker.",
 )
 @click.option(
     "--dtype",
@@ -105,13 +106,23 @@ def embed(
             on_failure=_report_failure,
         )
     if as_json:
-        counts = {"images": report.images, "texts": report.texts, "skipped": report.failed}
-        files = {"out": str(out), "failed_file": str(report.failed_file) if report.failed_file else None}
-        made_by = {"dim": engine.dim, "dtype": dtype, "fingerprint": engine.fingerprint}
-        print_json({**files, **counts, "reused": report.reused, **made_by})
+        made_by = {"dim": engine.dim, "fingerprint": engine.fingerprint, "precision": engine.precision}
+        print_json({**_counts(report, out), "dtype": dtype, **made_by})
+    note_precision(engine.precision_note)
     note(_summary(report, out))
     if report.failed:
         raise click.exceptions.Exit(1)
+
+
+def _counts(report: "EmbedReport", out: Path) -> dict[str, str | int | None]:
+    return {
+        "out": str(out),
+        "failed_file": str(report.failed_file) if report.failed_file else None,
+        "images": report.images,
+        "texts": report.texts,
+        "skipped": report.failed,
+        "reused": report.reused,
+    }
 
 
 def _writer(out: Path) -> "Writer":

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from clipworks.cli.output import SETTINGS, count_of, json_option, model_option, note, print_json, progress_bar
+from clipworks.cli.output import (
+    SETTINGS,
+    count_of,
+    json_option,
+    model_option,
+    note,
+    note_precision,
+    print_json,
+    progress_bar,
+)
 
 
 @click.command(context_settings=SETTINGS)
@@ -49,6 +58,7 @@ def index(source: Path, out: Path | None, model: str, as_json: bool) -> None:
     if as_json:
         skipped = [{"path": str(one.path), "reason": one.reason} for one in report.skipped]
         print_json({"out": str(place), **counts, "skipped": skipped, "seconds": round(report.seconds, 3)})
+    note_precision(engine.precision_note)
     note(
         f"{count_of(report.count, 'picture')} in {place}: {report.embedded:,} embedded, {report.reused:,} "
         f"reused, {report.removed:,} removed, {len(report.skipped):,} skipped, {report.seconds:.1f} s."

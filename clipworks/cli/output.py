@@ -73,6 +73,12 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def note_precision(sentence: str) -> None:
+    """Say what arithmetic a model ran in, where that was measured rather than asked for."""
+    if sentence:
+        note(f"Computed in {sentence}")
+
+
 @contextmanager
 def progress_bar(title: str, unit: str, *, is_streaming: bool = False) -> Iterator[ShowProgress]:
     """A progress bar on stderr while the block runs; gives the function that moves it.

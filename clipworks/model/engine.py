@@ -19,7 +19,7 @@ from clipworks.model import buckets
 from clipworks.model.config import ClipConfig
 from clipworks.model.features import Features
 from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts
-from clipworks.model.pipeline import prepared_batches, stacked
+from clipworks.model.pipeline import computed_ahead, prepared_batches, stacked
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.model.tokenizer import VOCAB_SIZE, tokenize
 from clipworks.model.weights import Checkpoint
@@ -117,8 +117,11 @@ class Engine:
         _require_batch_size(batch_size)
         vectors: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)]
         named = [(x, "" if isinstance(x, str | Path) else f"images[{i}]") for i, x in enumerate(images)]
-        with prepared_batches(_cut(named, batch_size), lambda x: self.prepare_image(*x)) as batches:
-            vectors += [self._encode_pixels(stacked(batch)) for batch in batches]
+        with (
+            prepared_batches(_cut(named, batch_size), lambda x: self.prepare_image(*x)) as batches,
+            computed_ahead(batches, lambda batch: self._encode_pixels(stacked(batch))) as computed,
+        ):
+            vectors += computed
         return np.concatenate(vectors)
 
     def prepare_image(self, image: ImageInput, name: str = "") -> NDArray[np.uint8]:

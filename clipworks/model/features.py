@@ -7,7 +7,6 @@ brought to unit length. Docstrings name the tensor of transformers' `CLIPModel` 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,13 +15,12 @@ from numpy.typing import NDArray
 
 from clipworks.errors import ConfigError, InputError
 from clipworks.model.config import ClipConfig, Tower
+from clipworks.model.pipeline import prepared_batches, stacked
 from clipworks.model.preprocess import ImageInput
 from clipworks.model.readings import Reading
 from clipworks.model.tokenizer import EOT, VOCAB_SIZE, tokenize
 
 MAX_BATCH_SIZE = 1024
-
-_PREPARERS = 4
 
 
 class Reader(Protocol):
@@ -224,11 +222,10 @@ class Features:
     def _pixels(self, images: Sequence[ImageInput], batch_size: int) -> Iterator[NDArray[np.uint8]]:
         if isinstance(images, str | bytes | Path):
             raise InputError("images is a single picture.", "Give a list: [picture].")
-        names = ["" if isinstance(image, str | Path) else f"images[{i}]" for i, image in enumerate(images)]
-        with ThreadPoolExecutor(_PREPARERS) as pool:
-            for places in _cut(len(images), batch_size):
-                batch = images[places.start : places.stop]
-                yield np.stack(list(pool.map(self._prepare, batch, names[places])))
+        named = [(x, "" if isinstance(x, str | Path) else f"images[{i}]") for i, x in enumerate(images)]
+        batches = [named[places] for places in _cut(len(named), batch_size)]
+        with prepared_batches(batches, lambda x: self._prepare(*x)) as prepared:
+            yield from (stacked(batch) for batch in prepared)
 
 
 def _cut(count: int, size: int) -> list[slice]:

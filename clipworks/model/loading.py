@@ -111,9 +111,11 @@ def _start_executor(checkpoint: Checkpoint, device: str, precision: Precision) -
         raise ConfigError(f"precision='int8' does not run on device={device!r}.", "Use device='cpu'.")
     if precision == "auto":
         precision = "bf16" if device.startswith("cuda") else "f32"
-    network = _import_network()
     place = device.removeprefix("torch-")
-    return network.NetworkExecutor(config, tensors, device=place, precision=precision), precision, ""
+    started = _import_network().NetworkExecutor(
+        config, tensors, device=place, precision=precision, is_compiled=place.startswith("cuda")
+    )
+    return started, precision, ""
 
 
 def _start_reader(engine: Engine, reopen: Callable[[], Checkpoint]) -> Reader:

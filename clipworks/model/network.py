@@ -167,6 +167,7 @@ class NetworkExecutor:
         *,
         device: str,
         precision: Literal["f32", "bf16"],
+        is_compiled: bool = False,
     ) -> None:
         """Take a config and native float32 weights to a device.
 
@@ -174,7 +175,10 @@ class NetworkExecutor:
             config: shape of the model.
             weights: float32 arrays named as in `Clip`'s state dict.
             device: as PyTorch names it: `cuda`, `cuda:1`, `cpu`.
-            precision: bf16 computes the matrix products in bfloat16 and keeps weights in float32.
+            precision: bf16 computes the matrix products in bfloat16 and keeps their weights so; layer
+                norms, softmax and sums stay in float32.
+            is_compiled: whether `torch.compile` fuses the towers; the first call of each kind of shape
+                then takes up to a minute.
 
         Raises:
             ConfigError: PyTorch does not know the device or cannot reach it.
@@ -190,16 +194,21 @@ class NetworkExecutor:
         self._model.load_state_dict(tensors, assign=True)
         self._model.eval()
         self._is_bf16 = precision == "bf16"
+        if self._is_bf16:
+            _cast_products(self._model)
+        self._vision, self._text = (
+            torch.compile(tower) if is_compiled else tower for tower in (self._model.vision, self._model.text)
+        )
         pixels = ([255 * value for value in config.preprocess.mean], [255 * v for v in config.preprocess.std])
         self._mean, self._std = (torch.tensor(x, device=self._device).view(1, 3, 1, 1) for x in pixels)
 
     def encode_images(self, pixels_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [B, S, S, 3] RGB -> features, float32 [B, E], not of unit length."""
-        return self._run(self._model.vision, self._normalise(pixels_BSSC))
+        return self._run(self._vision, self._normalise(pixels_BSSC))
 
     def encode_texts(self, tokens_BT: NDArray[np.int64]) -> NDArray[np.float32]:
         """Token ids, int64 [B, T], T up to the context length -> features, float32 [B, E]."""
-        return self._run(self._model.text, torch.from_numpy(tokens_BT).to(self._device))
+        return self._run(self._text, torch.from_numpy(tokens_BT).to(self._device))
 
     def encode_text_batches(self, batches: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Several batches as in `encode_texts` -> their features, in order."""
@@ -225,6 +234,13 @@ class NetworkExecutor:
         ):
             features: NDArray[np.float32] = tower(batch).float().cpu().numpy()
         return features
+
+
+def _cast_products(model: Clip) -> None:
+    """Weights of matrix products to bfloat16, once, as autocast would at every call."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(torch.bfloat16)
 
 
 def initialise(model: Clip, seed: int) -> None:

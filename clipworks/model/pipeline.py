@@ -1,7 +1,7 @@
 """Pictures prepared ahead of the model: all cores decode the next batches while it runs on this one.
 
 `engine.py` and `search/bulk.py` read batches from here. Only prepared squares wait, at most
-BATCHES_AHEAD + 1 batches of them, so memory does not grow with the number of pictures.
+BATCHES_AHEAD + CALLS_AT_ONCE batches of them, so memory does not grow with the number of pictures.
 """
 
 import os
@@ -19,10 +19,15 @@ from clipworks.errors import InputError
 BATCHES_AHEAD = 2
 """Batches that are prepared, or being prepared, while the model runs on another."""
 
+CALLS_AT_ONCE = 2
+"""Batches in the model at the same time."""
+
 Pixels = npt.NDArray[np.uint8]
 """uint8 [S, S, 3] RGB."""
 
 Item = TypeVar("Item")
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -45,6 +50,29 @@ def prepared_batches(
     pool = ThreadPoolExecutor(_num_threads(), thread_name_prefix="clipworks-prepare")
     try:
         yield _prepared(pool, batches, prepare)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def computed_ahead(
+    batches: Iterable[Batch], compute: Callable[[Batch], Result]
+) -> Iterator[Iterator[Result]]:
+    """Run the model on batches, two at a time: the first pieces of the next one use the cores that the
+    last pieces of this one leave idle.
+
+    When the `with` block is left, in whatever way, calls in work are finished and no thread remains.
+
+    Args:
+        batches: taken one batch before their turn.
+        compute: runs one batch; called from two threads at once.
+
+    Yields:
+        An iterator over the results, in order; an error is raised where its result would have come.
+    """
+    pool = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="clipworks-compute")
+    try:
+        yield _computed(pool, batches, compute)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -73,6 +101,18 @@ def _prepared(
             yield _results(waiting.popleft())
     while waiting:
         yield _results(waiting.popleft())
+
+
+def _computed(
+    pool: ThreadPoolExecutor, batches: Iterable[Batch], compute: Callable[[Batch], Result]
+) -> Iterator[Result]:
+    waiting: deque[Future[Result]] = deque()
+    for batch in batches:
+        waiting.append(pool.submit(compute, batch))
+        if len(waiting) == CALLS_AT_ONCE:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _results(batch: list[Future[Pixels]]) -> list[Pixels | InputError]:

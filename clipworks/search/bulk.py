@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clipworks.errors import ConfigError, InputError
 from clipworks.model.engine import Engine
-from clipworks.model.pipeline import Pixels, prepared_batches, stacked
+from clipworks.model.pipeline import Pixels, computed_ahead, prepared_batches, stacked
 from clipworks.model.tokenizer import MAX_TEXT_CHARS
 from clipworks.search.entries import Entry
 from clipworks.search.store import Vectors
@@ -79,14 +79,16 @@ def embed_groups(
             yield [entry for entry in batch.entries if entry.kind == "image"]
 
     results: list[Vectors | InputError] = []
-    with prepared_batches(pictures(), lambda entry: _decode(engine, entry)) as prepared:
-        for pixels in prepared:
-            batch = waiting.popleft()
-            if pixels:
-                results += _embed_pictures(engine, pixels)
-            else:
-                results += _embed_texts(engine, [entry.name for entry in batch.entries])
-            if batch.is_last:
+    with (
+        prepared_batches(pictures(), lambda entry: _decode(engine, entry)) as prepared,
+        computed_ahead(
+            ((waiting.popleft(), pixels) for pixels in prepared),
+            lambda job: (job[0].is_last, _embed_batch(engine, *job)),
+        ) as computed,
+    ):
+        for is_last, vectors in computed:
+            results += vectors
+            if is_last:
                 yield results
                 results = []
 
@@ -111,11 +113,14 @@ def _decode(engine: Engine, entry: Entry) -> Pixels:
     return engine.prepare_image(content, entry.name)
 
 
-def _embed_pictures(engine: Engine, batch: Sequence[Pixels | InputError]) -> Iterator[Vectors | InputError]:
-    squares = [pixels for pixels in batch if not isinstance(pixels, InputError)]
+def _embed_batch(
+    engine: Engine, batch: _Batch, pixels: Sequence[Pixels | InputError]
+) -> list[Vectors | InputError]:
+    if not pixels:
+        return _embed_texts(engine, [entry.name for entry in batch.entries])
+    squares = [one for one in pixels if not isinstance(one, InputError)]
     vectors = iter(engine.embed_pixels(stacked(squares)) if squares else ())
-    for pixels in batch:
-        yield pixels if isinstance(pixels, InputError) else next(vectors)
+    return [one if isinstance(one, InputError) else next(vectors) for one in pixels]
 
 
 def _embed_texts(engine: Engine, texts: list[str]) -> list[Vectors | InputError]:

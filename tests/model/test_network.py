@@ -1,3 +1,6 @@
+import shutil
+from typing import Literal
+
 import numpy as np
 import pytest
 from tiny_clip import TinyClip, tiny_config, tiny_pixels, tiny_tokens
@@ -52,3 +55,27 @@ def test_bf16_is_close_to_f32(tiny_clip: TinyClip) -> None:
         lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
         assert ((one * other).sum(axis=1) / lengths).min() > 0.999
         assert np.abs(one - other).max() > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_compiled_towers_give_the_same_features(
+    tiny_clip: TinyClip, precision: Literal["f32", "bf16"]
+) -> None:
+    plain, compiled = (
+        network.NetworkExecutor(
+            tiny_clip.config, tiny_clip.weights, device="cpu", precision=precision, is_compiled=is_compiled
+        )
+        for is_compiled in (False, True)
+    )
+    tolerance = 1e-5 if precision == "f32" else 0.02
+    for rows in (1, 3):
+        pixels, tokens = tiny_pixels(rows), tiny_tokens()[:rows, :16]
+        np.testing.assert_allclose(
+            compiled.encode_images(pixels), plain.encode_images(pixels), atol=tolerance, rtol=tolerance
+        )
+        np.testing.assert_allclose(
+            compiled.encode_texts(tokens), plain.encode_texts(tokens), atol=tolerance, rtol=tolerance
+        )

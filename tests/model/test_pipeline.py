@@ -14,7 +14,7 @@ from tiny_clip import TinyClip
 
 from clipworks.errors import InputError
 from clipworks.model.loading import load
-from clipworks.model.pipeline import BATCHES_AHEAD, prepared_batches, stacked
+from clipworks.model.pipeline import BATCHES_AHEAD, CALLS_AT_ONCE, computed_ahead, prepared_batches, stacked
 
 WAIT_SECONDS = 60
 
@@ -133,6 +133,45 @@ def test_an_error_that_no_picture_causes_is_raised_where_its_batch_would_have_co
         seen.extend(len(batch) for batch in batches)
     assert seen == [2]
     assert preparing_threads() == []
+
+
+def computing_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("clipworks-compute")]
+
+
+def test_results_come_in_order_whichever_batch_is_ready_first() -> None:
+    second_is_done = threading.Event()
+
+    def compute(batch: int) -> int:
+        if batch == 0:
+            assert second_is_done.wait(WAIT_SECONDS)
+        if batch == 1:
+            second_is_done.set()
+        return 10 * batch
+
+    with computed_ahead(range(5), compute) as results:
+        assert list(results) == [0, 10, 20, 30, 40]
+    assert computing_threads() == []
+
+
+def test_no_batch_is_taken_before_it_can_be_computed() -> None:
+    taken: list[int] = []
+    batches = (taken.append(number) or number for number in range(100))
+    with computed_ahead(batches, lambda batch: batch) as results:
+        next(results)
+        assert taken == list(range(CALLS_AT_ONCE))
+    assert computing_threads() == []
+
+
+def test_a_call_that_fails_is_an_error_in_its_place() -> None:
+    def compute(batch: int) -> float:
+        return 1 / (2 - batch)
+
+    seen: list[float] = []
+    with pytest.raises(ZeroDivisionError), computed_ahead(range(9), compute) as results:
+        seen.extend(results)
+    assert seen == [0.5, 1.0]
+    assert computing_threads() == []
 
 
 @pytest.fixture(scope="module")
