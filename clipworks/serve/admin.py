@@ -13,9 +13,8 @@ from clipworks.serve import accounts, keys, ledger
 from clipworks.serve.accounts import Account
 from clipworks.serve.billing import key_details, no_accounts, show_time
 from clipworks.serve.bodies import Payload, read_payload
-from clipworks.serve.calls import Gate
 from clipworks.serve.keyholders import KeyGate
-from clipworks.serve.keys import Key, KeyTerms
+from clipworks.serve.keys import KeyTerms
 from clipworks.serve.prices import parse_usd, show_usd
 from clipworks.serve.problems import RequestError, shown
 
@@ -33,7 +32,7 @@ MAX_DAYS = 3650
 class Admin:
     """The routes of an administrator; on a server without keys they answer that there are no accounts."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: KeyGate | None) -> None:
         self._gate = gate
 
     async def accounts(self, request: Request) -> Response:
@@ -104,7 +103,7 @@ class Admin:
         return await read_payload(request, self._gate_of().settings, fields=fields)
 
     def _gate_of(self) -> KeyGate:
-        if not isinstance(self._gate, KeyGate):
+        if self._gate is None:
             raise no_accounts()
         return self._gate
 

@@ -78,7 +78,8 @@ def create_app(
     pages = Pages(service)
     api = partial(_api, service)
     gate = gate or _gate(settings)
-    billing, admin = Billing(gate), Admin(gate)
+    keyed = gate if isinstance(gate, KeyGate) else None
+    billing, admin = Billing(keyed), Admin(keyed)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -217,6 +218,8 @@ def _api(service: Service, answer: Answer, fields: tuple[str, ...]) -> Endpoint:
             try:
                 await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
+                    work.cancel()
+                    await asyncio.gather(work, return_exceptions=True)
                     return Response(status_code=499)  # nobody reads it
                 response = work.result()
                 await call.settle()

@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipworks.serve.calls import Gate
 from clipworks.serve.gate import caller_of
 from clipworks.serve.keyholders import KeyCaller, KeyGate
 from clipworks.serve.keys import Key, now_ms, period_of
@@ -28,7 +27,7 @@ _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 class Billing:
     """The three routes; on a server without keys they answer that there are no accounts."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: KeyGate | None) -> None:
         self._gate = gate
 
     async def usage(self, request: Request) -> Response:
@@ -80,7 +79,7 @@ class Billing:
 
     def _known(self, request: Request) -> tuple[KeyGate, Key]:
         caller = caller_of(request)
-        if not isinstance(self._gate, KeyGate) or not isinstance(caller, KeyCaller):
+        if self._gate is None or not isinstance(caller, KeyCaller):
             raise no_accounts()
         return self._gate, caller.key
 

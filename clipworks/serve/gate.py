@@ -4,14 +4,18 @@
 here as open needs a key, on a server that asks for keys.
 """
 
+from typing import TYPE_CHECKING
+
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipworks.errors import ClipworksError
-from clipworks.serve.calls import Caller, Gate
 from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.problems import problem, status_and_code
+
+if TYPE_CHECKING:
+    from clipworks.serve.calls import Caller, Gate
 
 OPEN_PATHS = ("/livez", "/readyz", "/health", "/v1/models")
 """Paths that need no key: they cost next to nothing and tell nothing of anybody."""
@@ -32,7 +36,7 @@ SCOPE_BY_FOLDER = {
 class Guard:
     """ASGI middleware: asks the gate, then remembers the caller and adds its headers to the answer."""
 
-    def __init__(self, app: ASGIApp, *, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, *, gate: "Gate") -> None:
         self.app = app
         self._gate = gate
 
@@ -72,7 +76,7 @@ def scope_of(path: str) -> str:
     return "inference"
 
 
-def caller_of(request: Request) -> Caller:
+def caller_of(request: Request) -> "Caller":
     """Who the guard let in."""
-    caller: Caller = request.scope["state"]["caller"]
+    caller: "Caller" = request.scope["state"]["caller"]
     return caller

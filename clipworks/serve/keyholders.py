@@ -12,15 +12,13 @@ import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
 from clipworks.errors import ClipworksError
 from clipworks.serve import ledger
-from clipworks.serve.bodies import Payload
 from clipworks.serve.books import Books
-from clipworks.serve.calls import Charge
 from clipworks.serve.database import Database
 from clipworks.serve.edge import request_id
 from clipworks.serve.keys import PREFIX, Key, find_key, now_ms
@@ -30,6 +28,9 @@ from clipworks.serve.prices import Prices, show_usd
 from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.process import has_died, name_this_process
 from clipworks.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from clipworks.serve.bodies import Payload
 
 MAX_REPEAT_KEY = 255
 SWEEP_SECONDS = 15.0
@@ -154,7 +155,7 @@ class KeyCaller:
         self._balance_micro_usd = key.balance_micro_usd
         self._charges: list[KeyCharge] = []
 
-    async def charge(self, *, model: str, images: int, texts: int, payload: Payload) -> Charge:
+    async def charge(self, *, model: str, images: int, texts: int, payload: "Payload") -> "KeyCharge":
         """Set money aside before the work.
 
         Raises:
@@ -198,7 +199,7 @@ class KeyCaller:
             headers["idempotent-replayed"] = "true"
         return headers
 
-    async def _order(self, model: str, images: int, texts: int, payload: Payload) -> Order:
+    async def _order(self, model: str, images: int, texts: int, payload: "Payload") -> Order:
         repeat = None
         if self._repeat_key is not None:
             digest = await asyncio.to_thread(_digest, self._path, payload)
@@ -287,7 +288,7 @@ def _secret(request: Request) -> str:
     return secret.strip()[:_MAX_SECRET]
 
 
-def _digest(path: str, payload: Payload) -> str:
+def _digest(path: str, payload: "Payload") -> str:
     """SHA-256 of what a request says, however it was encoded."""
     text = json.dumps(payload, sort_keys=True, default=_of_bytes)
     return hashlib.sha256(f"{path}\n{text}".encode(errors="surrogatepass")).hexdigest()
