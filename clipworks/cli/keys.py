@@ -151,9 +151,7 @@ def rotate(key: str, grace_hours: float, database: str | None, as_json: bool) ->
     note(f"The old secret of {rotated.terms.name!r} works for {grace_hours:g} hours more.")
 
 
-def _owner(
-    connection: "Connection", settings: "ServeSettings", name: str, credit: str | None
-) -> "Account":
+def _owner(connection: "Connection", settings: "ServeSettings", name: str, credit: str | None) -> "Account":
     """The account of a name, with credit added where some is given, or a new one."""
     from clipworks.serve.accounts import account_named, create_account, find_account
     from clipworks.serve.ledger import grant

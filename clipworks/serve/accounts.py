@@ -20,7 +20,7 @@ class Account:
     name: str
     """For people; no two accounts have the same."""
     balance_micro_usd: int
-    """What is left to spend, millionths of a US dollar; what is set aside for requests in work is not in it."""
+    """What is left to spend, millionths of a US dollar, without what is set aside for requests in work."""
     created_at_ms: int
     """Milliseconds since 1970."""
 
@@ -33,9 +33,13 @@ def create_account(connection: Connection, name: str, *, credit_micro_usd: int) 
     """
     check_name(name)
     if find_account(connection, name) is not None:
-        raise RequestError(f"There is an account {shown(name)} already.", "Choose another name.", param="name")
+        raise RequestError(
+            f"There is an account {shown(name)} already.", "Choose another name.", param="name"
+        )
     if not 0 <= credit_micro_usd <= MAX_MICRO_USD:
-        raise RequestError("The credit of a new account must be from 0 to 1,000,000,000 dollars.", param="credit_usd")
+        raise RequestError(
+            "The credit of a new account must be from 0 to 1,000,000,000 dollars.", param="credit_usd"
+        )
     identity = f"acct_{uuid.uuid4().hex}"
     connection.execute(
         ACCOUNTS.insert().values(id=identity, name=name, balance_micro_usd=0, created_at_ms=now_ms())
@@ -48,7 +52,9 @@ def create_account(connection: Connection, name: str, *, credit_micro_usd: int) 
 def find_account(connection: Connection, name: str) -> Account | None:
     """The account with an id or a name."""
     row = connection.execute(
-        select(ACCOUNTS).where((ACCOUNTS.c.id == name) | (ACCOUNTS.c.name == name)).order_by(ACCOUNTS.c.id != name)
+        select(ACCOUNTS)
+        .where((ACCOUNTS.c.id == name) | (ACCOUNTS.c.name == name))
+        .order_by(ACCOUNTS.c.id != name)
     ).first()
     return None if row is None else Account(**row._mapping)
 
@@ -63,7 +69,9 @@ def account_named(connection: Connection, name: str) -> Account:
     if account is None:
         known = [str(row.name) for row in connection.execute(select(ACCOUNTS.c.name).limit(1000))]
         remedy = nearest(name[:200], known) if known else "There are no accounts yet."
-        raise RequestError(f"There is no account {shown(name)}.", remedy, code="account_not_found", param="account")
+        raise RequestError(
+            f"There is no account {shown(name)}.", remedy, code="account_not_found", param="account"
+        )
     return account
 
 

@@ -70,7 +70,10 @@ class Admin:
         account = given.get("account")
         if not isinstance(account, str):
             raise RequestError(
-                "The field 'account' is missing.", "Give its id or name.", code="missing_field", param="account"
+                "The field 'account' is missing.",
+                "Give its id or name.",
+                code="missing_field",
+                param="account",
             )
         work = partial(create_key, account=account, terms=read_terms(given))
         return JSONResponse(await self._gate_of().books.write(work), 201, {"cache-control": "no-store"})
@@ -87,7 +90,9 @@ class Admin:
         given = await self._read(request, ROTATE_FIELDS)
         grace = given.get("grace_seconds", 0)
         if isinstance(grace, bool) or not isinstance(grace, int | float):
-            raise RequestError(f"grace_seconds is {shown(grace)}; it must be a number.", param="grace_seconds")
+            raise RequestError(
+                f"grace_seconds is {shown(grace)}; it must be a number.", param="grace_seconds"
+            )
         work = partial(_rotate, name=request.path_params["id"], grace_seconds=float(grace))
         return JSONResponse(await self._gate_of().books.write(work), headers={"cache-control": "no-store"})
 
@@ -133,7 +138,9 @@ def read_terms(given: Payload) -> KeyTerms:
     """
     budget, days = given.get("budget_usd"), given.get("expires_in_days")
     for name in LIMIT_FIELDS:
-        if given.get(name) is not None and (isinstance(given[name], bool) or not isinstance(given[name], int)):
+        if given.get(name) is not None and (
+            isinstance(given[name], bool) or not isinstance(given[name], int)
+        ):
             raise RequestError(f"{name} is {shown(given[name])}; it must be a whole number.", param=name)
     if days is not None and (
         isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= MAX_DAYS
@@ -191,7 +198,7 @@ def _texts(given: Payload, name: str, default: tuple[str, ...]) -> tuple[str, ..
 def _micro_usd(value: object, name: str) -> int:
     """An amount of US dollars from JSON: a decimal text, or a number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise RequestError(f"{name} is {shown(value)}; it must be an amount such as \"5.00\".", param=name)
+        raise RequestError(f'{name} is {shown(value)}; it must be an amount such as "5.00".', param=name)
     try:
         return parse_usd(str(value), name, may_be_negative=True)
     except ConfigError as error:

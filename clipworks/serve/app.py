@@ -79,7 +79,6 @@ def create_app(
     api = partial(_api, service)
     gate = gate or _gate(settings)
     keyed = gate if isinstance(gate, KeyGate) else None
-    billing, admin = Billing(keyed), Admin(keyed)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -94,16 +93,7 @@ def create_app(
             Route("/v1/classify", api(classify, CLASSIFY_FIELDS), methods=["POST"]),
             Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS), methods=["POST"]),
             Route("/v1/search", api(search, SEARCH_FIELDS), methods=["POST"]),
-            Route("/v1/usage", billing.usage, methods=["GET"]),
-            Route("/v1/credits", billing.credits, methods=["GET"]),
-            Route("/v1/key", billing.key, methods=["GET"]),
-            Route("/v1/admin/accounts", admin.accounts, methods=["GET", "POST"]),
-            Route("/v1/admin/accounts/{id}", admin.account, methods=["GET"]),
-            Route("/v1/admin/accounts/{id}/grants", admin.grant, methods=["POST"]),
-            Route("/v1/admin/accounts/{id}/adjustments", admin.adjust, methods=["POST"]),
-            Route("/v1/admin/keys", admin.keys, methods=["GET", "POST"]),
-            Route("/v1/admin/keys/{id}", admin.key, methods=["GET", "DELETE"]),
-            Route("/v1/admin/keys/{id}/rotate", admin.rotate, methods=["POST"]),
+            *_account_routes(Billing(keyed), Admin(keyed)),
             Route("/livez", _plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
             Route("/readyz", partial(_ready, service), methods=["GET"]),
             Route("/health", partial(_health, service), methods=["GET"]),
@@ -183,6 +173,21 @@ def _listen(host: str, port: int) -> socket.socket:
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _account_routes(billing: Billing, admin: Admin) -> list[Route]:
+    return [
+        Route("/v1/usage", billing.usage, methods=["GET"]),
+        Route("/v1/credits", billing.credits, methods=["GET"]),
+        Route("/v1/key", billing.key, methods=["GET"]),
+        Route("/v1/admin/accounts", admin.accounts, methods=["GET", "POST"]),
+        Route("/v1/admin/accounts/{id}", admin.account, methods=["GET"]),
+        Route("/v1/admin/accounts/{id}/grants", admin.grant, methods=["POST"]),
+        Route("/v1/admin/accounts/{id}/adjustments", admin.adjust, methods=["POST"]),
+        Route("/v1/admin/keys", admin.keys, methods=["GET", "POST"]),
+        Route("/v1/admin/keys/{id}", admin.key, methods=["GET", "DELETE"]),
+        Route("/v1/admin/keys/{id}/rotate", admin.rotate, methods=["POST"]),
+    ]
 
 
 def _gate(settings: ServeSettings) -> Gate:

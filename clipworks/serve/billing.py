@@ -3,7 +3,7 @@
 import asyncio
 import csv
 import io
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -39,9 +39,7 @@ class Billing:
         gate, key = self._known(request)
         first, last = _read_days(request)
         only = key.id if request.query_params.get("key") == "this" else None
-        work = partial(
-            usage_of, account_id=key.account_id, first_day=first, last_day=last, key_id=only
-        )
+        work = partial(usage_of, account_id=key.account_id, first_day=first, last_day=last, key_id=only)
         rows = await gate.books.read(work)
         form = request.query_params.get("format", "json")
         if form == "csv":
@@ -130,11 +128,11 @@ def show_time(at_ms: int | None) -> str | None:
     """Milliseconds since 1970 as `2026-11-22T10:20:30Z`."""
     if at_ms is None:
         return None
-    return datetime.fromtimestamp(at_ms / 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _read_days(request: Request) -> tuple[str, str]:
-    today = datetime.now(timezone.utc).date()
+    today = datetime.now(UTC).date()
     last = _read_day(request, "to", today)
     first = _read_day(request, "from", max(last - timedelta(days=DAYS_SHOWN - 1), date(1970, 1, 1)))
     if not 0 <= (last - first).days < MAX_DAYS:

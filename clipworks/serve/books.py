@@ -39,7 +39,9 @@ class Books:
         self._writing = Lane[Work, Any](
             "ledger", self._write, max_batch=batch, capacity=CAPACITY, threads=threads
         )
-        self._reading = Lane[Work, Any]("keys", self._read, max_batch=batch, capacity=CAPACITY, threads=threads)
+        self._reading = Lane[Work, Any](
+            "keys", self._read, max_batch=batch, capacity=CAPACITY, threads=threads
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -88,10 +90,8 @@ async def _one(lane: Lane[Work, Any], work: Work) -> Any:
         (result,) = await lane.answer([work])
     except BatchError as error:  # the transaction of several failed as a whole
         raise _unavailable(error.__cause__ or error) from error
-    if isinstance(result, ClipworksError):
-        raise result
-    if isinstance(result, SQLAlchemyError):
-        raise _unavailable(result) from result
+    except SQLAlchemyError as error:  # a lane raises an answer that is an error
+        raise _unavailable(error) from error
     return result
 
 

@@ -86,7 +86,11 @@ def open_database(address: str) -> Database:
 
 
 def _read_address(address: str) -> URL:
-    kinds = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg"}
+    kinds = {
+        "sqlite": "sqlite",
+        "postgresql": "postgresql+psycopg",
+        "postgresql+psycopg": "postgresql+psycopg",
+    }
     try:
         url = make_url(address)
     except (ArgumentError, ValueError):

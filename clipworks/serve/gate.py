@@ -78,5 +78,5 @@ def scope_of(path: str) -> str:
 
 def caller_of(request: Request) -> "Caller":
     """Who the guard let in."""
-    caller: "Caller" = request.scope["state"]["caller"]
+    caller: Caller = request.scope["state"]["caller"]
     return caller

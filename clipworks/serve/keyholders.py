@@ -144,9 +144,7 @@ class KeyGate:
 class KeyCaller:
     """Who sent one request: a key, its account, and what the request has cost so far."""
 
-    def __init__(
-        self, gate: KeyGate, key: Key, path: str, identity: str, repeat_key: str | None
-    ) -> None:
+    def __init__(self, gate: KeyGate, key: Key, path: str, identity: str, repeat_key: str | None) -> None:
         self.key = key
         self._gate = gate
         self._path = path

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -59,7 +59,9 @@ class KeyTerms:
         if not self.scopes:
             raise RequestError("A key without scopes opens nothing.", f"Name some of {', '.join(SCOPES)}.")
         if len(",".join(self.models)) > 4000 or any("," in model or not model for model in self.models):
-            raise RequestError("models must be ids without commas, 4,000 characters together.", param="models")
+            raise RequestError(
+                "models must be ids without commas, 4,000 characters together.", param="models"
+            )
         _check_choice("budget_period", self.budget_period, PERIODS)
         if self.budget_micro_usd is not None and not 0 <= self.budget_micro_usd <= 10**15:
             raise RequestError("A budget must be from 0 to 1,000,000,000 dollars.", param="budget_usd")
@@ -168,7 +170,9 @@ def key_named(connection: Connection, name: str) -> Key:
         raise RequestError(f"There is no key {shown(name)}.", remedy, code="key_not_found", param="key")
     if len(found) > 1:
         ids = ", ".join(key.id for key in found[:5])
-        raise RequestError(f"{len(found)} keys have the name {shown(name)}.", f"Give an id: {ids}.", param="key")
+        raise RequestError(
+            f"{len(found)} keys have the name {shown(name)}.", f"Give an id: {ids}.", param="key"
+        )
     return found[0]
 
 
@@ -180,7 +184,9 @@ def list_keys(connection: Connection, account_id: str | None = None) -> list[Key
 def revoke_key(connection: Connection, key: Key) -> Key:
     """End a key at once; doing it again changes nothing."""
     connection.execute(
-        KEYS.update().where(KEYS.c.id == key.id, KEYS.c.revoked_at_ms.is_(None)).values(revoked_at_ms=now_ms())
+        KEYS.update()
+        .where(KEYS.c.id == key.id, KEYS.c.revoked_at_ms.is_(None))
+        .values(revoked_at_ms=now_ms())
     )
     return key_named(connection, key.id)
 
@@ -212,7 +218,7 @@ def rotate_key(connection: Connection, key: Key, *, grace_seconds: float) -> tup
 
 def period_of(kind: str, at_ms: int) -> str:
     """The name of the budget's period that a time is in: a day, the Monday of a week, a month, or nothing."""
-    day = datetime.fromtimestamp(at_ms / 1000, timezone.utc).date()
+    day = datetime.fromtimestamp(at_ms / 1000, UTC).date()
     if kind == "week":
         day -= timedelta(days=day.weekday())
     return {"total": "", "month": day.isoformat()[:7]}.get(kind, day.isoformat())

@@ -157,9 +157,7 @@ def settle(connection: Connection, order: Order, charge_id: str) -> str:
         _take(connection, order)
     _write(connection, "settle", order, charge_id, amount_micro_usd=amount)
     if order.repeat is not None:
-        connection.execute(
-            REPEATS.update().where(REPEATS.c.charge_id == charge_id).values(is_settled=True)
-        )
+        connection.execute(REPEATS.update().where(REPEATS.c.charge_id == charge_id).values(is_settled=True))
     return charge_id
 
 
@@ -260,7 +258,7 @@ def _take(connection: Connection, order: Order) -> int:
     ).scalar_one_or_none()
     if balance is None:
         raise RequestError(
-            f"The credit is used up: this request costs {show_usd(cost)} US dollars and the account has less.",
+            f"The credit is used up: the request costs {show_usd(cost)} US dollars, the account has less.",
             "Ask the owner of this server for more; GET /v1/credits says what is left.",
             code="credit_balance_exhausted",
         )
@@ -341,9 +339,7 @@ def _move(connection: Connection, account_id: str, kind: str, amount: int, note:
     return int(balance)
 
 
-def _write(
-    connection: Connection, kind: str, order: Order, charge_id: str, *, amount_micro_usd: int
-) -> None:
+def _write(connection: Connection, kind: str, order: Order, charge_id: str, *, amount_micro_usd: int) -> None:
     values = {
         **_row(order.account_id, kind, amount_micro_usd),
         "key_id": order.key_id,

@@ -95,7 +95,9 @@ def _read(text: str, place: str) -> dict[str, Price]:
     table = csv.DictReader(io.StringIO(text))
     missing = [name for name in _COLUMNS if name not in (table.fieldnames or ())]
     if missing:
-        raise ConfigError(f"{place} has no column {missing[0]}.", f"Its first line must name {', '.join(_COLUMNS)}.")
+        raise ConfigError(
+            f"{place} has no column {missing[0]}.", f"Its first line must name {', '.join(_COLUMNS)}."
+        )
     rows = ({name: (row[name] or "").strip() for name in _COLUMNS} for row in table)
     return {row["model"]: Price(**row) for row in rows}
 

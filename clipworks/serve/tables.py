@@ -90,7 +90,7 @@ LEDGER = Table(
     ),
     Index("ledger_of_an_account", "account_id", "created_at_ms"),
 )
-"""Append-only. `amount_micro_usd` moves the balance; requests, images, texts and cost count what was answered."""
+"""Append-only. `amount_micro_usd` moves the balance; requests to cost count what was answered."""
 
 RESERVATIONS = Table(
     "reservations",

@@ -69,7 +69,9 @@ def test_accounts_are_made_given_credit_and_put_right(run: Run) -> None:
     assert json.loads(adjusted)["balance_usd"] == "0.500000"
     assert "has less" in run("accounts", "adjust", "The Museum", "-1", "--note", "x", status=1).stderr
     assert "0.500000" in run("accounts", "show", "The Museum").stdout
-    assert "--credit is 'much'" in run("accounts", "create", "--name", "b", "--credit", "much", status=1).stderr
+    assert (
+        "--credit is 'much'" in run("accounts", "create", "--name", "b", "--credit", "much", status=1).stderr
+    )
     assert "There is an account" in run("accounts", "create", "--name", "The Museum", status=1).stderr
 
 

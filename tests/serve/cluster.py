@@ -47,7 +47,9 @@ def running_cluster() -> Iterator[str]:
     try:
         _run(user, "initdb", "-D", data, "-U", "clip", "-A", "trust", "-E", "UTF8", "--no-sync")
         # Nothing here outlives the tests, so nothing waits for the disk.
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=120 -c shared_buffers=32MB"
+        options = (
+            f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=120 -c shared_buffers=32MB"
+        )
         _run(user, "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start")
         try:
             yield f"postgresql://clip@/postgres?host={folder}"
@@ -63,7 +65,17 @@ def new_database(address: str) -> str:
     host = address.partition("host=")[2]
     folder = binaries()
     assert folder is not None
-    command = [str(folder / "psql"), "-h", host, "-U", "clip", "-d", "postgres", "-qc", f"CREATE DATABASE {name}"]
+    command = [
+        str(folder / "psql"),
+        "-h",
+        host,
+        "-U",
+        "clip",
+        "-d",
+        "postgres",
+        "-qc",
+        f"CREATE DATABASE {name}",
+    ]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return address.replace("/postgres?", f"/{name}?")
 

@@ -33,7 +33,12 @@ def test_usage_is_summed_by_day_model_and_key(served: tuple[TestClient, Database
     key, secret = new_key(database, terms=KeyTerms(name="=1+1"))
     _, other = new_key(database, terms=KeyTerms(name="second"))
     _, stranger = new_key(database, "stranger")
-    for owner, items in ((secret, ["a", "b"]), (secret, [data_uri(picture())]), (other, ["a"]), (stranger, ["a"])):
+    for owner, items in (
+        (secret, ["a", "b"]),
+        (secret, [data_uri(picture())]),
+        (other, ["a"]),
+        (stranger, ["a"]),
+    ):
         body = {"model": "colours", "input": items}
         assert client.post(EMBEDDINGS, json=body, headers=bearer(owner)).status_code == 200
     usage = client.get("/v1/usage", headers=bearer(secret)).json()
@@ -126,7 +131,9 @@ def test_an_administrator_makes_rotates_and_revokes_keys(
     }
     made = client.post("/v1/admin/keys", json=terms, headers=boss)
     secret = made.json()["key"]
-    assert made.status_code == 201 and secret.startswith("cw_") and made.headers["cache-control"] == "no-store"
+    assert (
+        made.status_code == 201 and secret.startswith("cw_") and made.headers["cache-control"] == "no-store"
+    )
     ask = {"model": "colours", "input": "a"}
     assert client.post(EMBEDDINGS, json=ask, headers=bearer(secret)).status_code == 200
     place = f"/v1/admin/keys/{made.json()['id']}"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.autogenerate import compare_metadata
 from alembic.script import ScriptDirectory
 
 from clipworks.errors import ConfigError, MissingExtraError
@@ -49,7 +49,7 @@ def test_servers_that_start_together_make_the_tables_once(address: str) -> None:
     def open_one() -> None:
         try:
             opened.append(open_database(address))
-        except Exception as error:
+        except ConfigError as error:
             errors.append(error)
 
     threads = [threading.Thread(target=open_one) for _ in range(4)]
@@ -104,7 +104,8 @@ def test_a_file_of_somebody_else_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "accounts.db", "mysql://u:s3cret@h/d", "sqlite://", "sqlite:///:memory:", "http://a:s3cret@b"]
+    "address",
+    ["", "accounts.db", "mysql://u:s3cret@h/d", "sqlite://", "sqlite:///:memory:", "http://a:s3cret@b"],
 )
 def test_an_address_that_cannot_be_used_is_refused_without_repeating_it(address: str) -> None:
     with pytest.raises(ConfigError, match="address of the database") as refused:
@@ -125,5 +126,5 @@ def test_a_missing_driver_is_an_error_that_says_what_to_install(monkeypatch: pyt
         raise ModuleNotFoundError("No module named 'psycopg'")
 
     monkeypatch.setattr(module, "create_engine", missing)
-    with pytest.raises(MissingExtraError, match=r'clipworks\[postgres\]'):
+    with pytest.raises(MissingExtraError, match=r"clipworks\[postgres\]"):
         open_database("postgresql://me@/data")

@@ -107,7 +107,12 @@ def test_terms_that_make_no_sense_are_refused(change: dict[str, Any], words: str
 
 def test_periods_are_days_weeks_from_monday_and_months_in_utc() -> None:
     sunday_night = 1_795_391_999_000  # 2026-11-22 23:59:59
-    assert [period_of(kind, sunday_night) for kind in keys.PERIODS] == ["", "2026-11-22", "2026-11-16", "2026-11"]
+    assert [period_of(kind, sunday_night) for kind in keys.PERIODS] == [
+        "",
+        "2026-11-22",
+        "2026-11-16",
+        "2026-11",
+    ]
     assert [period_of(kind, sunday_night + 1000) for kind in keys.PERIODS] == [
         *("", "2026-11-23", "2026-11-23", "2026-11")
     ]

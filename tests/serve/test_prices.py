@@ -63,7 +63,9 @@ def test_a_cost_is_exact_and_rounded_up_once() -> None:
     assert price.cost_micro_usd(images=0, texts=0) == 0
 
 
-@pytest.mark.parametrize(("text", "micro_usd"), [("5", 5_000_000), ("0.000001", 1), ("$2.50", 2_500_000), ("1e-3", 1000)])
+@pytest.mark.parametrize(
+    ("text", "micro_usd"), [("5", 5_000_000), ("0.000001", 1), ("$2.50", 2_500_000), ("1e-3", 1000)]
+)
 def test_amounts_are_read_and_shown_exactly(text: str, micro_usd: int) -> None:
     assert parse_usd(text, "x") == micro_usd
     assert parse_usd(show_usd(micro_usd), "x") == micro_usd

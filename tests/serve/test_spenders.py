@@ -107,10 +107,15 @@ def test_clients_that_hang_up_pay_for_what_the_server_answered(
 
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(hang_up, range(16)))
-        assert httpx2.post(
-            f"{where}{EMBEDDINGS}", content=body, timeout=60,
-            headers={**bearer(secret), "content-type": "application/json"},
-        ).status_code == 200
+        assert (
+            httpx2.post(
+                f"{where}{EMBEDDINGS}",
+                content=body,
+                timeout=60,
+                headers={**bearer(secret), "content-type": "application/json"},
+            ).status_code
+            == 200
+        )
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     answered = len(re.findall(rf"POST {EMBEDDINGS} 200 ", log.read_text()))
