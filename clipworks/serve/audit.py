@@ -40,7 +40,7 @@ def check(connection: Connection) -> list[Difference]:
     strays = select(LEDGER.c.account_id, LEDGER.c.charge_id).where(
         LEDGER.c.kind == "reserve", or_(in_work & has_ended, ~in_work & ~has_ended)
     )
-    for row in connection.execute(strays):
-        words = f"the charge {row.charge_id} is neither in work nor ended, or both"
-        found.append(Difference(account_id=row.account_id, words=words))
+    for stray in connection.execute(strays):
+        words = f"the charge {stray.charge_id} is neither in work nor ended, or both"
+        found.append(Difference(account_id=stray.account_id, words=words))
     return found
