@@ -25,6 +25,7 @@ def test_every_file_of_the_package_is_in_the_wheel(tmp_path: Path) -> None:
         "model/prompt_sets/",
         "model/builtin/pictogram/",
         "gallery/index/",
+        "serve/migrations/versions/",
         "serve/templates/",
         "serve/static/",
     ):

@@ -13,7 +13,10 @@ import click
 from clipworks import __version__
 from clipworks.errors import ClipworksError
 
-COMMANDS = ("classify", "convert", "demo", "embed", "index", "models", "pull", "search", "serve", "train")
+COMMANDS = (
+    *("accounts", "classify", "convert", "demo", "embed", "index", "keys", "models", "pull", "search"),
+    *("serve", "train"),
+)
 """A command X is the function `X` in `clipworks/cli/X.py`."""
 
 

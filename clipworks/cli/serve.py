@@ -30,8 +30,16 @@ if TYPE_CHECKING:
 @click.option(
     "--insecure", is_flag=True, default=None, help="Serve other machines too, although no key is asked for."
 )
+@click.option(
+    "--require-keys", is_flag=True, default=None, help="Ask every request for a key; see `clipworks keys`."
+)
 def serve(
-    models: tuple[str, ...], index: Path | None, host: str | None, port: int | None, insecure: bool | None
+    models: tuple[str, ...],
+    index: Path | None,
+    host: str | None,
+    port: int | None,
+    insecure: bool | None,
+    require_keys: bool | None,
 ) -> None:
     """Serve models over HTTP, with OpenAI's API for embeddings.
 
@@ -45,7 +53,8 @@ def serve(
     from clipworks.serve.app import run
     from clipworks.serve.settings import ServeSettings
 
-    settings = ServeSettings(**read_settings({"host": host, "port": port, "insecure": insecure}))
+    flags = {"host": host, "port": port, "insecure": insecure, "require_keys": require_keys}
+    settings = ServeSettings(**read_settings(flags))
     from clipworks.search.embedded import open_index
 
     store = open_index(index) if index is not None else None
@@ -66,7 +75,7 @@ def require_serve_extra() -> None:
     """
     from importlib.util import find_spec
 
-    for package in ("starlette", "uvicorn", "jinja2", "python_multipart"):
+    for package in ("starlette", "uvicorn", "jinja2", "python_multipart", "sqlalchemy", "alembic"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "serve")
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -24,14 +25,20 @@ from starlette.staticfiles import StaticFiles
 
 from clipworks.errors import ClipworksError, ConfigError
 from clipworks.search.store import VectorStore
+from clipworks.serve.admin import Admin
+from clipworks.serve.billing import Billing
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.calls import Call, Gate, OpenGate
 from clipworks.serve.classify import classify, similarity
+from clipworks.serve.database import open_database
 from clipworks.serve.edge import Edge, log_failure, request_id
 from clipworks.serve.embeddings import describe, embeddings, list_models
+from clipworks.serve.gate import Guard, caller_of
 from clipworks.serve.hits import gallery_picture, search
+from clipworks.serve.keyholders import KeyGate
 from clipworks.serve.pages import STATIC, Pages
-from clipworks.serve.problems import problem, status_and_code
+from clipworks.serve.prices import read_prices
+from clipworks.serve.problems import RequestError, problem, status_and_code
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 
@@ -61,18 +68,21 @@ def create_app(
         settings: limits; host and port are used by `run` only.
         engines: model id -> engine, at least one; the first is what the page names first.
         gallery: pictures to search, embedded by one of the engines.
-        gate: who is let in; None for everybody.
+        gate: who is let in; None for what `settings` ask for: who has a key, or everybody.
 
     Raises:
-        ConfigError: no engine is given, or none of them made the gallery's vectors.
+        ConfigError: no engine is given, none of them made the gallery's vectors, or keys are asked for
+            and the database or the prices cannot be used.
     """
     service = Service(settings, engines, gallery)
     pages = Pages(service)
-    api = partial(_api, service, gate or OpenGate())
+    api = partial(_api, service)
+    gate = gate or _gate(settings)
+    keyed = gate if isinstance(gate, KeyGate) else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with service.running():
+        async with gate.running(), service.running():
             yield
 
     return Starlette(
@@ -83,15 +93,16 @@ def create_app(
             Route("/v1/classify", api(classify, CLASSIFY_FIELDS), methods=["POST"]),
             Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS), methods=["POST"]),
             Route("/v1/search", api(search, SEARCH_FIELDS), methods=["POST"]),
+            *_account_routes(Billing(keyed), Admin(keyed)),
             Route("/livez", _plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
             Route("/readyz", partial(_ready, service), methods=["GET"]),
             Route("/health", partial(_health, service), methods=["GET"]),
             Route("/gallery/{id:path}", _plain(partial(_one_picture, service)), methods=["GET"]),
-            Route("/", pages.show, methods=["GET"]),
-            Route("/", pages.show_similar, methods=["POST"]),
+            Route("/", _unpaid(settings, pages.show), methods=["GET"]),
+            Route("/", _unpaid(settings, pages.show_similar), methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[Middleware(Edge, hosts=settings.host_names())],
+        middleware=[Middleware(Edge, hosts=settings.host_names()), Middleware(Guard, gate=gate)],
         exception_handlers={ClipworksError: _problem, HTTPException: _problem},
         lifespan=lifespan,
     )
@@ -164,27 +175,66 @@ def _address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _api(service: Service, gate: Gate, answer: Answer, fields: tuple[str, ...]) -> Endpoint:
+def _account_routes(billing: Billing, admin: Admin) -> list[Route]:
+    return [
+        Route("/v1/usage", billing.usage, methods=["GET"]),
+        Route("/v1/credits", billing.credits, methods=["GET"]),
+        Route("/v1/key", billing.key, methods=["GET"]),
+        Route("/v1/admin/accounts", admin.accounts, methods=["GET", "POST"]),
+        Route("/v1/admin/accounts/{id}", admin.account, methods=["GET"]),
+        Route("/v1/admin/accounts/{id}/grants", admin.grant, methods=["POST"]),
+        Route("/v1/admin/accounts/{id}/adjustments", admin.adjust, methods=["POST"]),
+        Route("/v1/admin/keys", admin.keys, methods=["GET", "POST"]),
+        Route("/v1/admin/keys/{id}", admin.key, methods=["GET", "DELETE"]),
+        Route("/v1/admin/keys/{id}/rotate", admin.rotate, methods=["POST"]),
+    ]
+
+
+def _gate(settings: ServeSettings) -> Gate:
+    if not settings.require_keys:
+        return OpenGate()
+    prices = read_prices(Path(settings.prices) if settings.prices else None)
+    return KeyGate(open_database(settings.database), prices, settings)
+
+
+def _unpaid(settings: ServeSettings, endpoint: Endpoint) -> Endpoint:
+    """The page: it works for nothing, so a server on which work is paid for does not have it."""
+
+    async def refuse(request: Request) -> Response:
+        raise RequestError(
+            "This server asks for a key and has no page to search on.",
+            "Ask /v1/search with a key; docs/keys.md says how.",
+            code="not_found",
+        )
+
+    return refuse if settings.require_keys else endpoint
+
+
+def _api(service: Service, answer: Answer, fields: tuple[str, ...]) -> Endpoint:
     """An endpoint that reads a payload; its work is given up when the client goes away."""
 
     async def endpoint(request: Request) -> Response:
-        caller = await gate.admit(request, "inference")
         async with service.admission():
             payload = await read_payload(request, service.settings, fields=fields)
-            call = Call(service, payload, caller, request_id=request_id(request))
+            call = Call(service, payload, caller_of(request), request_id=request_id(request))
             work = asyncio.ensure_future(answer(call))
             gone = asyncio.ensure_future(_disconnected(request))
+            is_answered = False
             try:
                 await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-                if not work.done():
+                if gone.done():
+                    work.cancel()
+                    await asyncio.gather(work, return_exceptions=True)
                     return Response(status_code=499)  # nobody reads it
                 response = work.result()
                 await call.settle()
+                is_answered = True
                 return response
             finally:
                 work.cancel()
                 gone.cancel()
-                await call.release()
+                if not is_answered:
+                    await call.release()
 
     return endpoint
 

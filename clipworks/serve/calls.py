@@ -6,12 +6,16 @@ releases it when there is none, so that what is billed is what was answered.
 """
 
 import time
-from typing import Protocol
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import Request
 
 from clipworks.serve.bodies import Payload
-from clipworks.serve.service import Service
+
+if TYPE_CHECKING:
+    from clipworks.serve.service import Service
 
 
 class Charge(Protocol):
@@ -24,23 +28,27 @@ class Charge(Protocol):
         """Take the money: the answer is ready."""
 
     async def release(self) -> None:
-        """Give it back: there is no answer."""
+        """Give it back: there is no answer. Also what was taken already."""
 
 
 class Caller(Protocol):
     """Who sends a request: a key and its account, or anybody on a server without keys."""
 
-    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
+    async def charge(self, *, model: str, images: int, texts: int, payload: Payload) -> Charge:
         """Set money aside before the work.
 
         Args:
             model: id of the model that does the work.
             images: pictures that it reads.
             texts: texts that it reads, prompts of labels included.
+            payload: what the request says, which an `Idempotency-Key` stands for.
 
         Raises:
             ClipworksError: the model is not open to this caller, or credit or a limit is used up.
         """
+
+    def headers(self) -> dict[str, str]:
+        """What every answer to this request says of limits, credit and cost."""
 
 
 class Gate(Protocol):
@@ -56,11 +64,14 @@ class Gate(Protocol):
             ClipworksError: no key, an unknown one, or one without this scope.
         """
 
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """The time in which it is asked."""
+
 
 class Call:
     """A request in work."""
 
-    def __init__(self, service: Service, payload: Payload, caller: Caller, *, request_id: str) -> None:
+    def __init__(self, service: "Service", payload: Payload, caller: Caller, *, request_id: str) -> None:
         self.service = service
         self.payload = payload
         self.request_id = request_id
@@ -75,18 +86,21 @@ class Call:
         Raises:
             ClipworksError: as `Caller.charge`.
         """
-        charge = await self._caller.charge(model=model, images=images, texts=texts)
+        charge = await self._caller.charge(model=model, images=images, texts=texts, payload=self.payload)
         self._charges.append(charge)
         return charge.cost_micro_usd / 1e6
 
     async def settle(self) -> None:
-        """Take the money for everything that was charged."""
-        while self._charges:
-            await self._charges[-1].settle()
-            self._charges.pop()
+        """Take the money for everything that was charged.
+
+        Raises:
+            ClipworksError: it cannot be taken, so the answer must not be given.
+        """
+        for charge in self._charges:
+            await charge.settle()
 
     async def release(self) -> None:
-        """Give back what was not settled."""
+        """Give back everything that was charged: there is no answer, even where money was taken for it."""
         while self._charges:
             await self._charges.pop().release()
 
@@ -94,9 +108,13 @@ class Call:
 class Anybody:
     """The caller of a server without keys: everything is free."""
 
-    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
+    async def charge(self, *, model: str, images: int, texts: int, payload: Payload) -> Charge:
         """Nothing is set aside."""
         return _Nothing()
+
+    def headers(self) -> dict[str, str]:
+        """Nothing to say."""
+        return {}
 
 
 class OpenGate:
@@ -105,6 +123,11 @@ class OpenGate:
     async def admit(self, request: Request, scope: str) -> Caller:
         """Everybody may do everything but administer."""
         return Anybody()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Nothing to open."""
+        yield
 
 
 class _Nothing:

@@ -20,32 +20,63 @@ STATUS_BY_CODE = {
     "invalid_value": 400,
     "missing_field": 400,
     "too_many_inputs": 400,
+    "invalid_api_key": 401,
+    "credit_balance_exhausted": 402,
+    "key_budget_exhausted": 402,
     "host_not_allowed": 403,
+    "model_not_allowed": 403,
+    "scope_not_allowed": 403,
     "url_fetch_disabled": 403,
+    "account_not_found": 404,
+    "key_not_found": 404,
+    "no_accounts": 404,
     "not_found": 404,
     "model_not_found": 404,
     "no_gallery": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
+    "idempotency_conflict": 409,
+    "idempotency_in_progress": 409,
+    "length_required": 411,
     "image_too_large": 413,
     "request_too_large": 413,
     "unsupported_image_format": 415,
     "unsupported_media_type": 415,
+    "rate_limit_exceeded": 429,
+    "accounts_unavailable": 503,
 }
-"""Error code -> HTTP status, for everything that a client can put right."""
+"""Error code -> HTTP status, for everything that has a code of its own."""
+
+NO_RETRY_CODES = ("credit_balance_exhausted", "key_budget_exhausted", "idempotency_conflict")
+"""What the same request will meet again; clients repeat a 409 on their own unless they are told not to."""
 
 _CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
-_TYPE_BY_STATUS = {403: "permission_error", 429: "rate_limit_error"}
+_TYPE_BY_STATUS = {
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
 
 
 class RequestError(InputError):
     """One field of a request cannot be used; `param` is its path in the request."""
 
     def __init__(
-        self, message: str, remedy: str = "", *, code: str = "invalid_value", param: str | None = None
+        self,
+        message: str,
+        remedy: str = "",
+        *,
+        code: str = "invalid_value",
+        param: str | None = None,
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message, remedy, code=code)
         self.param = param
+        self.retry_after_seconds = retry_after_seconds
+        """When the same request may succeed; None where that is not known."""
+        self.headers: dict[str, str] = {}
+        """Headers that its answer gets beside those of every error."""
 
 
 def status_and_code(error: Exception) -> tuple[int, str]:
@@ -73,10 +104,7 @@ def problem(error: Exception, request_id: str) -> Response:
         "param": getattr(error, "param", None),
         "code": code,
     }
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if isinstance(error, BusyError):
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
-        headers["retry-after-ms"] = str(max(1, round(error.retry_after_seconds * 1000)))
+    headers = _headers(error, status, code)
     return Response(json.dumps({"error": body}), status, headers, media_type="application/json")
 
 
@@ -91,6 +119,19 @@ def shown(value: object) -> str:
         return json.dumps(value)
     text = repr(value[:80] if isinstance(value, str | bytes | list) else value)
     return text if len(text) <= 84 else f"{text[:80]}…"
+
+
+def _headers(error: Exception, status: int, code: str) -> dict[str, str]:
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException | RequestError) else {}
+    seconds = error.retry_after_seconds if isinstance(error, BusyError | RequestError) else None
+    if seconds is not None:
+        headers["retry-after"] = str(max(1, math.ceil(seconds)))
+        headers["retry-after-ms"] = str(max(1, round(seconds * 1000)))
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if code in NO_RETRY_CODES or (status == 429 and seconds is None):
+        headers["x-should-retry"] = "false"
+    return headers
 
 
 def _message(error: Exception, status: int, request_id: str) -> str:

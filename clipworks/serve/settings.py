@@ -12,6 +12,7 @@ from typing import Any
 from clipworks.errors import ConfigError
 
 VARIABLE_PREFIX = "CLIPWORKS_"
+MAY_BE_ZERO = ("port", "signup_credit_usd")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +25,18 @@ class ServeSettings:
     """TCP port, 0..65535; 0 lets the system choose one."""
     insecure: bool = False
     """Whether to listen on an address that other machines reach, although nobody is asked for a key."""
+    require_keys: bool = False
+    """Whether every request needs a key, whose account pays for it; then any address may be listened on."""
+    database: str = "sqlite:///~/.local/share/clipworks/accounts.db"
+    """Where accounts, keys and the ledger are: an SQLAlchemy address of SQLite or PostgreSQL."""
+    prices: str = ""
+    """CSV file with prices of your own: columns model, usd_per_1k_images, usd_per_1k_texts."""
+    signup_credit_usd: float = 1.0
+    """Credit of a new account, US dollars, where none is named."""
+    reservation_seconds: float = 120.0
+    """When a charge in work may be taken for abandoned; longer than any request works."""
+    idempotency_hours: float = 24.0
+    """How long an `Idempotency-Key` is remembered."""
     max_body_bytes: int = 32 << 20
     """Largest request body, bytes."""
     max_image_bytes: int = 20 << 20
@@ -62,24 +75,29 @@ class ServeSettings:
             raise ConfigError(f"port is {self.port}; it must be from 0 to 65535.")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in (int, float) and field.name != "port" and value <= 0:
+            if field.type in (int, float) and field.name not in MAY_BE_ZERO and not value > 0:
                 raise ConfigError(f"{field.name} is {value}; it must be above 0.")
+        if not 0 <= self.signup_credit_usd <= 1e6:
+            raise ConfigError(
+                f"signup_credit_usd is {self.signup_credit_usd}; it must be from 0 to 1,000,000."
+            )
         for queue, items in (("max_image_queue", "max_images"), ("max_text_queue", "max_texts")):
             if getattr(self, queue) < getattr(self, items):
                 raise ConfigError(
                     f"{queue} is {getattr(self, queue)}, less than {items} ({getattr(self, items)}): "
                     "a full request would never fit."
                 )
-        if not self.insecure and not _is_loopback(self.host):
+        if not self.insecure and not self.require_keys and not _is_loopback(self.host):
             raise ConfigError(
                 f"host is {self.host!r}, which other machines can reach, and no key is asked for.",
-                "Listen on 127.0.0.1, or add --insecure to serve without keys on purpose.",
+                "Listen on 127.0.0.1, ask for keys with --require-keys, "
+                "or add --insecure to serve without keys on purpose.",
             )
 
     def host_names(self) -> frozenset[str] | None:
         """Names under which requests may address the server, in lower case; None for any."""
-        if self.insecure:
-            return None
+        if self.insecure or self.require_keys:
+            return None  # a page of another site has no key to send
         return frozenset({"localhost", "127.0.0.1", "::1", self.host.lower()})
 
 
@@ -90,13 +108,8 @@ def read_variables(environ: Mapping[str, str]) -> dict[str, Any]:
         environ: usually `os.environ`; `CLIPWORKS_PORT=9000` sets `port`, and so on.
 
     Raises:
-        ConfigError: a value is not of its field's type, or keys are required, which needs a later version.
+        ConfigError: a value is not of its field's type.
     """
-    if environ.get(f"{VARIABLE_PREFIX}REQUIRE_KEYS", "0").lower() not in ("", "0", "false"):
-        raise ConfigError(
-            "CLIPWORKS_REQUIRE_KEYS is set, and this version has no keys yet.",
-            "Unset it to serve on loopback without keys.",
-        )
     values: dict[str, Any] = {}
     for field in fields(ServeSettings):
         variable = VARIABLE_PREFIX + field.name.upper()

@@ -1,5 +1,6 @@
 """Fixtures of the server's tests: the engine of colours, a gallery of four pictures, a client."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from starlette.testclient import TestClient
 from clipworks.search.embedded import EmbeddedStore, IndexHeader, open_index, stamp_of, write_index
 from clipworks.search.store import Item, Relevance
 from clipworks.serve.app import create_app
+from clipworks.serve.database import Database, open_database
 from clipworks.serve.settings import ServeSettings
+from tests.serve.cluster import new_database, reason_against, running_cluster
 from tests.serve.colours import ADDRESS, COLOURS, ColourEngine, picture
 
 
@@ -60,3 +63,32 @@ def client(settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore
     app = create_app(settings, {"colours": engine, "team/other": ColourEngine("other")}, gallery)  # type: ignore[dict-item]
     with TestClient(app, base_url=ADDRESS) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL that runs while the tests do."""
+    reason = reason_against()
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    with running_cluster() as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/accounts.db"
+    place: str = request.getfixturevalue("postgres")
+    return new_database(place)
+
+
+@pytest.fixture
+def database(address: str) -> Iterator[Database]:
+    """The same, open and with its tables."""
+    opened = open_database(address)
+    yield opened
+    opened.close()

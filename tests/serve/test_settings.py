@@ -44,7 +44,7 @@ def test_variables_fill_the_same_fields() -> None:
     [
         ("CLIPWORKS_PORT", "many", "whole number"),
         ("CLIPWORKS_INSECURE", "perhaps", "true or false"),
-        ("CLIPWORKS_REQUIRE_KEYS", "1", "no keys yet"),
+        ("CLIPWORKS_REQUIRE_KEYS", "often", "true or false"),
     ],
 )
 def test_variables_that_cannot_be_used_are_refused_by_name(name: str, value: str, words: str) -> None:

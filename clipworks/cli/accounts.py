@@ -1,0 +1,229 @@
+"""`clipworks accounts`: who pays for requests, and the money they have."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from clipworks.serve.settings import ServeSettings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def database_option() -> Callable[[_Command], _Command]:
+    """The option --database, which is the server's setting."""
+    return click.option(
+        "--database",
+        envvar="CLIPWORKS_DATABASE",
+        metavar="ADDRESS",
+        help="Database of accounts, as for `clipworks serve`.",
+    )
+
+
+@click.group(context_settings=SETTINGS)
+def accounts() -> None:
+    """Manage who pays for requests: accounts, their credit, and the check of their books.
+
+    \b
+    Example:
+      clipworks accounts create --name "The Museum" --credit 25
+      clipworks accounts grant "The Museum" 10 --note "second invoice"
+      clipworks accounts check
+    """
+
+
+@accounts.command(context_settings=SETTINGS)
+@click.option("--name", required=True, help="Name of the account; no two are the same.")
+@click.option("--credit", metavar="USD", help="Credit to begin with.  [default: CLIPWORKS_SIGNUP_CREDIT_USD]")
+@database_option()
+@json_option("the account")
+def create(name: str, credit: str | None, database: str | None, as_json: bool) -> None:
+    """Make an account with some credit.
+
+    \b
+    Example:
+      clipworks accounts create --name "The Museum" --credit 25
+    """
+    with writing(database) as (connection, settings):
+        from clipworks.serve.accounts import create_account
+        from clipworks.serve.admin import account_details
+
+        account = create_account(connection, name, credit_micro_usd=credit_of(credit, settings))
+    _show([account_details(account)], as_json)
+
+
+@accounts.command("list", context_settings=SETTINGS)
+@database_option()
+@json_option("one object per account, one a line")
+def list_(database: str | None, as_json: bool) -> None:
+    """List all accounts with what they have left.
+
+    \b
+    Example:
+      clipworks accounts list
+    """
+    with writing(database) as (connection, _):
+        from clipworks.serve.accounts import list_accounts
+        from clipworks.serve.admin import account_details
+
+        found = [account_details(account) for account in list_accounts(connection)]
+    _show(found, as_json)
+
+
+@accounts.command(context_settings=SETTINGS)
+@click.argument("account")
+@database_option()
+@json_option("the account with its totals and its keys")
+def show(account: str, database: str | None, as_json: bool) -> None:
+    """Show one account, by name or id: credit, use and keys.
+
+    \b
+    Example:
+      clipworks accounts show "The Museum"
+    """
+    with writing(database) as (connection, _):
+        from clipworks.serve.accounts import account_named
+        from clipworks.serve.admin import account_details
+        from clipworks.serve.keys import list_keys
+        from clipworks.serve.prices import show_usd
+        from clipworks.serve.usage import credit_of as total_of
+
+        found = account_named(connection, account)
+        total = total_of(connection, found.id)
+        details = {
+            **account_details(found),
+            "granted_usd": show_usd(total.granted_micro_usd),
+            "spent_usd": show_usd(total.spent_micro_usd),
+            "keys": [{"id": key.id, "name": key.terms.name} for key in list_keys(connection, found.id)],
+        }
+    if as_json:
+        print_json(details)
+        return
+    keys = ", ".join(key["name"] for key in details["keys"]) or "none"
+    print_table((), [(name, keys if name == "keys" else str(value)) for name, value in details.items()])
+
+
+@accounts.command(context_settings=SETTINGS)
+@click.argument("account")
+@click.argument("usd")
+@click.option("--note", "words", default="", help="Why; kept with the row.")
+@database_option()
+@json_option("the account")
+def grant(account: str, usd: str, words: str, database: str | None, as_json: bool) -> None:
+    """Give an account credit.
+
+    \b
+    Example:
+      clipworks accounts grant "The Museum" 10 --note "second invoice"
+    """
+    with writing(database) as (connection, _):
+        from clipworks.serve.accounts import account_named
+        from clipworks.serve.admin import account_details
+        from clipworks.serve.ledger import grant as grant_credit
+        from clipworks.serve.prices import parse_usd
+
+        found = account_named(connection, account)
+        grant_credit(connection, found.id, parse_usd(usd, "USD"), note=words)
+        details = account_details(account_named(connection, found.id))
+    _show([details], as_json)
+
+
+@accounts.command(context_settings={**SETTINGS, "ignore_unknown_options": True})
+@click.argument("account")
+@click.argument("usd")
+@click.option("--note", "words", required=True, help="Why; kept with the row.")
+@database_option()
+@json_option("the account")
+def adjust(account: str, usd: str, words: str, database: str | None, as_json: bool) -> None:
+    """Put a balance right, up or down; it never goes below 0.
+
+    \b
+    Example:
+      clipworks accounts adjust "The Museum" -2.50 --note "granted twice"
+    """
+    with writing(database) as (connection, _):
+        from clipworks.serve.accounts import account_named
+        from clipworks.serve.admin import account_details
+        from clipworks.serve.ledger import adjust as adjust_balance
+        from clipworks.serve.prices import parse_usd
+
+        found = account_named(connection, account)
+        amount = parse_usd(usd, "USD", may_be_negative=True)
+        adjust_balance(connection, found.id, amount, note=words)
+        details = account_details(account_named(connection, found.id))
+    _show([details], as_json)
+
+
+@accounts.command(context_settings=SETTINGS)
+@database_option()
+@json_option("one object per account whose books do not agree, one a line")
+@click.pass_context
+def check(context: click.Context, database: str | None, as_json: bool) -> None:
+    """Recompute every balance from its rows; status 1 where one differs.
+
+    \b
+    Example:
+      clipworks accounts check
+    """
+    with writing(database) as (connection, _):
+        from clipworks.serve.accounts import list_accounts
+        from clipworks.serve.audit import check as check_books
+
+        differences, num_accounts = check_books(connection), len(list_accounts(connection))
+    for found in differences:
+        if as_json:
+            print_json({"account": found.account_id, "difference": found.words})
+        else:
+            click.echo(f"{found.account_id}: {found.words}")
+    if differences:
+        context.exit(1)
+    note(f"{num_accounts} accounts checked: every balance is the sum of its rows.")
+
+
+@contextmanager
+def writing(address: str | None) -> Iterator[tuple["Connection", "ServeSettings"]]:
+    """A transaction on the server's database, and the server's settings.
+
+    Raises:
+        ConfigError: the database or a setting cannot be used.
+        MissingExtraError: the server's packages are not installed.
+    """
+    from clipworks.cli.serve import read_settings, require_serve_extra
+
+    require_serve_extra()
+    from clipworks.serve.database import open_database
+    from clipworks.serve.settings import ServeSettings
+
+    settings = ServeSettings(**{**read_settings({"database": address}), "host": "127.0.0.1"})
+    database = open_database(settings.database)
+    try:
+        with database.write() as connection:
+            yield connection, settings
+    finally:
+        database.close()
+
+
+def credit_of(given: str | None, settings: "ServeSettings") -> int:
+    """The credit of a new account, millionths of a US dollar: what was given, or what everybody gets.
+
+    Raises:
+        ConfigError: it is no amount.
+    """
+    from clipworks.serve.prices import parse_usd
+
+    return parse_usd(str(settings.signup_credit_usd) if given is None else given, "--credit")
+
+
+def _show(found: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        for details in found:
+            print_json(details)
+        return
+    rows = [(one["name"], one["id"], one["balance_usd"], one["created_at"]) for one in found]
+    print_table(("name", "id", "balance USD", "since"), rows)

@@ -1,0 +1,46 @@
+"""Whether the books agree: balances with rows, and what is set aside with the charges in work."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, exists, func, or_, select
+
+from clipworks.serve.prices import show_usd
+from clipworks.serve.tables import ACCOUNTS, LEDGER, RESERVATIONS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """An account whose figures do not agree."""
+
+    account_id: str
+    """Whose."""
+    words: str
+    """Which figures, with their values."""
+
+
+def check(connection: Connection) -> list[Difference]:
+    """Recompute every balance from its rows, and what is set aside from the charges in work."""
+    found = []
+    moved = (
+        select(LEDGER.c.account_id, func.sum(LEDGER.c.amount_micro_usd).label("total"))
+        .group_by(LEDGER.c.account_id)
+        .subquery()
+    )
+    balances = select(ACCOUNTS.c.id, ACCOUNTS.c.balance_micro_usd, moved.c.total).outerjoin(
+        moved, moved.c.account_id == ACCOUNTS.c.id
+    )
+    for row in connection.execute(balances):
+        total = int(row.total or 0)
+        if total != row.balance_micro_usd:
+            words = f"the balance is {show_usd(row.balance_micro_usd)} and its rows sum to {show_usd(total)}"
+            found.append(Difference(account_id=row.id, words=words))
+    end = LEDGER.alias()
+    in_work = exists().where(RESERVATIONS.c.id == LEDGER.c.charge_id)
+    has_ended = exists().where(end.c.charge_id == LEDGER.c.charge_id, end.c.kind.in_(("settle", "release")))
+    strays = select(LEDGER.c.account_id, LEDGER.c.charge_id).where(
+        LEDGER.c.kind == "reserve", or_(in_work & has_ended, ~in_work & ~has_ended)
+    )
+    for stray in connection.execute(strays):
+        words = f"the charge {stray.charge_id} is neither in work nor ended, or both"
+        found.append(Difference(account_id=stray.account_id, words=words))
+    return found

@@ -1,0 +1,183 @@
+"""GET /v1/usage, /v1/credits and /v1/key: what the owner of a key may know; shapes near OpenRouter's."""
+
+import asyncio
+import csv
+import io
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from clipworks.serve.gate import caller_of
+from clipworks.serve.keyholders import KeyCaller, KeyGate
+from clipworks.serve.keys import Key, now_ms, period_of
+from clipworks.serve.prices import show_usd
+from clipworks.serve.problems import RequestError, shown
+from clipworks.serve.usage import UsageRow, credit_of, spent_by_key, usage_of
+
+DAYS_SHOWN = 30
+MAX_DAYS = 731
+_EPOCH = "1970-01-01"
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Billing:
+    """The three routes; on a server without keys they answer that there are no accounts."""
+
+    def __init__(self, gate: KeyGate | None) -> None:
+        self._gate = gate
+
+    async def usage(self, request: Request) -> Response:
+        """What the account's keys asked, by day, model and key; as CSV with `format=csv`.
+
+        Raises:
+            RequestError: a date or the format cannot be read, or the server has no accounts.
+        """
+        gate, key = self._known(request)
+        first, last = _read_days(request)
+        only = key.id if request.query_params.get("key") == "this" else None
+        work = partial(usage_of, account_id=key.account_id, first_day=first, last_day=last, key_id=only)
+        rows = await gate.books.read(work)
+        form = request.query_params.get("format", "json")
+        if form == "csv":
+            text = await asyncio.to_thread(_as_csv, rows)
+            return Response(text, media_type="text/csv; charset=utf-8")
+        if form != "json":
+            raise RequestError(f"format is {shown(form)}; it must be json or csv.", param="format")
+        total = {name: sum(getattr(row, name) for row in rows) for name in ("requests", "images", "texts")}
+        cost = sum(row.cost_micro_usd for row in rows)
+        answer = {
+            "object": "list",
+            "from": first,
+            "to": last,
+            "data": [_as_json(row) for row in rows],
+            "total": {**total, "cost_usd": show_usd(cost)},
+        }
+        return JSONResponse(answer)
+
+    async def credits(self, request: Request) -> Response:
+        """What the account was given, what it spent, what is left."""
+        gate, key = self._known(request)
+        credit = await gate.books.read(partial(credit_of, account_id=key.account_id))
+        data = {
+            "account": key.account_name,
+            "total_credits": credit.granted_micro_usd / 1e6,
+            "total_usage": credit.spent_micro_usd / 1e6,
+            "balance_usd": show_usd(key.balance_micro_usd),
+        }
+        return JSONResponse({"data": data})
+
+    async def key(self, request: Request) -> Response:
+        """What the key may do, how much of its budget is left, and what it spent."""
+        gate, key = self._known(request)
+        return JSONResponse({"data": await gate.books.read(partial(key_details, key=key))})
+
+    def _known(self, request: Request) -> tuple[KeyGate, Key]:
+        caller = caller_of(request)
+        if self._gate is None or not isinstance(caller, KeyCaller):
+            raise no_accounts()
+        return self._gate, caller.key
+
+
+def no_accounts() -> RequestError:
+    """The answer of a server that asks nobody for a key."""
+    return RequestError(
+        "This server asks for no key and has no accounts.",
+        "Start it with --require-keys; docs/keys.md says how.",
+        code="no_accounts",
+    )
+
+
+def key_details(connection: Connection, key: Key) -> dict[str, Any]:
+    """A key for its owner or an administrator: OpenRouter's fields, then ours; never a secret."""
+    now, terms = now_ms(), key.terms
+    spent = partial(spent_by_key, connection, key.id, key.account_id)
+    limit = terms.budget_micro_usd
+    left = None if limit is None else max(limit - key.spent_now_micro_usd(now), 0)
+    return {
+        "label": key.label,
+        "limit": None if limit is None else limit / 1e6,
+        "limit_remaining": None if left is None else left / 1e6,
+        "limit_reset": None if terms.budget_period == "total" else terms.budget_period,
+        "usage": spent(first_day=_EPOCH) / 1e6,
+        "usage_daily": spent(first_day=period_of("day", now)) / 1e6,
+        "usage_weekly": spent(first_day=period_of("week", now)) / 1e6,
+        "usage_monthly": spent(first_day=f"{period_of('month', now)}-01") / 1e6,
+        "is_free_tier": False,
+        "is_provisioning_key": "admin" in terms.scopes,
+        "id": key.id,
+        "name": terms.name,
+        "account": key.account_name,
+        "scopes": list(terms.scopes),
+        "models": list(terms.models) or None,
+        "rate_limit": {
+            "requests_per_minute": terms.requests_per_minute,
+            "images_per_minute": terms.images_per_minute,
+            "bytes_per_minute": terms.bytes_per_minute,
+        },
+        "created_at": show_time(key.created_at_ms),
+        "expires_at": show_time(terms.expires_at_ms),
+        "revoked_at": show_time(key.revoked_at_ms),
+    }
+
+
+def show_time(at_ms: int | None) -> str | None:
+    """Milliseconds since 1970 as `2026-11-22T10:20:30Z`."""
+    if at_ms is None:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read_days(request: Request) -> tuple[str, str]:
+    today = datetime.now(UTC).date()
+    last = _read_day(request, "to", today)
+    first = _read_day(request, "from", max(last - timedelta(days=DAYS_SHOWN - 1), date(1970, 1, 1)))
+    if not 0 <= (last - first).days < MAX_DAYS:
+        raise RequestError(
+            f"from {first} to {last} is no span of 1 to {MAX_DAYS} days.", "Ask for less.", param="from"
+        )
+    return first.isoformat(), last.isoformat()
+
+
+def _read_day(request: Request, name: str, default: date) -> date:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = date.min
+    if day.year < 1970 or len(text) != 10:
+        raise RequestError(f"{name} is {shown(text)}; it must be a day such as 2026-11-22.", param=name)
+    return day
+
+
+def _as_json(row: UsageRow) -> dict[str, Any]:
+    return {
+        "date": row.day,
+        "model": row.model,
+        "key": {"id": row.key_id, "name": row.key_name},
+        "requests": row.requests,
+        "images": row.images,
+        "texts": row.texts,
+        "cost_usd": show_usd(row.cost_micro_usd),
+    }
+
+
+def _as_csv(rows: list[UsageRow]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(["date", "model", "key_id", "key_name", "requests", "images", "texts", "cost_usd"])
+    for row in rows:
+        words = (_harmless(row.model), row.key_id, _harmless(row.key_name))
+        cost = show_usd(row.cost_micro_usd)
+        writer.writerow([row.day, *words, row.requests, row.images, row.texts, cost])
+    return file.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """A text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text

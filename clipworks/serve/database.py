@@ -1,0 +1,191 @@
+"""One database, SQLite or PostgreSQL, opened and brought to the tables of this version.
+
+The rest of `serve/` writes the same SQL for both. What differs stands here: how a file is opened, who
+waits for whom, and how a transaction begins.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from clipworks.errors import ConfigError, MissingExtraError
+
+REVISIONS = ("0001",)
+"""Versions of the tables, oldest first; the last one is this program's."""
+
+BUSY_SECONDS = 10.0
+POSTGRES_CONNECTIONS = 16
+_MIGRATION_LOCK = 0x636C6970  # any number that nobody else in the database uses
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """An open database. Connections may be used in any thread, each in one at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self.address = engine.url.render_as_string(hide_password=True)
+        """Where it is, without a password."""
+        self._engine = engine
+        self._reader = engine.execution_options(is_reading=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one state of the database."""
+        with self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction, committed at the end of the block and undone by an error in it."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def open_database(address: str) -> Database:
+    """Open a database and bring its tables up to date.
+
+    Args:
+        address: `sqlite:///PATH`, where `~` is the home folder, or `postgresql://USER@HOST/NAME`, as
+            SQLAlchemy writes them. A file of SQLite is made where there is none, readable by its owner only.
+
+    Raises:
+        ConfigError: the address cannot be read or reached, the file is no database or may not be written,
+            or a newer version of clipworks made its tables.
+        MissingExtraError: the driver for PostgreSQL is not installed.
+    """
+    url = _read_address(address)
+    shown = url.render_as_string(hide_password=True)
+    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
+    try:
+        _migrate(engine, shown)
+    except DBAPIError as error:
+        engine.dispose()
+        raise ConfigError(
+            f"The database {shown} cannot be used: {_first_line(error)}.",
+            "Check CLIPWORKS_DATABASE, and that this user may read and write there.",
+        ) from error
+    except ConfigError:
+        engine.dispose()
+        raise
+    return Database(engine)
+
+
+def _read_address(address: str) -> URL:
+    kinds = {
+        "sqlite": "sqlite",
+        "postgresql": "postgresql+psycopg",
+        "postgresql+psycopg": "postgresql+psycopg",
+    }
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        url = None
+    if url is None or url.drivername not in kinds:
+        # The address itself is not repeated: it may hold a password.
+        raise ConfigError(
+            "The address of the database cannot be read.",
+            "Write sqlite:///accounts.db or postgresql://user@host/name in CLIPWORKS_DATABASE.",
+        )
+    return url.set(drivername=kinds[url.drivername])
+
+
+def _sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise ConfigError(
+            "The address of the database names no file.", "Write sqlite:///accounts.db in CLIPWORKS_DATABASE."
+        )
+    path = Path(url.database).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise ConfigError(
+            f"The database {path} cannot be used: {error.strerror}.",
+            "Name another file in CLIPWORKS_DATABASE, and check that this user may write there.",
+        ) from error
+    engine = create_engine(
+        url.set(database=str(path)),
+        poolclass=QueuePool,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgres(url: URL) -> Engine:
+    try:
+        return create_engine(
+            url,
+            pool_size=POSTGRES_CONNECTIONS,
+            max_overflow=4,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"connect_timeout": 10},
+        )
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("psycopg", "postgres") from error
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
+    connection.isolation_level = None  # sqlite3 would begin transactions on its own, too late and too weak
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # A killed process loses nothing; a power cut may lose the last transactions, each of them whole.
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the lock first: one that reads and then writes could find the state changed and fail.
+    is_reading = connection.get_execution_options().get("is_reading", False)
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+
+
+def _migrate(engine: Engine, shown: str) -> None:
+    with engine.connect() as connection:
+        if _revision(connection) == REVISIONS[-1]:
+            return
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # several servers may start at once
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+        found = _revision(connection)
+        if found is not None and found not in REVISIONS:
+            raise ConfigError(
+                f"The database {shown} has tables of version {found}; this program knows "
+                f"{', '.join(REVISIONS)}.",
+                "It was made by a newer clipworks: install that version.",
+            )
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return None if found is None else str(found)
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")

@@ -1,0 +1,297 @@
+"""The gate of a server with keys, and the callers that it lets in, who pay for what they ask.
+
+Money is set aside before the work and spent when the answer is ready. Whatever happens between, a
+client that leaves or an engine that fails, gives it back; what a killed process left behind is given
+back by the next one, or by any other when its time is over.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+
+from clipworks.errors import ClipworksError
+from clipworks.serve import ledger
+from clipworks.serve.books import Books
+from clipworks.serve.database import Database
+from clipworks.serve.edge import request_id
+from clipworks.serve.keys import PREFIX, Key, find_key, now_ms
+from clipworks.serve.ledger import Order, Repeat, Reserved
+from clipworks.serve.limits import Limits
+from clipworks.serve.prices import Prices, show_usd
+from clipworks.serve.problems import RequestError, shown
+from clipworks.serve.process import has_died, name_this_process
+from clipworks.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from clipworks.serve.bodies import Payload
+
+MAX_REPEAT_KEY = 255
+SWEEP_SECONDS = 15.0
+_MAX_SECRET = 200
+
+logger = logging.getLogger(__name__)
+
+
+class KeyGate:
+    """Lets in who has a key.
+
+    Args:
+        database: accounts, keys and the ledger; closed when the gate is.
+        prices: what models cost.
+        settings: how long a charge may be in work, and a request be repeated.
+    """
+
+    def __init__(self, database: Database, prices: Prices, settings: ServeSettings) -> None:
+        self.books = Books(database)
+        self.prices = prices
+        self.settings = settings
+        self.limits = Limits()
+        self.server = name_this_process()
+        self._pending: set[asyncio.Task[None]] = set()
+
+    async def admit(self, request: Request, scope: str) -> "KeyCaller":
+        """The caller whose key the request carries; one request of its limit is used for work.
+
+        Raises:
+            RequestError: no key, an unknown one, one without this scope, or a limit is used up.
+        """
+        secret = _secret(request)
+        key = await self.books.read(partial(find_key, secret=secret))
+        if key is None:
+            raise RequestError(
+                "This key is not known here, was revoked or has expired.",
+                "Check it, or ask the owner of this server for another.",
+                code="invalid_api_key",
+            )
+        if scope not in key.terms.scopes:
+            raise RequestError(
+                f"This key has no scope {scope!r}; it has {', '.join(key.terms.scopes)}.",
+                "Use a key that was made with it.",
+                code="scope_not_allowed",
+            )
+        repeat_key = request.headers.get("idempotency-key")
+        if repeat_key is not None and not 0 < len(repeat_key) <= MAX_REPEAT_KEY:
+            raise RequestError(f"An Idempotency-Key has from 1 to {MAX_REPEAT_KEY} characters.")
+        if scope == "inference":
+            self._count(key, request)
+        return KeyCaller(self, key, request.url.path, request_id(request), repeat_key)
+
+    def later(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Begin work that is finished whatever becomes of the request it belongs to."""
+        task = asyncio.ensure_future(work)
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        return task
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The time in which it lets in; what dead processes left in work is released first."""
+        async with self.books.open():
+            await self.sweep()
+            sweeping = asyncio.ensure_future(self._sweep_on())
+            try:
+                yield
+            finally:
+                sweeping.cancel()
+                await asyncio.gather(*self._pending, sweeping, return_exceptions=True)
+
+    async def sweep(self) -> int:
+        """Release every charge that nobody will end; how many there were."""
+        servers = await self.books.read(ledger.servers_at_work)
+        dead = [name for name in servers if name != self.server and has_died(name)]
+        charges = await self.books.read(partial(ledger.abandoned, dead_servers=dead))
+        num_released = 0
+        for charge_id in charges:
+            num_released += await self.books.write(partial(ledger.release, charge_id=charge_id))
+        if num_released:
+            logger.warning("released %d charges of requests that were never answered", num_released)
+        before = now_ms() - round(self.settings.idempotency_hours * 3_600_000)
+        await self.books.write(partial(ledger.forget_repeats, before_ms=before))
+        return num_released
+
+    async def _sweep_on(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self.sweep()
+            except ClipworksError:
+                logger.warning("the database of accounts did not answer; sweeping later", exc_info=True)
+
+    def _count(self, key: Key, request: Request) -> None:
+        try:
+            self.limits.take(key, "requests", 1)
+            if key.terms.bytes_per_minute is not None:
+                length = request.headers.get("content-length", "")
+                if not length.isdecimal() and request.method in ("POST", "PUT", "PATCH"):
+                    raise RequestError(
+                        "This key has a limit in bytes, and the request does not say its length.",
+                        "Send the header Content-Length.",
+                        code="length_required",
+                    )
+                self.limits.take(key, "bytes", int(length or 0))
+        except RequestError as error:
+            error.headers |= self.limits.headers(key)
+            raise
+
+
+class KeyCaller:
+    """Who sent one request: a key, its account, and what the request has cost so far."""
+
+    def __init__(self, gate: KeyGate, key: Key, path: str, identity: str, repeat_key: str | None) -> None:
+        self.key = key
+        self._gate = gate
+        self._path = path
+        self._request_id = identity
+        self._repeat_key = repeat_key
+        self._balance_micro_usd = key.balance_micro_usd
+        self._charges: list[KeyCharge] = []
+
+    async def charge(self, *, model: str, images: int, texts: int, payload: "Payload") -> "KeyCharge":
+        """Set money aside before the work.
+
+        Raises:
+            RequestError: the key may not use the model, a limit is used up, or there is no money for it.
+        """
+        terms = self.key.terms
+        if terms.models and model not in terms.models:
+            raise RequestError(
+                f"This key may not use the model {shown(model)}.",
+                f"It may use {', '.join(terms.models)}.",
+                code="model_not_allowed",
+                param="model",
+            )
+        order = await self._order(model, images, texts, payload)
+        self._gate.limits.take(self.key, "images", images)
+        reserving = asyncio.ensure_future(self._gate.books.write(partial(ledger.reserve, order=order)))
+        try:
+            reserved = await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            self._gate.later(self._undo(reserving, order))
+            raise
+        except ClipworksError:
+            self._gate.limits.put_back(self.key, "images", images)
+            raise
+        if reserved.balance_micro_usd is not None:
+            self._balance_micro_usd = reserved.balance_micro_usd
+        charge = KeyCharge(self._gate, order, reserved)
+        self._charges.append(charge)
+        return charge
+
+    def headers(self) -> dict[str, str]:
+        """Limits of the key, credit of the account, cost of this request."""
+        cost = sum(charge.cost_micro_usd for charge in self._charges if charge.is_settled)
+        back = sum(charge.cost_micro_usd for charge in self._charges if charge.is_released)
+        headers = {
+            **self._gate.limits.headers(self.key),
+            "x-credit-remaining-usd": show_usd(self._balance_micro_usd + back),
+            "x-request-cost-usd": show_usd(cost),
+        }
+        if any(charge.is_repeated for charge in self._charges):
+            headers["idempotent-replayed"] = "true"
+        return headers
+
+    async def _order(self, model: str, images: int, texts: int, payload: "Payload") -> Order:
+        repeat = None
+        if self._repeat_key is not None:
+            digest = await asyncio.to_thread(_digest, self._path, payload)
+            repeat = Repeat(key=self._repeat_key, place=len(self._charges), digest=digest)
+        return Order(
+            account_id=self.key.account_id,
+            key_id=self.key.id,
+            budget_period=self.key.terms.budget_period,
+            model=model,
+            images=images,
+            texts=texts,
+            price=self._gate.prices.of(model),
+            request_id=self._request_id,
+            server=self._gate.server,
+            expires_at_ms=now_ms() + round(self._gate.settings.reservation_seconds * 1000),
+            repeat=repeat,
+        )
+
+    async def _undo(self, reserving: "asyncio.Future[Reserved]", order: Order) -> None:
+        """Release what was set aside for a request that went away meanwhile."""
+        try:
+            charge = KeyCharge(self._gate, order, await reserving)
+        except ClipworksError:
+            return
+        await charge.release()
+
+
+class KeyCharge:
+    """Money set aside for one request."""
+
+    def __init__(self, gate: KeyGate, order: Order, reserved: Reserved) -> None:
+        self.cost_micro_usd = reserved.cost_micro_usd
+        self.is_repeated = reserved.is_settled
+        """Whether an equal request paid for it before."""
+        self.is_settled = reserved.is_settled
+        self.is_released = False
+        self._gate = gate
+        self._order = order
+        self._charge_id = reserved.charge_id
+        self._settling: asyncio.Future[str] | None = None
+
+    async def settle(self) -> None:
+        """Spend it: the answer is ready.
+
+        Raises:
+            RequestError: it cannot be spent, so the answer must not be given.
+        """
+        if self.is_settled:
+            return
+        work = partial(ledger.settle, order=self._order, charge_id=self._charge_id)
+        self._settling = asyncio.ensure_future(self._gate.books.write(work))
+        self._charge_id = await asyncio.shield(self._settling)
+        self.is_settled = True
+
+    async def release(self) -> None:
+        """Give it back: there is no answer."""
+        if not self.is_repeated and not self.is_released:
+            await asyncio.shield(self._gate.later(self._give_back()))
+
+    async def _give_back(self) -> None:
+        try:
+            if self._settling is not None:  # it may be on its way, and an answer that is cancelled is none
+                await asyncio.wait([self._settling])
+                if self._settling.exception() is None:
+                    self._charge_id = self._settling.result()
+            work = partial(ledger.release, charge_id=self._charge_id, may_refund=True)
+            self.is_released = await self._gate.books.write(work)
+            self.is_settled = False
+        except ClipworksError:
+            logger.warning(
+                "charge %s of request %s is released when its time is over",
+                self._charge_id,
+                self._order.request_id,
+                exc_info=True,
+            )
+
+
+def _secret(request: Request) -> str:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise RequestError(
+            "This server asks for a key.",
+            f"Send the header 'Authorization: Bearer {PREFIX}...'.",
+            code="invalid_api_key",
+        )
+    return secret.strip()[:_MAX_SECRET]
+
+
+def _digest(path: str, payload: "Payload") -> str:
+    """SHA-256 of what a request says, however it was encoded."""
+    text = json.dumps(payload, sort_keys=True, default=_of_bytes)
+    return hashlib.sha256(f"{path}\n{text}".encode(errors="surrogatepass")).hexdigest()
+
+
+def _of_bytes(value: object) -> str:
+    assert isinstance(value, bytes), type(value)
+    return f"sha256:{hashlib.sha256(value).hexdigest()}"

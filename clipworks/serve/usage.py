@@ -1,0 +1,92 @@
+"""Sums over the ledger: what was asked and what it cost, by day, model and key."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from clipworks.serve.tables import KEYS, LEDGER
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsageRow:
+    """What one key asked of one model on one day."""
+
+    day: str
+    """YYYY-MM-DD, UTC."""
+    model: str
+    """Id of the model."""
+    key_id: str
+    """Who asked."""
+    key_name: str
+    """The same for people."""
+    requests: int
+    """Requests that were answered and paid for."""
+    images: int
+    """Pictures in them."""
+    texts: int
+    """Texts in them."""
+    cost_micro_usd: int
+    """What they cost, millionths of a US dollar."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credit:
+    """What an account was given and what it spent, since it began."""
+
+    granted_micro_usd: int
+    """Grants and adjustments."""
+    spent_micro_usd: int
+    """Answered requests."""
+
+
+def usage_of(
+    connection: Connection, account_id: str, *, first_day: str, last_day: str, key_id: str | None = None
+) -> list[UsageRow]:
+    """The use of an account, or of one key, from one day to another, both included; oldest first."""
+    sums = [
+        func.sum(LEDGER.c[name]).label(name) for name in ("requests", "images", "texts", "cost_micro_usd")
+    ]
+    group = (LEDGER.c.day, LEDGER.c.model, LEDGER.c.key_id, KEYS.c.name)
+    statement = (
+        select(*group, *sums)
+        .join(KEYS, KEYS.c.id == LEDGER.c.key_id)
+        .where(LEDGER.c.account_id == account_id, LEDGER.c.day >= first_day, LEDGER.c.day <= last_day)
+        .where(LEDGER.c.requests != 0)
+        .group_by(*group)
+        .order_by(LEDGER.c.day, LEDGER.c.model, LEDGER.c.key_id)
+    )
+    if key_id is not None:
+        statement = statement.where(LEDGER.c.key_id == key_id)
+    return [_usage_row(row) for row in connection.execute(statement)]
+
+
+def credit_of(connection: Connection, account_id: str) -> Credit:
+    """What an account was given and spent."""
+    granted = func.coalesce(
+        func.sum(LEDGER.c.amount_micro_usd).filter(LEDGER.c.kind.in_(("grant", "adjust"))), 0
+    )
+    spent = func.coalesce(func.sum(LEDGER.c.cost_micro_usd), 0)
+    row = connection.execute(select(granted, spent).where(LEDGER.c.account_id == account_id)).one()
+    return Credit(granted_micro_usd=int(row[0]), spent_micro_usd=int(row[1]))
+
+
+def spent_by_key(connection: Connection, key_id: str, account_id: str, *, first_day: str) -> int:
+    """What a key spent since a day, millionths of a US dollar."""
+    spent = select(func.coalesce(func.sum(LEDGER.c.cost_micro_usd), 0)).where(
+        LEDGER.c.account_id == account_id, LEDGER.c.key_id == key_id, LEDGER.c.day >= first_day
+    )
+    return int(connection.execute(spent).scalar_one())
+
+
+def _usage_row(row: Any) -> UsageRow:
+    return UsageRow(
+        day=row.day,
+        model=row.model,
+        key_id=row.key_id,
+        key_name=row.name,
+        requests=int(row.requests),
+        images=int(row.images),
+        texts=int(row.texts),
+        cost_micro_usd=int(row.cost_micro_usd),
+    )

@@ -1,0 +1,96 @@
+"""A private PostgreSQL for tests: real binaries, a folder and a socket of its own, no TCP."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+OWNER = "postgres"
+"""Who runs it where the tests run as root, which PostgreSQL refuses."""
+
+
+def binaries() -> Path | None:
+    """The folder of initdb and pg_ctl: on the path, or where Debian keeps the newest version."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
+    return versions[-1].parent if versions else None
+
+
+def reason_against() -> str:
+    """Why there can be none here; empty where there can."""
+    if binaries() is None:
+        return "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+    if os.geteuid() == 0:
+        try:
+            pwd.getpwnam(OWNER)
+        except KeyError:
+            return f"PostgreSQL does not run as root and there is no user {OWNER}"
+    return ""
+
+
+@contextmanager
+def running_cluster() -> Iterator[str]:
+    """A new cluster; gives the address of its database for SQLAlchemy, and removes all of it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="clipworks-pg-", dir="/tmp"))
+    user = OWNER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    folder.chmod(0o755)
+    if os.geteuid() == 0:
+        shutil.chown(folder, user)
+    data = folder / "data"
+    try:
+        _run(user, "initdb", "-D", data, "-U", "clip", "-A", "trust", "-E", "UTF8", "--no-sync")
+        # Nothing here outlives the tests, so nothing waits for the disk.
+        options = (
+            f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=120 -c shared_buffers=32MB"
+        )
+        _run(user, "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start")
+        try:
+            yield f"postgresql://clip@/postgres?host={folder}"
+        finally:
+            _run(user, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_database(address: str) -> str:
+    """The address of an empty database beside that of `running_cluster`."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    host = address.partition("host=")[2]
+    folder = binaries()
+    assert folder is not None
+    command = [
+        str(folder / "psql"),
+        "-h",
+        host,
+        "-U",
+        "clip",
+        "-d",
+        "postgres",
+        "-qc",
+        f"CREATE DATABASE {name}",
+    ]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return address.replace("/postgres?", f"/{name}?")
+
+
+def _run(user: str, program: str, *arguments: str | Path) -> None:
+    folder = binaries()
+    assert folder is not None
+    as_user = user if os.geteuid() == 0 else None
+    done = subprocess.run(
+        [str(folder / program), *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        user=as_user,
+        cwd="/tmp",
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    assert done.returncode == 0, f"{program} ended with status {done.returncode}"

@@ -1,0 +1,130 @@
+"""Opening a database: new, old, newer, wrong, unreachable; one clear sentence for each."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from clipworks.errors import ConfigError, MissingExtraError
+from clipworks.serve import database as module
+from clipworks.serve.database import REVISIONS, Database, open_database
+from clipworks.serve.tables import ACCOUNTS, METADATA
+from tests.serve.paying import new_key
+
+
+def test_the_tables_are_those_of_the_code(database: Database) -> None:
+    with database.read() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), METADATA)
+    assert differences == []
+
+
+def test_the_newest_migration_is_the_one_that_is_asked_for() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    assert [one.revision for one in scripts.walk_revisions()][::-1] == list(REVISIONS)
+
+
+def test_opening_again_changes_nothing(address: str) -> None:
+    first = open_database(address)
+    new_key(first)
+    first.close()
+    again = open_database(address)
+    with again.read() as connection:
+        assert len(connection.execute(ACCOUNTS.select()).all()) == 1
+    again.close()
+
+
+def test_servers_that_start_together_make_the_tables_once(address: str) -> None:
+    opened: list[Database] = []
+    errors: list[Exception] = []
+
+    def open_one() -> None:
+        try:
+            opened.append(open_database(address))
+        except ConfigError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=open_one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in opened:
+        one.close()
+    assert errors == [] and len(opened) == 4
+
+
+def test_tables_of_a_newer_version_are_refused(database: Database, address: str) -> None:
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigError, match="version 9999.*newer clipworks"):
+        open_database(address)
+
+
+def test_a_file_of_sqlite_is_for_its_owner_only_and_its_folder_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "50% off" / "accounts.db"
+    open_database(f"sqlite:///{path}").close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_home_folder_can_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    open_database("sqlite:///~/accounts.db").close()
+    assert (tmp_path / "accounts.db").exists()
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database at all, but long enough to be read as one" * 30)
+    with pytest.raises(ConfigError, match=r"notes\.txt cannot be used: file is not a database"):
+        open_database(f"sqlite:///{tmp_path}/notes.txt")
+    assert (tmp_path / "notes.txt").read_text().startswith("not a database")
+
+
+def test_a_place_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (f"{tmp_path}/file/accounts.db", str(tmp_path)):
+        with pytest.raises(ConfigError, match="cannot be used: .*CLIPWORKS_DATABASE"):
+            open_database(f"sqlite:///{place}")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_of_somebody_else_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "accounts.db"
+    path.touch(0o000)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        open_database(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "accounts.db", "mysql://u:s3cret@h/d", "sqlite://", "sqlite:///:memory:", "http://a:s3cret@b"],
+)
+def test_an_address_that_cannot_be_used_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(ConfigError, match="address of the database") as refused:
+        open_database(address)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    address = f"postgresql://me:s3cret@/data?host={tmp_path}"
+    with pytest.raises(ConfigError, match="cannot be used: .*Check CLIPWORKS_DATABASE") as refused:
+        open_database(address)
+    assert "s3cret" not in str(refused.value) and "me:***@" in str(refused.value)
+
+
+def test_a_missing_driver_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'psycopg'")
+
+    monkeypatch.setattr(module, "create_engine", missing)
+    with pytest.raises(MissingExtraError, match=r"clipworks\[postgres\]"):
+        open_database("postgresql://me@/data")

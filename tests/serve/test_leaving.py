@@ -1,0 +1,131 @@
+"""Requests that end early: a client that leaves, or is cancelled, pays for nothing that was not answered."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipworks.serve import ledger
+from clipworks.serve.app import create_app
+from clipworks.serve.database import open_database
+from clipworks.serve.service import ServedModel
+from clipworks.serve.settings import ServeSettings
+from tests.serve.colours import ColourEngine, scope_of
+from tests.serve.paying import TEXT_COST, assert_books_agree, balance, new_key, rows
+
+EMBEDDINGS = "/v1/embeddings"
+BODY = {"model": "colours", "input": "red"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/accounts.db"
+
+
+def client_that_leaves(when: threading.Event) -> AsyncIterator[dict[str, Any]]:
+    async def messages() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": json.dumps(BODY).encode(), "more_body": False}
+        while not when.is_set():
+            await asyncio.sleep(0.001)
+        yield {"type": "http.disconnect"}
+
+    return messages()
+
+
+def ask(app: Any, secret: str, incoming: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    scope = scope_of("POST", EMBEDDINGS)
+    scope["headers"].append((b"authorization", f"Bearer {secret}".encode()))
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app):
+            await app(scope, incoming.__anext__, send)
+
+    asyncio.run(run())
+    return sent
+
+
+@pytest.mark.parametrize("step", ["reserve", "work", "settle"])
+def test_a_client_that_leaves_pays_nothing_wherever_its_request_is(
+    place: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client goes while money is set aside, while the engine works, or while the charge is settled."""
+    engines: Any = {"colours": ColourEngine()}
+    database = open_database(place)
+    _, secret = new_key(database)
+    reached = threading.Event()
+
+    async def never(*_: Any) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
+    if step == "work":
+        monkeypatch.setattr(ServedModel, "embed_texts", never)
+    elif step == "reserve":
+        whole = ledger.reserve
+
+        def slow(*given: Any, **named: Any) -> Any:
+            reached.set()
+            threading.Event().wait(0.05)
+            return whole(*given, **named)
+
+        monkeypatch.setattr(ledger, "reserve", slow)
+    else:
+        reached.set()
+    app = create_app(ServeSettings(require_keys=True, database=place), engines)
+    sent = ask(app, secret, client_that_leaves(reached))
+    billed = len(rows(database, "settle")) - sum(1 for row in rows(database, "release") if row.requests)
+    answered = sum(1 for message in sent if message.get("status") == 200)
+    assert billed == answered
+    if step != "settle":
+        assert answered == 0
+    assert balance(database) == 1_000_000 - TEXT_COST * answered
+    assert_books_agree(database)
+    database.close()
+
+
+def test_a_request_that_is_cancelled_while_it_is_settled_is_refunded(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines: Any = {"colours": ColourEngine()}
+    database = open_database(place)
+    _, secret = new_key(database)
+    whole, settling = ledger.settle, threading.Event()
+
+    def slow(*given: Any, **named: Any) -> Any:
+        settling.set()
+        threading.Event().wait(0.05)
+        return whole(*given, **named)
+
+    monkeypatch.setattr(ledger, "settle", slow)
+    app = create_app(ServeSettings(require_keys=True, database=place), engines)
+    scope = scope_of("POST", EMBEDDINGS)
+    scope["headers"].append((b"authorization", f"Bearer {secret}".encode()))
+
+    async def messages() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": json.dumps(BODY).encode(), "more_body": False}
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        async def send(message: Any) -> None:
+            raise AssertionError("there is no answer")
+
+        async with app.router.lifespan_context(app):
+            request = asyncio.ensure_future(app(scope, messages().__anext__, send))
+            await asyncio.to_thread(settling.wait, 30)
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+
+    asyncio.run(run())
+    assert len(rows(database, "settle")) == 1
+    assert balance(database) == 1_000_000
+    assert_books_agree(database)
+    database.close()
