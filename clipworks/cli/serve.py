@@ -11,6 +11,7 @@ from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
+    from clipworks.serve.trace import SpanSink
 
 
 @click.command(context_settings=SETTINGS)
@@ -49,12 +50,14 @@ def serve(
     from clipworks.search.embedded import open_index
 
     store = open_index(index) if index is not None else None
+    spans = open_spans() if settings.tracing else None
     engines = load_engines(models)
     run(
         settings,
         engines,
         store,
         on_ready=lambda address: click.echo(f"Serving {', '.join(engines)} on {address}"),
+        spans=spans,
     )
 
 
@@ -66,9 +69,22 @@ def require_serve_extra() -> None:
     """
     from importlib.util import find_spec
 
-    for package in ("starlette", "uvicorn", "jinja2", "python_multipart"):
+    for package in ("starlette", "uvicorn", "jinja2", "python_multipart", "prometheus_client", "h11"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "serve")
+
+
+def open_spans() -> "SpanSink":
+    """Spans for OpenTelemetry, sent where the OTEL_* variables say.
+
+    Raises:
+        MissingExtraError: its packages are not installed.
+    """
+    try:
+        from clipworks.serve.telemetry import Spans
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "opentelemetry", "otel") from error
+    return Spans()
 
 
 def read_settings(flags: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from clipworks.serve.bodies import Payload
 from clipworks.serve.service import Service
+from clipworks.serve.trace import current_trace
 
 
 class Charge(Protocol):
@@ -77,6 +78,7 @@ class Call:
         """
         charge = await self._caller.charge(model=model, images=images, texts=texts)
         self._charges.append(charge)
+        current_trace().charged(model, images, texts, charge.cost_micro_usd)
         return charge.cost_micro_usd / 1e6
 
     async def settle(self) -> None:

@@ -20,6 +20,7 @@ STATUS_BY_CODE = {
     "invalid_value": 400,
     "missing_field": 400,
     "too_many_inputs": 400,
+    "url_not_fetched": 400,
     "host_not_allowed": 403,
     "url_fetch_disabled": 403,
     "not_found": 404,
