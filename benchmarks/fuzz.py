@@ -1,6 +1,6 @@
 """Thousands of odd requests against a real server: no answer may be a 5xx, no private address be asked.
 
-    python -m benchmarks.fuzz [--requests 10000] [--seed 1] [--out benchmarks/results/fuzz.json]
+    PYTHONPATH=tests python -m benchmarks.fuzz [--requests 10000] [--seed 1] [--out benchmarks/results/fuzz.json]
 
 A third of the requests are made by schemathesis from the server's own OpenAPI document (positive and
 negative data), a third carry mutated picture files of every format, a third addresses of the SSRF
@@ -27,11 +27,11 @@ import httpx2
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as with_seed
 from hypothesis import strategies as st
+from pictures import encoded, picture
 from PIL import Image
+from ssrf import private_urls, redirect_targets
 
 from benchmarks.machine import describe_machine
-from tests.pictures import encoded, picture
-from tests.ssrf import private_urls, redirect_targets
 
 ROOT = Path(__file__).resolve().parent.parent
 MARGIN_BYTES = 200 << 20
@@ -58,7 +58,7 @@ def fuzz(num_requests: int, seed: int) -> dict[str, Any]:
     """Send the requests, and what came of them."""
     started = time.monotonic()
     command = [sys.executable, "-m", "benchmarks.fuzz_server"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:

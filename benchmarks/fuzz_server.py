@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
+from ssrf import NAMES, redirect_targets
+from web import PUBLIC, Web, answer, redirect, running_web
 
 from clipworks.addresses import is_public
 from clipworks.net import Fetcher
@@ -21,8 +23,6 @@ from clipworks.serve.app import create_app
 from clipworks.serve.fetching import rules_of
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ColourEngine, picture
-from tests.ssrf import NAMES, redirect_targets
-from tests.web import PUBLIC, Web, answer, redirect, running_web
 
 
 class World(Web):

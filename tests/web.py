@@ -75,7 +75,7 @@ class Web:
             given = page if isinstance(page, bytes) else page(head)
             writer.write(given if isinstance(given, bytes) else await given)
             await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, closing, nullcontext
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -95,9 +95,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        figures = service.metrics.served_on(settings.metrics_port) if settings.metrics_port else nullcontext()
         async with service.running():
-            with figures, closing(spans) if spans is not None else nullcontext():
+            with ExitStack() as others:
+                if settings.metrics_port:
+                    others.enter_context(service.metrics.served_on(settings.metrics_port))
+                if spans is not None:
+                    others.callback(spans.close)
                 yield
 
     app = Starlette(

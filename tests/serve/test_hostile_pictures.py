@@ -5,6 +5,7 @@ import resource
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from pictures import encoded, picture, png_header
 from PIL import Image, PngImagePlugin
 from starlette.testclient import TestClient
 
-from tests.serve.colours import COLOURS, data_uri, refusal
+from clipworks.serve.app import create_app
+from clipworks.serve.settings import ServeSettings
+from tests.serve.colours import ADDRESS, COLOURS, ColourEngine, data_uri, refusal
 
 RED = Image.new("RGB", (16, 16), COLOURS["red"])
 
@@ -85,13 +88,13 @@ REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
     ),
     "iCCP chunk that inflates to 64 MB": (
         lambda: with_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(64 << 20), 9)),
-        200,
-        "",
+        400,
+        "invalid_image",
     ),
     "truncated JPEG": (lambda: encoded(picture("RGB", 60, 60), "JPEG")[:700], 400, "invalid_image"),
     "truncated PNG": (lambda: encoded(picture("RGB", 60, 60), "PNG")[:-900], 400, "invalid_image"),
     "SVG": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "unsupported_image_format"),
-    "SVG that calls itself PNG": (lambda: b"\x89PNG\r\n\x1a\n<svg/>", 400, "invalid_image"),
+    "SVG that calls itself PNG": (lambda: b"\x89PNG\r\n\x1a\n<svg/>", 415, "unsupported_image_format"),
     "FITS": (lambda: b"SIMPLE  =                    T" + b" " * 2850, 400, "invalid_image"),
     "EPS": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 400, "invalid_image"),
     "GD": (lambda: b"\xff\xfe\x00\x10\x00\x10\x01" + bytes(1060), 400, "invalid_image"),
@@ -123,22 +126,18 @@ def test_files_made_to_hurt_are_answered_without_their_memory(client: TestClient
     answer = client.post(
         "/v1/embeddings", json={"model": "colours", "input": ["a", {"image": data_uri(file)}]}
     )
-    if code:
-        refusal(answer, status, code, "input[1].image")
-    else:
-        assert answer.status_code == status, answer.text
+    refusal(answer, status, code, "input[1].image")
     assert peak_bytes() - before < 40 << 20
 
 
-def test_a_bomb_of_many_pixels_is_small_on_the_wire_and_refused_before_its_memory(client: TestClient) -> None:
+def test_a_bomb_of_many_pixels_is_small_on_the_wire_and_refused_before_its_memory() -> None:
     rows = bytes(13_001 * 13_000)
     file = png_header(13_000, 13_000, bits=8, rows=rows)
     del rows
-    buffer = io.BytesIO(file)
-    assert Image.open(buffer).size == (13_000, 13_000)
+    assert len(file) < 2 << 20 and Image.open(io.BytesIO(file)).size == (13_000, 13_000)
     before = peak_bytes()
-    refused = client.post(
-        "/v1/classify", files={"file": ("a.png", file)}, data={"labels": "a", "model": "colours"}
-    )
-    assert refused.json()["error"]["code"] in ("image_too_large", "request_too_large")
+    engines: Any = {"colours": ColourEngine()}
+    with TestClient(create_app(ServeSettings(), engines), base_url=ADDRESS) as client:
+        refused = client.post("/v1/classify", files={"file": ("a.png", file)}, data={"labels": "a"})
+    assert "169.0 million pixels" in refusal(refused, 413, "image_too_large", "input[0]")
     assert peak_bytes() - before < 40 << 20
