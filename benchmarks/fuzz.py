@@ -1,6 +1,6 @@
 """Thousands of odd requests against a real server: no answer may be a 5xx, no private address be asked.
 
-    PYTHONPATH=tests python -m benchmarks.fuzz [--requests 10000] [--seed 1] [--out benchmarks/results/fuzz.json]
+    PYTHONPATH=tests python -m benchmarks.fuzz [--requests 10000] [--seed 1] [--out FILE]
 
 A third of the requests are made by schemathesis from the server's own OpenAPI document (positive and
 negative data), a third carry mutated picture files of every format, a third addresses of the SSRF

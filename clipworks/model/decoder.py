@@ -114,6 +114,15 @@ def decode(image: ImageInput, label: str, *, shortest: int | None = None) -> tup
     )
 
 
+def count_pixels(file: bytes) -> int:
+    """Width x height by a picture file's header; 0 where `decode` would refuse it for its header."""
+    try:
+        width, height = _open(io.BytesIO(file), "").size
+    except InputError:
+        return 0
+    return width * height if width * height <= MAX_PIXELS else 0
+
+
 def label_of(image: ImageInput, name: str) -> str:
     """What error messages call the picture: `Image 'NAME'`, or `The image`."""
     if not name and isinstance(image, str | Path):

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipworks.errors import BusyError, ConfigError, InputError
+from clipworks.model.decoder import count_pixels
 from clipworks.model.tokenizer import MAX_TEXT_CHARS, tokenize
 from clipworks.net import Fetcher
 from clipworks.search.store import VectorStore
@@ -24,6 +25,7 @@ from clipworks.serve.fetching import PictureFetcher
 from clipworks.serve.inputs import Picture, file_bytes
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import RequestError, nearest, shown
+from clipworks.serve.room import Room
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.stages import Timed, measured, timed
 
@@ -39,6 +41,9 @@ Pixels = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 
 CANARY_SECONDS = 10.0
+BYTES_PER_PIXEL = 12
+"""Of a picture with transparency while it is turned and put on white: two copies and the result."""
+
 _HEAD_QUEUE = 32
 
 
@@ -46,12 +51,20 @@ class ServedModel:
     """One engine and its lanes. All methods run in the event loop; the work is done in threads."""
 
     def __init__(
-        self, name: str, engine: "Engine", settings: ServeSettings, fetcher: PictureFetcher, metrics: Metrics
+        self,
+        name: str,
+        engine: "Engine",
+        settings: ServeSettings,
+        *,
+        fetcher: PictureFetcher,
+        metrics: Metrics,
+        room: Room,
     ) -> None:
         self.name = name
         self.engine = engine
         self._fetcher = fetcher
         self._metrics = metrics
+        self._room = room
         self.decoding = Lane[Picture, Timed[Pixels]](
             f"{name} decoding",
             timed(lambda pictures: [self._prepare(pictures[0])], metrics.watch("prepare", name, "image")),
@@ -134,7 +147,8 @@ class ServedModel:
     def _prepare(self, picture: Picture) -> Pixels:
         data = file_bytes(picture)
         try:
-            return self.engine.prepare_image(data, name=picture.param)
+            with self._room.taken(count_pixels(data) * BYTES_PER_PIXEL):
+                return self.engine.prepare_image(data, name=picture.param)
         except RequestError:
             raise
         except InputError as error:
@@ -163,8 +177,9 @@ class Service:
         self.fetcher = PictureFetcher(settings, self.metrics, web)
         self.is_stopping = False
         """Whether the server was told to stop; it still answers, and says that it is not ready."""
+        room = Room(settings.max_decoded_bytes)
         self.models = {
-            name: ServedModel(name, engine, settings, self.fetcher, self.metrics)
+            name: ServedModel(name, engine, settings, fetcher=self.fetcher, metrics=self.metrics, room=room)
             for name, engine in engines.items()
         }
         self.gallery = gallery

@@ -52,6 +52,8 @@ class ServeSettings:
     """Texts in one call of the engine."""
     decode_threads: int = 2
     """Threads that turn files into pixels."""
+    max_decoded_bytes: int = 1 << 30
+    """Memory for pictures that are being decoded, of all models together, bytes; estimated by their size."""
     body_seconds: float = 60.0
     """How long a client may take to send its request."""
     shutdown_seconds: float = 10.0
