@@ -270,7 +270,7 @@ def _request_of(client: httpx2.Client, case: Any) -> httpx2.Request:
     if isinstance(content, str | bytes):
         known["content"] = content
     headers = known.pop("headers", None) or {}
-    safe = {str(n): str(v).encode("utf-8", "replace") for n, v in dict(headers).items()}
+    safe = {str(n).encode(): str(v).encode("utf-8", "replace") for n, v in dict(headers).items()}
     try:
         return client.build_request(**known, headers=safe)
     except (ValueError, UnicodeError, httpx2.InvalidURL, TypeError):

@@ -75,11 +75,12 @@ class FetchRules:
         if self.mode == "allowlist" and not self.hosts:
             raise ConfigError("mode is 'allowlist' and no host is listed.", "List some, or choose 'off'.")
         for host in self.hosts:
+            name = host.removeprefix("*.").lower()
             try:
-                is_name = parse_address(f"http://{host.removeprefix('*.')}/").port == 80
+                is_name = parse_address(f"http://{name}/").authority == name
             except NetError as error:
                 raise ConfigError(f"hosts holds {host!r}: {error.message}") from error
-            if not is_name or "/" in host:
+            if not is_name:
                 raise ConfigError(f"hosts holds {host!r}; it must be a name without port and path.")
         if not self.ports or not all(1 <= port <= 65535 for port in self.ports):
             raise ConfigError(f"ports is {self.ports}; each must be from 1 to 65535.")

@@ -11,7 +11,7 @@ from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
-    from clipworks.serve.trace import SpanSink
+    from clipworks.serve.traces import SpanSink
 
 
 @click.command(context_settings=SETTINGS)

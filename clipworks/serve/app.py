@@ -37,7 +37,7 @@ from clipworks.serve.pages import STATIC, Pages
 from clipworks.serve.problems import RequestError, problem, status_and_code
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
-from clipworks.serve.trace import SpanSink, current_trace
+from clipworks.serve.traces import SpanSink, current_trace
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
@@ -93,16 +93,6 @@ def create_app(
     api = partial(_api, service, gate)
     described = document(settings)
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with service.running():
-            with ExitStack() as others:
-                if settings.metrics_port:
-                    others.enter_context(service.metrics.served_on(settings.metrics_port))
-                if spans is not None:
-                    others.callback(spans.close)
-                yield
-
     app = Starlette(
         routes=[
             Route("/v1/models", _plain(lambda request: list_models(service)), methods=["GET"]),
@@ -125,7 +115,7 @@ def create_app(
             Middleware(Edge, hosts=settings.host_names(), metrics=service.metrics, spans=spans),
         ],
         exception_handlers={ClipworksError: _problem, HTTPException: _problem},
-        lifespan=lifespan,
+        lifespan=partial(_life, service, spans),
     )
     app.state.service = service
     return app
@@ -200,6 +190,18 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """uvicorn's look around, ten times a second."""
         return await super().on_tick(counter) or time.monotonic() >= self._stop_at
+
+
+@asynccontextmanager
+async def _life(service: Service, spans: SpanSink | None, _: Starlette) -> AsyncIterator[None]:
+    """The service runs; beside it the metrics' own port and the spans, where there are some."""
+    async with service.running():
+        with ExitStack() as others:
+            if service.settings.metrics_port:
+                others.enter_context(service.metrics.served_on(service.settings.metrics_port))
+            if spans is not None:
+                others.callback(spans.close)
+            yield
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -6,13 +6,15 @@ releases it when there is none, so that what is billed is what was answered.
 """
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import Request
 
 from clipworks.serve.bodies import Payload
-from clipworks.serve.service import Service
-from clipworks.serve.trace import current_trace
+from clipworks.serve.traces import current_trace
+
+if TYPE_CHECKING:
+    from clipworks.serve.service import Service
 
 
 class Charge(Protocol):
@@ -61,7 +63,7 @@ class Gate(Protocol):
 class Call:
     """A request in work."""
 
-    def __init__(self, service: Service, payload: Payload, caller: Caller, *, request_id: str) -> None:
+    def __init__(self, service: "Service", payload: Payload, caller: Caller, *, request_id: str) -> None:
         self.service = service
         self.payload = payload
         self.request_id = request_id

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from clipworks.serve.logs import FIELDS
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import RequestError, problem, shown
-from clipworks.serve.trace import TRACE, Ended, SpanSink, Trace, caller_of
+from clipworks.serve.traces import TRACE, Ended, SpanSink, Trace, caller_of
 
 SECURITY_HEADERS = {
     "content-security-policy": (

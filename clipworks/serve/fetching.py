@@ -12,7 +12,7 @@ from clipworks.net import Fetcher, FetchRules
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import RequestError
 from clipworks.serve.settings import ServeSettings
-from clipworks.serve.trace import current_trace
+from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
     from clipworks.serve.inputs import Picture

@@ -18,7 +18,7 @@ from prometheus_client import (
     start_http_server,
 )
 
-from clipworks.serve.trace import Trace
+from clipworks.serve.traces import Trace
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

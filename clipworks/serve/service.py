@@ -124,7 +124,8 @@ class ServedModel:
             BusyError: the queue is full.
             BatchError: the engine failed.
         """
-        return np.stack(await measured(self.texts, texts, self._metrics, ("inference", self.name, "text")))
+        vectors = await measured(self.texts, texts, self._metrics, ("inference", self.name, "text"))
+        return np.stack(vectors)
 
     async def label_head(self, labels: list[str], templates: list[str] | None) -> Vectors:
         """float32 [L, D], one unit row per label; the engine keeps it by content.

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from clipworks.serve.batcher import Lane
 from clipworks.serve.metrics import Metrics, Watch
-from clipworks.serve.trace import current_trace
+from clipworks.serve.traces import current_trace
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

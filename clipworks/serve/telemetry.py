@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from clipworks.serve.trace import Ended, Trace
+from clipworks.serve.traces import Ended, Trace
 
 _OPERATIONS = {"/v1/embeddings": "embeddings"}
 
