@@ -108,7 +108,7 @@ def test_the_pictures_of_one_request_are_fetched_at_the_same_time() -> None:
         (answer(b"SIMPLE  =                    T" + bytes(100)), 400, "url_not_fetched"),
         (answer(b""), 400, "url_not_fetched"),
         (b"", 400, "url_not_fetched"),
-        (answer(picture("red")[:60]), 400, "invalid_image"),
+        (answer(picture("red", "JPEG")[:200]), 400, "invalid_image"),
         (answer(b"\x89PNG\r\n\x1a\n" + bytes(5000)), 413, "image_too_large"),
     ],
     ids=["404", "page", "SVG", "FITS", "empty", "no answer", "cut off", "too large"],

@@ -27,7 +27,7 @@ def lines() -> Iterator[io.StringIO]:
 def test_each_request_is_one_line_of_json_with_its_figures(client: TestClient, lines: io.StringIO) -> None:
     body = {"model": "colours", "input": ["private words"]}
     answer = client.post("/v1/embeddings?q=1", json=body)
-    client.get('/no\n"such"/place')
+    client.get("/no%0A%22such%22/place")
     asked, missed = (json.loads(line) for line in lines.getvalue().splitlines())
     assert asked["request_id"] == answer.headers["x-request-id"]
     assert (asked["method"], asked["path"], asked["status"]) == ("POST", "/v1/embeddings", 200)
