@@ -221,11 +221,12 @@ def addresses(client: httpx2.Client, trap_port: int, count: int) -> Iterator[htt
 def described(client: httpx2.Client, send: Send, count: int, seed: int) -> None:
     """Requests that schemathesis makes of the OpenAPI document, right and wrong ones."""
     import schemathesis
+    from schemathesis.core.result import Ok
     from schemathesis.generation import GenerationMode
 
     warnings.simplefilter("ignore")
     schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
-    operations = [found.ok() for found in schema.get_all_operations() if found.ok() is not None]
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     left = count
     per_operation = max(1, count // (2 * len(operations)))
     while left > 0:
