@@ -16,6 +16,7 @@ from clipworks.errors import (
     DataError,
     InputError,
     MissingExtraError,
+    NetError,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "Engine",
     "InputError",
     "MissingExtraError",
+    "NetError",
     "__version__",
     "load",
 ]

@@ -6,6 +6,7 @@ ClipworksError
 ├── InputError           one picture, text or label that a user gave cannot be used
 ├── DataError            a shard, index or run folder is unfinished, damaged or of another version
 ├── BusyError            the server's queue is full; try again later
+├── NetError             something on the web could not or must not be fetched
 └── MissingExtraError    an optional dependency is not installed
 
 An error is a sentence with the value and the place; `remedy` says what to do about it.
@@ -55,6 +56,20 @@ class BusyError(ClipworksError):
     def __init__(self, message: str, remedy: str = "", *, retry_after_seconds: float = 1.0) -> None:
         super().__init__(message, remedy)
         self.retry_after_seconds = retry_after_seconds
+
+
+class NetError(ClipworksError):
+    """An address on the web was not fetched.
+
+    The message is for whoever gave the address and does not tell what is blocked from what does not
+    answer. `reason` is for our own logs and tables: `off`, `malformed`, `blocked`, `unreachable`,
+    `timeout`, `status`, `redirect`, `too_large`, `unwanted` or `damaged`.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, reason: str, status: int | None = None) -> None:
+        super().__init__(message, remedy)
+        self.reason = reason
+        self.status = status
 
 
 class MissingExtraError(ClipworksError):

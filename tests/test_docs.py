@@ -119,7 +119,7 @@ def routes() -> list[str]:
 
 def test_the_server_page_names_each_route_and_no_other() -> None:
     page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(?:GET |POST )?(/[a-z0-9/{}]*)`", page))
+    named = set(re.findall(r"`(?:GET |POST )?(/[a-z0-9/{}.]*)`", page))
     assert named == set(routes())
 
 

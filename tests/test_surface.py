@@ -24,6 +24,7 @@ def test_the_package_offers_load_engine_and_every_error() -> None:
         "Engine",
         "InputError",
         "MissingExtraError",
+        "NetError",
         "__version__",
         "load",
     ]

@@ -11,6 +11,7 @@ from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
+    from clipworks.serve.traces import SpanSink
 
 
 @click.command(context_settings=SETTINGS)
@@ -58,12 +59,14 @@ def serve(
     from clipworks.search.embedded import open_index
 
     store = open_index(index) if index is not None else None
+    spans = open_spans() if settings.tracing else None
     engines = load_engines(models)
     run(
         settings,
         engines,
         store,
         on_ready=lambda address: click.echo(f"Serving {', '.join(engines)} on {address}"),
+        spans=spans,
     )
 
 
@@ -75,9 +78,23 @@ def require_serve_extra() -> None:
     """
     from importlib.util import find_spec
 
-    for package in ("starlette", "uvicorn", "jinja2", "python_multipart", "sqlalchemy", "alembic"):
+    packages = ("starlette", "uvicorn", "h11", "jinja2", "python_multipart")
+    for package in (*packages, "prometheus_client", "sqlalchemy", "alembic"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "serve")
+
+
+def open_spans() -> "SpanSink":
+    """Spans for OpenTelemetry, sent where the OTEL_* variables say.
+
+    Raises:
+        MissingExtraError: its packages are not installed.
+    """
+    try:
+        from clipworks.serve.telemetry import Spans
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "opentelemetry", "otel") from error
+    return Spans()
 
 
 def read_settings(flags: dict[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,21 @@ _OTHER_FORMATS = (
     (4, b"ftypisom", "a video"),
 )
 
+# Signatures of the formats that are opened: offset and bytes; AVIF may name its brand further on.
+_SIGNATURES = (
+    (0, b"\xff\xd8\xff"),
+    (0, b"\x89PNG\r\n\x1a\n"),
+    (8, b"WEBP"),
+    (0, b"GIF8"),
+    (0, b"BM"),
+    (0, b"II*\x00"),
+    (0, b"MM\x00*"),
+    (0, b"II+\x00"),
+    (0, b"MM\x00+"),
+    (4, b"ftypavi"),
+    (4, b"ftypmi"),
+)
+
 _warnings_lock = Lock()
 
 
@@ -99,6 +114,15 @@ def decode(image: ImageInput, label: str, *, shortest: int | None = None) -> tup
     )
 
 
+def count_pixels(file: bytes) -> int:
+    """Width x height by a picture file's header; 0 where `decode` would refuse it for its header."""
+    try:
+        width, height = _open(io.BytesIO(file), "").size
+    except InputError:
+        return 0
+    return width * height if width * height <= MAX_PIXELS else 0
+
+
 def label_of(image: ImageInput, name: str) -> str:
     """What error messages call the picture: `Image 'NAME'`, or `The image`."""
     if not name and isinstance(image, str | Path):
@@ -106,6 +130,11 @@ def label_of(image: ImageInput, name: str) -> str:
     if len(name) > _MAX_LABEL_CHARS:
         name = f"{name[: _MAX_LABEL_CHARS // 2]}…{name[-_MAX_LABEL_CHARS // 2 :]}"
     return f"Image {name!r}" if name else "The image"
+
+
+def begins_like_a_picture(head: bytes) -> bool:
+    """Whether a file that begins so may be in a format that is opened; a dozen bytes are enough."""
+    return any(head[offset:].startswith(signature) for offset, signature in _SIGNATURES)
 
 
 @contextmanager

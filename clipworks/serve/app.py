@@ -4,14 +4,14 @@
 """
 
 import asyncio
-import logging
+import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -24,6 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from clipworks.errors import ClipworksError, ConfigError
+from clipworks.net import Fetcher
 from clipworks.search.store import VectorStore
 from clipworks.serve.admin import Admin
 from clipworks.serve.billing import Billing
@@ -36,11 +37,14 @@ from clipworks.serve.embeddings import describe, embeddings, list_models
 from clipworks.serve.gate import Guard, caller_of
 from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.keyholders import KeyGate
+from clipworks.serve.logs import start_logging
+from clipworks.serve.openapi import document
 from clipworks.serve.pages import STATIC, Pages
 from clipworks.serve.prices import read_prices
 from clipworks.serve.problems import RequestError, problem, status_and_code
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.traces import SpanSink, current_trace
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
@@ -61,6 +65,8 @@ def create_app(
     gallery: VectorStore | None = None,
     *,
     gate: Gate | None = None,
+    web: Fetcher | None = None,
+    spans: SpanSink | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -69,23 +75,21 @@ def create_app(
         engines: model id -> engine, at least one; the first is what the page names first.
         gallery: pictures to search, embedded by one of the engines.
         gate: who is let in; None for what `settings` ask for: who has a key, or everybody.
+        web: fetches pictures that are given by address; one by the settings if None.
+        spans: hears of every request that is over; None for nobody.
 
     Raises:
         ConfigError: no engine is given, none of them made the gallery's vectors, or keys are asked for
             and the database or the prices cannot be used.
     """
-    service = Service(settings, engines, gallery)
+    service = Service(settings, engines, gallery, web)
     pages = Pages(service)
     api = partial(_api, service)
     gate = gate or _gate(settings)
     keyed = gate if isinstance(gate, KeyGate) else None
+    described = document(settings)
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with gate.running(), service.running():
-            yield
-
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/models", _plain(lambda request: list_models(service)), methods=["GET"]),
             Route("/v1/models/{id:path}", _plain(partial(_one_model, service)), methods=["GET"]),
@@ -97,15 +101,22 @@ def create_app(
             Route("/livez", _plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
             Route("/readyz", partial(_ready, service), methods=["GET"]),
             Route("/health", partial(_health, service), methods=["GET"]),
+            Route("/metrics", partial(_metrics, service), methods=["GET"]),
+            Route("/openapi.json", _plain(lambda request: JSONResponse(described)), methods=["GET"]),
             Route("/gallery/{id:path}", _plain(partial(_one_picture, service)), methods=["GET"]),
             Route("/", _unpaid(settings, pages.show), methods=["GET"]),
             Route("/", _unpaid(settings, pages.show_similar), methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[Middleware(Edge, hosts=settings.host_names()), Middleware(Guard, gate=gate)],
+        middleware=[
+            Middleware(Edge, hosts=settings.host_names(), metrics=service.metrics, spans=spans),
+            Middleware(Guard, gate=gate),
+        ],
         exception_handlers={ClipworksError: _problem, HTTPException: _problem},
-        lifespan=lifespan,
+        lifespan=partial(_life, service, gate, spans),
     )
+    app.state.service = service
+    return app
 
 
 def run(
@@ -114,21 +125,26 @@ def run(
     gallery: VectorStore | None = None,
     *,
     on_ready: Callable[[str], None] | None = None,
+    spans: SpanSink | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests in work are finished first.
+
+    SIGTERM leaves time for whoever sends requests here to notice: `/readyz` says 503 at once, and for
+    `drain_seconds` the server still takes what comes. Then the process ends with 0.
 
     Args:
         settings: where to listen and how much to take on.
         engines: model id -> engine.
         gallery: pictures to search, embedded by one of the engines.
         on_ready: called once with the address, such as "http://127.0.0.1:8000", when it answers.
+        spans: hears of every request that is over; None for nobody.
 
     Raises:
         ConfigError: the port is taken, or what `create_app` refuses.
         KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    app = create_app(settings, engines, gallery)
+    start_logging(settings.log_format)
+    app = create_app(settings, engines, gallery, spans=spans)
     with _listen(settings.host, settings.port) as listener:
         config = uvicorn.Config(
             app,
@@ -138,22 +154,52 @@ def run(
             lifespan="on",
             timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
         )
-        server = _Server(config, partial(on_ready, _address(listener)) if on_ready else None)
+        server = _Server(
+            config, app.state.service, partial(on_ready, _address(listener)) if on_ready else None
+        )
         server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it answers."""
+    """uvicorn's server, which says when it answers and stops taking requests only after a while."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None] | None) -> None:
         super().__init__(config)
+        self._service = service
         self._on_ready = on_ready
+        self._stop_at = float("inf")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does, then call `on_ready`."""
         await super().startup(sockets)
         if self.started and self._on_ready is not None:
             self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first SIGTERM begins the drain; any signal after it ends the drain at once."""
+        if sig == signal.SIGTERM and not self._service.is_stopping:
+            self._service.is_stopping = True
+            self._stop_at = time.monotonic() + self._service.settings.drain_seconds
+        elif sig == signal.SIGTERM:
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's look around, ten times a second."""
+        return await super().on_tick(counter) or time.monotonic() >= self._stop_at
+
+
+@asynccontextmanager
+async def _life(service: Service, gate: Gate, spans: SpanSink | None, _: Starlette) -> AsyncIterator[None]:
+    """The gate and the service run; beside them the metrics' own port and the spans, where there are some."""
+    async with gate.running(), service.running():
+        with ExitStack() as others:
+            if service.settings.metrics_port:
+                others.enter_context(service.metrics.served_on(service.settings.metrics_port))
+            if spans is not None:
+                others.callback(spans.close)
+            yield
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -252,7 +298,8 @@ async def _disconnected(request: Request) -> None:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    if status_and_code(error)[0] >= 500:
+    status, current_trace().code = status_and_code(error)
+    if status >= 500:
         log_failure(error, request_id(request))
     return problem(error, request_id(request))
 
@@ -265,7 +312,16 @@ def _one_picture(service: Service, request: Request) -> Response:
     return gallery_picture(service, request.path_params["id"])
 
 
+async def _metrics(service: Service, request: Request) -> Response:
+    if service.settings.metrics_port:
+        raise RequestError("The metrics have a port of their own.", code="not_found")
+    text, kind = await asyncio.to_thread(service.metrics.render)
+    return Response(text, media_type=kind)
+
+
 async def _ready(service: Service, request: Request) -> Response:
+    if service.is_stopping:
+        return JSONResponse({"status": "stopping", "models": {}}, 503)
     names = list(service.models)
     states = await asyncio.gather(*(service.models[name].is_ready() for name in names))
     words = {name: "ready" if is_ready else "not ready" for name, is_ready in zip(names, states, strict=True)}

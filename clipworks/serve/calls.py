@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from starlette.requests import Request
 
 from clipworks.serve.bodies import Payload
+from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
@@ -33,6 +34,10 @@ class Charge(Protocol):
 
 class Caller(Protocol):
     """Who sends a request: a key and its account, or anybody on a server without keys."""
+
+    @property
+    def name(self) -> str:
+        """What fair shares and spans know it by: the id of its key, or nothing."""
 
     async def charge(self, *, model: str, images: int, texts: int, payload: Payload) -> Charge:
         """Set money aside before the work.
@@ -88,6 +93,7 @@ class Call:
         """
         charge = await self._caller.charge(model=model, images=images, texts=texts, payload=self.payload)
         self._charges.append(charge)
+        current_trace().charged(model, images, texts, charge.cost_micro_usd)
         return charge.cost_micro_usd / 1e6
 
     async def settle(self) -> None:
@@ -107,6 +113,8 @@ class Call:
 
 class Anybody:
     """The caller of a server without keys: everything is free."""
+
+    name = ""
 
     async def charge(self, *, model: str, images: int, texts: int, payload: Payload) -> Charge:
         """Nothing is set aside."""

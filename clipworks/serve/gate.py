@@ -13,11 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from clipworks.errors import ClipworksError
 from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.problems import problem, status_and_code
+from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
     from clipworks.serve.calls import Caller, Gate
 
-OPEN_PATHS = ("/livez", "/readyz", "/health", "/v1/models")
+OPEN_PATHS = ("/livez", "/readyz", "/health", "/v1/models", "/openapi.json")
 """Paths that need no key: they cost next to nothing and tell nothing of anybody."""
 
 OPEN_FOLDERS = ("/static/", "/v1/models/")
@@ -49,11 +50,13 @@ class Guard:
         try:
             caller = await self._gate.admit(request, scope_of(scope["path"]))
         except ClipworksError as error:
-            if status_and_code(error)[0] >= 500:
+            status, current_trace().code = status_and_code(error)
+            if status >= 500:
                 log_failure(error, request_id(request))
             await problem(error, request_id(request))(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
+        current_trace().caller = caller.name or current_trace().caller
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":

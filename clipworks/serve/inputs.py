@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from clipworks.addresses import parse_address
+from clipworks.errors import NetError
 from clipworks.serve.bodies import Payload
 from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.settings import ServeSettings
@@ -24,9 +26,11 @@ class Picture:
     """A picture as the client sent it."""
 
     data: bytes | str
-    """The file's bytes, or their base64 text."""
+    """The file's bytes, their base64 text, or where to fetch them."""
     param: str
     """Where it stands in the request."""
+    is_address: bool = False
+    """Whether `data` is an address on the web, to be fetched before the picture is decoded."""
 
 
 def file_bytes(picture: Picture) -> bytes:
@@ -35,6 +39,7 @@ def file_bytes(picture: Picture) -> bytes:
     Raises:
         RequestError: the base64 text is damaged.
     """
+    assert not picture.is_address, "fetched before it is decoded"
     if isinstance(picture.data, bytes):
         return picture.data
     text = picture.data.translate(_SPACES)
@@ -88,7 +93,7 @@ def read_picture(value: Any, param: str, settings: ServeSettings) -> Picture:
     """One picture: bytes, a data URI, base64 text, {"image": ...} or {"type": "image_url", ...}.
 
     Raises:
-        RequestError: it is an address (403), too large, or none of these forms.
+        RequestError: it is an address and none is fetched (403), too large, or none of these forms.
     """
     if isinstance(value, dict):
         inner, param = _picture_member(value, param)
@@ -104,12 +109,7 @@ def read_picture(value: Any, param: str, settings: ServeSettings) -> Picture:
             param=param,
         )
     if _ADDRESS.match(value):
-        raise RequestError(
-            f"{param} is an address, and this server fetches nothing.",
-            "Send the picture itself, as base64 or a data URI.",
-            code="url_fetch_disabled",
-            param=param,
-        )
+        return _picture_at(value, param, settings)
     text = _strip_data_uri(value, param)
     if not text:
         raise RequestError(f"{param} is empty.", code="invalid_image", param=param)
@@ -203,10 +203,15 @@ def _read_item(value: Any, place: str, settings: ServeSettings, modality: str | 
     )
     if isinstance(value, str) and not is_picture:
         if modality is None and _ADDRESS.match(value) and not re.search(r"\s", value):
+            is_off = settings.url_mode == "off"
             raise RequestError(
-                f"{place} is an address, and this server fetches nothing.",
-                'Send the picture itself; to embed the address as a text, say "modality": "text".',
-                code="url_fetch_disabled",
+                f"{place} is an address, and this server fetches nothing."
+                if is_off
+                else f"{place} is an address, which may be meant as a picture or as a text.",
+                'Send the picture itself; to embed the address as a text, say "modality": "text".'
+                if is_off
+                else 'Send {"image": "<address>"}, or say "modality": "image" or "text".',
+                code="url_fetch_disabled" if is_off else "invalid_value",
                 param=place,
             )
         return read_text(value, place, settings.max_text_characters)
@@ -217,6 +222,23 @@ def _read_item(value: Any, place: str, settings: ServeSettings, modality: str | 
         'A picture is a data URI, {"image": "<base64>"} or {"type": "image_url", "image_url": {"url": …}}.',
         param=place,
     )
+
+
+def _picture_at(address: str, param: str, settings: ServeSettings) -> Picture:
+    if settings.url_mode == "off":
+        raise RequestError(
+            f"{param} is an address, and this server fetches nothing.",
+            "Send the picture itself, as base64 or a data URI.",
+            code="url_fetch_disabled",
+            param=param,
+        )
+    try:
+        parse_address(address)
+    except NetError as error:
+        raise RequestError(
+            f"{param}: {error.message}", error.remedy, code="url_not_fetched", param=param
+        ) from error
+    return Picture(data=address, param=param, is_address=True)
 
 
 def _picture_member(value: dict[str, Any], param: str) -> tuple[Any, str]:

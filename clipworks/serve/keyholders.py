@@ -146,6 +146,7 @@ class KeyCaller:
 
     def __init__(self, gate: KeyGate, key: Key, path: str, identity: str, repeat_key: str | None) -> None:
         self.key = key
+        self.name = key.id
         self._gate = gate
         self._path = path
         self._request_id = identity

@@ -20,6 +20,7 @@ STATUS_BY_CODE = {
     "invalid_value": 400,
     "missing_field": 400,
     "too_many_inputs": 400,
+    "url_not_fetched": 400,
     "invalid_api_key": 401,
     "credit_balance_exhausted": 402,
     "key_budget_exhausted": 402,

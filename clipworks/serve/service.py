@@ -15,13 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from clipworks.errors import BusyError, ConfigError, InputError
+from clipworks.model.decoder import count_pixels
 from clipworks.model.tokenizer import MAX_TEXT_CHARS, tokenize
+from clipworks.net import Fetcher
 from clipworks.search.store import VectorStore
 from clipworks.serve.batcher import Lane
 from clipworks.serve.bodies import Payload
+from clipworks.serve.fetching import PictureFetcher
 from clipworks.serve.inputs import Picture, file_bytes
+from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import RequestError, nearest, shown
+from clipworks.serve.room import Room
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.stages import Timed, measured, timed
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
@@ -35,37 +41,55 @@ Pixels = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 
 CANARY_SECONDS = 10.0
+BYTES_PER_PIXEL = 12
+"""Of a picture with transparency while it is turned and put on white: two copies and the result."""
+
 _HEAD_QUEUE = 32
 
 
 class ServedModel:
     """One engine and its lanes. All methods run in the event loop; the work is done in threads."""
 
-    def __init__(self, name: str, engine: "Engine", settings: ServeSettings) -> None:
+    def __init__(
+        self,
+        name: str,
+        engine: "Engine",
+        settings: ServeSettings,
+        *,
+        fetcher: PictureFetcher,
+        metrics: Metrics,
+        room: Room,
+    ) -> None:
         self.name = name
         self.engine = engine
-        self.decoding = Lane[Picture, Pixels](
+        self._fetcher = fetcher
+        self._metrics = metrics
+        self._room = room
+        self.decoding = Lane[Picture, Timed[Pixels]](
             f"{name} decoding",
-            lambda pictures: [self._prepare(pictures[0])],
+            timed(lambda pictures: [self._prepare(pictures[0])], metrics.watch("prepare", name, "image")),
             max_batch=1,
             capacity=settings.max_requests * settings.max_images,
             threads=settings.decode_threads,
         )
-        self.images = Lane[Pixels, Vectors](
+        self.images = Lane[Pixels, Timed[Vectors]](
             f"{name} images",
-            lambda pixels: list(engine.embed_pixels(np.stack(pixels))),
+            timed(
+                lambda pixels: list(engine.embed_pixels(np.stack(pixels))),
+                metrics.watch("inference", name, "image"),
+            ),
             max_batch=settings.image_batch,
             capacity=settings.max_image_queue,
         )
-        self.texts = Lane[str, Vectors](
+        self.texts = Lane[str, Timed[Vectors]](
             f"{name} texts",
-            lambda texts: list(engine.embed_texts(texts)),
+            timed(lambda texts: list(engine.embed_texts(texts)), metrics.watch("inference", name, "text")),
             max_batch=settings.text_batch,
             capacity=settings.max_text_queue,
         )
-        self.heads = Lane[tuple[list[str], list[str] | None], Vectors](
+        self.heads = Lane[tuple[list[str], list[str] | None], Timed[Vectors]](
             f"{name} labels",
-            lambda heads: [engine.label_head(*heads[0])],
+            timed(lambda heads: [engine.label_head(*heads[0])], metrics.watch("inference", name, "labels")),
             max_batch=1,
             capacity=_HEAD_QUEUE,
         )
@@ -88,8 +112,10 @@ class ServedModel:
             BusyError: a queue is full.
             BatchError: the engine failed.
         """
-        pixels = await self.decoding.answer(pictures)
-        return np.stack(await self.images.answer(pixels))
+        whole = await self._fetcher.filled(pictures, self.name)
+        pixels = await measured(self.decoding, whole, self._metrics, ("prepare", self.name, "image"))
+        vectors = await measured(self.images, pixels, self._metrics, ("inference", self.name, "image"))
+        return np.stack(vectors)
 
     async def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """float32 [N, D], one unit row per text, in order.
@@ -98,7 +124,8 @@ class ServedModel:
             BusyError: the queue is full.
             BatchError: the engine failed.
         """
-        return np.stack(await self.texts.answer(texts))
+        vectors = await measured(self.texts, texts, self._metrics, ("inference", self.name, "text"))
+        return np.stack(vectors)
 
     async def label_head(self, labels: list[str], templates: list[str] | None) -> Vectors:
         """float32 [L, D], one unit row per label; the engine keeps it by content.
@@ -106,7 +133,8 @@ class ServedModel:
         Raises:
             BusyError: the queue is full.
         """
-        (head,) = await self.heads.answer([(labels, templates)])
+        asked = [(labels, templates)]
+        (head,) = await measured(self.heads, asked, self._metrics, ("inference", self.name, "labels"))
         return head
 
     async def is_ready(self, within_seconds: float = 30.0) -> bool:
@@ -120,7 +148,8 @@ class ServedModel:
     def _prepare(self, picture: Picture) -> Pixels:
         data = file_bytes(picture)
         try:
-            return self.engine.prepare_image(data, name=picture.param)
+            with self._room.taken(count_pixels(data) * BYTES_PER_PIXEL):
+                return self.engine.prepare_image(data, name=picture.param)
         except RequestError:
             raise
         except InputError as error:
@@ -131,7 +160,11 @@ class Service:
     """Everything an endpoint needs: settings, models by id, the gallery and its model."""
 
     def __init__(
-        self, settings: ServeSettings, engines: "Mapping[str, Engine]", gallery: VectorStore | None
+        self,
+        settings: ServeSettings,
+        engines: "Mapping[str, Engine]",
+        gallery: VectorStore | None,
+        web: Fetcher | None = None,
     ) -> None:
         if not engines:
             raise ConfigError("The server was given no model.", "Name one with --model.")
@@ -141,7 +174,15 @@ class Service:
                 f"the tokenizer takes {MAX_TEXT_CHARS}."
             )
         self.settings = settings
-        self.models = {name: ServedModel(name, engine, settings) for name, engine in engines.items()}
+        self.metrics = Metrics()
+        self.fetcher = PictureFetcher(settings, self.metrics, web)
+        self.is_stopping = False
+        """Whether the server was told to stop; it still answers, and says that it is not ready."""
+        room = Room(settings.max_decoded_bytes)
+        self.models = {
+            name: ServedModel(name, engine, settings, fetcher=self.fetcher, metrics=self.metrics, room=room)
+            for name, engine in engines.items()
+        }
         self.gallery = gallery
         self.gallery_model = _model_of(gallery, self.models)
         self.created_at = int(time.time())
@@ -206,6 +247,7 @@ class Service:
             yield
         finally:
             await asyncio.gather(*(model.close() for model in self.models.values()))
+            self.fetcher.close()
 
 
 def count_tokens(texts: Sequence[str], context_length: int) -> int:
@@ -227,7 +269,7 @@ def _model_of(gallery: VectorStore | None, models: Mapping[str, ServedModel]) ->
     )
 
 
-async def _answers(lane: Lane[Item, Vectors], item: Item, within_seconds: float) -> bool:
+async def _answers(lane: Lane[Item, Timed[Vectors]], item: Item, within_seconds: float) -> bool:
     if time.monotonic() - lane.last_answer_at < within_seconds:
         return True
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from clipworks.errors import ConfigError
 
 VARIABLE_PREFIX = "CLIPWORKS_"
-MAY_BE_ZERO = ("port", "signup_credit_usd")
+MAY_BE_ZERO = ("port", "metrics_port", "signup_credit_usd")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +65,32 @@ class ServeSettings:
     """Texts in one call of the engine."""
     decode_threads: int = 2
     """Threads that turn files into pixels."""
+    max_decoded_bytes: int = 1 << 30
+    """Memory for pictures that are being decoded, of all models together, bytes; estimated by their size."""
     body_seconds: float = 60.0
     """How long a client may take to send its request."""
     shutdown_seconds: float = 10.0
     """How long requests in work may take to finish when the server stops."""
+    drain_seconds: float = 1.0
+    """How long the server still answers after SIGTERM while `/readyz` already says 503."""
+    url_mode: str = "off"
+    """Pictures by address: `off`, `allowlist` (from `url_hosts`) or `public` (from any public address)."""
+    url_hosts: str = ""
+    """Names for `allowlist`, separated by commas; `*.example.org` stands for all names below it."""
+    url_ports: str = "80,443"
+    """Ports that addresses may name, separated by commas."""
+    url_seconds: float = 10.0
+    """How long the pictures of one request may take to be fetched."""
+    url_max_fetches: int = 32
+    """Pictures fetched at the same time."""
+    url_max_fetches_per_caller: int = 8
+    """Pictures fetched at the same time on behalf of one key, or of one peer without a key."""
+    metrics_port: int = 0
+    """Port on 127.0.0.1 for `/metrics` alone, without a key; 0 has it among the other routes."""
+    log_format: str = "text"
+    """Lines of the log: `text`, or `json` with one object per line."""
+    tracing: bool = False
+    """Whether spans go to OpenTelemetry; needs the extra `otel` and its OTEL_* variables."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -81,6 +103,12 @@ class ServeSettings:
             raise ConfigError(
                 f"signup_credit_usd is {self.signup_credit_usd}; it must be from 0 to 1,000,000."
             )
+        if not 0 <= self.metrics_port <= 65535:
+            raise ConfigError(f"metrics_port is {self.metrics_port}; it must be from 0 to 65535.")
+        for name, choices in (("url_mode", ("off", "allowlist", "public")), ("log_format", ("text", "json"))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}.")
+        self.ports()
         for queue, items in (("max_image_queue", "max_images"), ("max_text_queue", "max_texts")):
             if getattr(self, queue) < getattr(self, items):
                 raise ConfigError(
@@ -93,6 +121,17 @@ class ServeSettings:
                 "Listen on 127.0.0.1, ask for keys with --require-keys, "
                 "or add --insecure to serve without keys on purpose.",
             )
+
+    def ports(self) -> tuple[int, ...]:
+        """The ports of `url_ports`.
+
+        Raises:
+            ConfigError: one is no port.
+        """
+        words = [word.strip() for word in self.url_ports.split(",") if word.strip()]
+        if not words or not all(word.isascii() and word.isdigit() and len(word) < 6 for word in words):
+            raise ConfigError(f"url_ports is {self.url_ports!r}; it must be numbers such as 80,443.")
+        return tuple(int(word) for word in words)
 
     def host_names(self) -> frozenset[str] | None:
         """Names under which requests may address the server, in lower case; None for any."""

@@ -88,7 +88,8 @@ def _text_vector(text: str) -> Vectors:
         return _vector(np.mean(named, axis=0))
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:5], dtype=np.uint8).astype(np.float64)
     vector = np.concatenate([np.zeros(3), digest + 1])
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+    unit: Vectors = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return unit
 
 
 def picture(colour: str | tuple[int, int, int] = "red", extension: str = "PNG", side: int = 12) -> bytes:

@@ -34,6 +34,7 @@ from tests.serve.paying import (
 )
 
 EMBEDDINGS = "/v1/embeddings"
+SECRET = "cw_verysecretkey0123456789"
 BODY = {"model": "colours", "input": "red"}
 
 
@@ -75,7 +76,18 @@ def test_every_route_needs_a_key_unless_it_is_listed_as_open(place: str) -> None
         refusal(client.get("/v1/unknown"), 401, "invalid_api_key", None)
         for odd in ("//v1/usage", "/static/../v1/usage", "/v1/models/../usage", "/V1/USAGE", "/livez/"):
             assert client.get(odd).status_code in (401, 404), odd
-    assert open_routes == {"/livez", "/readyz", "/health", "/v1/models", "/v1/models/{id:path}", "/static"}
+    listed = {
+        "/livez",
+        "/readyz",
+        "/health",
+        "/openapi.json",
+        "/v1/models",
+        "/v1/models/{id:path}",
+        "/static",
+    }
+    assert open_routes == listed
+    # The canaries of /readyz and /health are all that the engine was asked.
+    assert engines["colours"].calls == [("images", 1), ("texts", 1)]
 
 
 @pytest.mark.parametrize(
@@ -330,3 +342,35 @@ def test_talk_is_closed_without_waiting_for_anybody(place: str) -> None:
     engines: Any = {"colours": ColourEngine()}
     app = create_app(ServeSettings(require_keys=True, database=place), engines)
     assert asyncio.run(talk(app, "GET", "/livez"))[0]["status"] == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+def test_no_other_site_is_let_in_by_cors(client: TestClient, origin: str) -> None:
+    ask = {"origin": origin, "access-control-request-method": "POST"}
+    for method, address in (("OPTIONS", "/v1/embeddings"), ("GET", "/v1/models"), ("GET", "/")):
+        answer = client.request(method, address, headers=ask)
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_secrets_and_query_strings_are_in_no_log_line(
+    client: TestClient, engine: ColourEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    key = {"authorization": f"Bearer {SECRET}"}
+    body = {"model": "colours", "input": "a", "user": SECRET}
+    assert client.post("/v1/embeddings", json=body, headers=key).status_code == 200
+    client.post(f"/v1/embeddings?api_key={SECRET}", json={"input": SECRET, SECRET: 1}, headers=key)
+    client.post("/v1/embeddings", json={"model": SECRET, "input": SECRET}, headers=key)
+    client.post("/v1/embeddings", json={"model": "colours", "input": [{"image": SECRET}]}, headers=key)
+    client.post("/v1/embeddings", json={"input": [{"image": f"https://a.org/?{SECRET}"}]}, headers=key)
+    client.post("/v1/embeddings", content=SECRET.encode(), headers={"content-type": SECRET})
+    client.get("/", params={"q": SECRET}, headers={"cookie": SECRET})
+    client.get("/livez", headers={"x-request-id": f"<{SECRET}>", "host": SECRET})
+    engine.failure = RuntimeError("the engine fails")
+    client.post("/v1/embeddings", json={**body, "input": [SECRET, data_uri(picture())]}, headers=key)
+    ours = [record for record in caplog.records if record.name.startswith(("clipworks", "uvicorn"))]
+    formatter = logging.Formatter("%(message)s")
+    text = "\n".join(f"{formatter.format(record)} {record.__dict__.get('request')}" for record in ours)
+    assert "the engine fails" in text and "POST /v1/embeddings 200" in text
+    assert SECRET not in text and "api_key" not in text

@@ -1,0 +1,234 @@
+"""The OpenAPI document, written down as data: what each route takes and answers, with this server's limits.
+
+It describes; the reading and refusing is done by `inputs.py`. A test compares its paths with the
+routes of `app.py`, and the fuzzer reads it.
+"""
+
+from typing import Any
+
+from clipworks.serve.settings import ServeSettings
+
+Schema = dict[str, Any]
+
+_KEYLESS: list[Any] = []
+
+
+def document(settings: ServeSettings) -> Schema:
+    """OpenAPI 3.1 as a JSON object."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "clipworks",
+            "version": "1",
+            "description": "CLIP models: embeddings, classification, similarity and search.",
+        },
+        "security": [{"key": []}],
+        "paths": _paths(settings),
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": _schemas(settings),
+        },
+    }
+
+
+def _paths(settings: ServeSettings) -> dict[str, Schema]:
+    return {
+        "/v1/models": {"get": _open("The models served.", {"200": _json(_LIST)})},
+        "/v1/models/{id}": {"get": _open("One of them.", {"200": _json(_OBJECT)}, _PATH_ID)},
+        "/v1/embeddings": {
+            "post": _work(
+                "Vectors of texts and pictures.",
+                {
+                    "input": _one_or_many(_ref("Item"), max(settings.max_texts, settings.max_images)),
+                    "encoding_format": {"enum": ["float", "base64", None]},
+                    "dimensions": {"enum": [0, None]},
+                    "modality": {"enum": ["text", "image", None]},
+                    "user": {},
+                },
+                ("input",),
+            )
+        },
+        "/v1/classify": {
+            "post": _work(
+                "Zero-shot classification.",
+                {
+                    "input": _one_or_many(_ref("Image"), settings.max_images),
+                    "labels": _many(_text(settings.max_label_characters), settings.max_labels),
+                    "templates": _many(_TEMPLATE, 8),
+                },
+                ("input", "labels"),
+            )
+        },
+        "/v1/similarity": {
+            "post": _work(
+                "Cosines of pictures with texts.",
+                {
+                    "images": _one_or_many(_ref("Image"), settings.max_images),
+                    "texts": _many(_text(settings.max_text_characters), settings.max_texts),
+                },
+                ("images", "texts"),
+            )
+        },
+        "/v1/search": {
+            "post": _work(
+                "Pictures of the gallery; either text or image.",
+                {
+                    "text": _text(settings.max_text_characters),
+                    "image": _ref("Image"),
+                    "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+                },
+                (),
+            )
+        },
+        "/livez": {"get": _open("Whether the process runs.", {"200": _json(_OBJECT)})},
+        "/readyz": {"get": _open("Whether every model answers.", {"200": _json(_OBJECT), "503": _NOT_READY})},
+        "/health": {"get": _open("The same state.", {"200": _json(_OBJECT), "503": _NOT_READY})},
+        "/metrics": {
+            "get": {
+                "summary": "Figures for Prometheus.",
+                "responses": {"200": _content("text/plain"), "default": _ref_response()},
+            }
+        },
+        "/openapi.json": {"get": _open("This document.", {"200": _json(_OBJECT)})},
+        "/gallery/{id}": {"get": _keyed("A picture of the gallery.", {"200": _content("image/*")}, _PATH_ID)},
+        "/": {
+            "get": _keyed("The page.", {"200": _content("text/html")}, *_PAGE_QUERY),
+            "post": _keyed("The page, after a search by picture.", {"200": _content("text/html")}),
+        },
+        **_account_paths(),
+        "/static": {"get": _open("Style and script of the page.", {"200": _content("*/*")})},
+    }
+
+
+def _account_paths() -> dict[str, Schema]:
+    """Routes of a server with keys; without, they answer 404."""
+    ok = {"200": _json(_OBJECT)}
+    made = {"201": _json(_OBJECT)}
+    body = {"requestBody": {"required": True, "content": {"application/json": {"schema": _OBJECT}}}}
+    return {
+        "/v1/usage": {"get": _keyed("What this account used.", ok)},
+        "/v1/credits": {"get": _keyed("The credit of this account.", ok)},
+        "/v1/key": {"get": _keyed("The key that asks.", ok)},
+        "/v1/admin/accounts": {
+            "get": _keyed("All accounts.", ok),
+            "post": _keyed("A new account.", made) | body,
+        },
+        "/v1/admin/accounts/{id}": {"get": _keyed("One account.", ok, _PATH_ID)},
+        "/v1/admin/accounts/{id}/grants": {"post": _keyed("Give credit.", made, _PATH_ID) | body},
+        "/v1/admin/accounts/{id}/adjustments": {"post": _keyed("Correct a balance.", made, _PATH_ID) | body},
+        "/v1/admin/keys": {"get": _keyed("All keys.", ok), "post": _keyed("A new key.", made) | body},
+        "/v1/admin/keys/{id}": {
+            "get": _keyed("One key.", ok, _PATH_ID),
+            "delete": _keyed("Revoke a key.", ok, _PATH_ID),
+        },
+        "/v1/admin/keys/{id}/rotate": {"post": _keyed("Put a new key in its place.", made, _PATH_ID)},
+    }
+
+
+def _schemas(settings: ServeSettings) -> dict[str, Schema]:
+    data = {"type": "string", "minLength": 1, "maxLength": settings.max_image_bytes * 4 // 3 + 100}
+    return {
+        "Image": {
+            "description": "A data URI, base64, or where address fetching is on, an https address.",
+            "anyOf": [
+                data,
+                _object({"image": data}, ("image",)),
+                _object(
+                    {
+                        "type": {"const": "image_url"},
+                        "image_url": {"anyOf": [data, _object({"url": data}, ("url",))]},
+                    },
+                    ("image_url",),
+                ),
+            ],
+        },
+        "Item": {
+            "anyOf": [
+                _text(settings.max_text_characters),
+                _object({"type": {"const": "text"}, "text": _text(settings.max_text_characters)}, ("text",)),
+                _ref("Image"),
+            ]
+        },
+        "Error": _object(
+            {
+                "error": _object(
+                    {
+                        "message": {"type": "string"},
+                        "type": {"type": "string"},
+                        "param": {"type": ["string", "null"]},
+                        "code": {"type": "string"},
+                    },
+                    ("message", "type", "param", "code"),
+                )
+            },
+            ("error",),
+        ),
+    }
+
+
+_OBJECT: Schema = {"type": "object"}
+_LIST: Schema = {"type": "object", "required": ["object", "data"]}
+_TEMPLATE: Schema = {"type": "string", "pattern": r"^[^{}]*\{\}[^{}]*$", "maxLength": 500}
+_PATH_ID: Schema = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+_PAGE_QUERY: list[Schema] = [
+    {"name": name, "in": "query", "schema": {"type": "string"}} for name in ("q", "like", "fragment")
+]
+_NOT_READY: Schema = {"description": "A model does not answer, or the server stops."}
+
+
+def _work(summary: str, properties: dict[str, Schema], required: tuple[str, ...]) -> Schema:
+    """A route that takes a JSON body and does inference."""
+    body = _object({"model": {"type": ["string", "null"]}, **properties}, required)
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {"200": _json(_LIST), "default": _ref_response()},
+    }
+
+
+def _open(summary: str, responses: dict[str, Schema], *parameters: Schema) -> Schema:
+    """A route that asks for no key."""
+    return {"security": _KEYLESS, **_keyed(summary, responses, *parameters)}
+
+
+def _keyed(summary: str, responses: dict[str, Schema], *parameters: Schema) -> Schema:
+    """A route that asks for a key where keys are asked for, and takes no body."""
+    answers = {**responses, "default": _ref_response()}
+    return {"summary": summary, "parameters": list(parameters), "responses": answers}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _ref_response() -> Schema:
+    return {"description": "An error.", "content": {"application/json": {"schema": _ref("Error")}}}
+
+
+def _json(schema: Schema) -> Schema:
+    return {"description": "The answer.", "content": {"application/json": {"schema": schema}}}
+
+
+def _content(kind: str) -> Schema:
+    return {"description": "The answer.", "content": {kind: {}}}
+
+
+def _object(properties: dict[str, Schema], required: tuple[str, ...]) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _text(max_characters: int) -> Schema:
+    return {"type": "string", "minLength": 1, "maxLength": max_characters}
+
+
+def _many(item: Schema, most: int) -> Schema:
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": most}
+
+
+def _one_or_many(item: Schema, most: int) -> Schema:
+    return {"anyOf": [item, _many(item, most)]}

@@ -1,0 +1,63 @@
+"""Lanes that tell how long things took, without the lane knowing: each answer carries its own times."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from clipworks.serve.batcher import Lane
+from clipworks.serve.metrics import Metrics, Watch
+from clipworks.serve.traces import current_trace
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timed(Generic[Answer]):
+    """An answer and the batch that it came from."""
+
+    answer: Answer
+    started_at: float
+    """`time.monotonic()` when the batch began, seconds."""
+    seconds: float
+    """How long the batch took."""
+
+
+def timed(
+    run: Callable[[Sequence[Item]], Sequence[Answer]], watch: Watch
+) -> Callable[[Sequence[Item]], Sequence[Timed[Answer]]]:
+    """The same function for a lane, with times in its answers; `watch` hears of every batch."""
+
+    def work(items: Sequence[Item]) -> Sequence[Timed[Answer]]:
+        started = time.monotonic()
+        answers = run(items)
+        seconds = time.monotonic() - started
+        watch(len(items), seconds)
+        return [Timed(answer=answer, started_at=started, seconds=seconds) for answer in answers]
+
+    return work
+
+
+async def measured(
+    lane: Lane[Item, Timed[Answer]], items: Sequence[Item], metrics: Metrics, labels: tuple[str, str, str]
+) -> list[Answer]:
+    """Ask a lane; waiting and work are added to the request's trace and to the metrics.
+
+    Args:
+        labels: stage (`prepare` or `inference`), model and modality.
+
+    Raises:
+        Exception: as `Lane.answer`.
+    """
+    stage, model, modality = labels
+    asked = time.monotonic()
+    rows = await lane.answer(items)
+    waits = [max(0.0, row.started_at - asked) for row in rows]
+    trace = current_trace()
+    trace.took(stage, max((row.seconds for row in rows), default=0.0))
+    trace.took("queue", max(waits, default=0.0))
+    if stage == "inference":
+        for wait in waits:
+            metrics.stage("queue", model, modality, wait)
+    return [row.answer for row in rows]

@@ -1,0 +1,70 @@
+"""The document tells the truth about the routes."""
+
+import json
+import re
+from typing import Any
+
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+
+from clipworks.serve.app import (
+    CLASSIFY_FIELDS,
+    EMBEDDINGS_FIELDS,
+    SEARCH_FIELDS,
+    SIMILARITY_FIELDS,
+)
+from clipworks.serve.gate import is_open
+
+FIELDS = {
+    "/v1/embeddings": EMBEDDINGS_FIELDS,
+    "/v1/classify": CLASSIFY_FIELDS,
+    "/v1/similarity": SIMILARITY_FIELDS,
+    "/v1/search": SEARCH_FIELDS,
+}
+
+
+def template(path: str) -> str:
+    return re.sub(r":\w+}", "}", path)
+
+
+def routes(client: TestClient) -> set[tuple[str, str]]:
+    found = set()
+    for route in client.app.routes:  # type: ignore[attr-defined]
+        methods = (route.methods or set()) - {"HEAD"} if isinstance(route, Route) else {"GET"}
+        assert isinstance(route, Route | Mount)
+        found |= {(template(route.path), method.lower()) for method in methods}
+    return found
+
+
+def test_each_route_is_described_and_no_other(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {(path, method) for path, operations in paths.items() for method in operations} == routes(client)
+
+
+def test_the_routes_without_a_key_are_the_open_ones(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    keyless = {
+        path
+        for path, operations in paths.items()
+        if all(o.get("security") == [] for o in operations.values())
+    }
+    assert keyless == {path for path in paths if is_open(path) or is_open(f"{path}/")}
+
+
+def test_the_fields_of_each_body_are_those_that_the_route_takes(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, fields in FIELDS.items():
+        schema = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert set(schema["properties"]) == set(fields), path
+
+
+def test_each_reference_leads_somewhere(client: TestClient) -> None:
+    text = client.get("/openapi.json").text
+    schemas: dict[str, Any] = json.loads(text)["components"]["schemas"]
+    assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) == set(schemas)
+
+
+def test_limits_are_those_of_this_server(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()["paths"]["/v1/classify"]["post"]
+    body = schema["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["input"]["anyOf"][1]["maxItems"] == 8
