@@ -1,6 +1,7 @@
 """`clipworks serve`: models and an index behind HTTP."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
+    from clipworks.serve.fleet import Fleet
+    from clipworks.serve.settings import ServeSettings
 
 
 @click.command(context_settings=SETTINGS)
@@ -30,8 +33,25 @@ if TYPE_CHECKING:
 @click.option(
     "--insecure", is_flag=True, default=None, help="Serve other machines too, although no key is asked for."
 )
+@click.option(
+    "--models",
+    "roster",
+    type=click.Path(path_type=Path),
+    help="File that lists models with aliases and status, in place of --model; see docs/serve.md.",
+)
+@click.option(
+    "--workers",
+    type=click.Choice(["process", "thread"]),
+    help="Where models compute: each in a process of its own, or in the server's.  [default: process]",
+)
 def serve(
-    models: tuple[str, ...], index: Path | None, host: str | None, port: int | None, insecure: bool | None
+    models: tuple[str, ...],
+    index: Path | None,
+    host: str | None,
+    port: int | None,
+    insecure: bool | None,
+    roster: Path | None,
+    workers: str | None,
 ) -> None:
     """Serve models over HTTP, with OpenAI's API for embeddings.
 
@@ -45,16 +65,17 @@ def serve(
     from clipworks.serve.app import run
     from clipworks.serve.settings import ServeSettings
 
-    settings = ServeSettings(**read_settings({"host": host, "port": port, "insecure": insecure}))
+    flags = {"host": host, "port": port, "insecure": insecure, "workers": workers}
+    settings = ServeSettings(**read_settings(flags))
     from clipworks.search.embedded import open_index
 
     store = open_index(index) if index is not None else None
-    engines = load_engines(models)
+    fleet = make_fleet(settings, models, roster)
     run(
         settings,
-        engines,
+        fleet,
         store,
-        on_ready=lambda address: click.echo(f"Serving {', '.join(engines)} on {address}"),
+        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
     )
 
 
@@ -85,23 +106,34 @@ def read_settings(flags: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_engines(models: tuple[str, ...]) -> "dict[str, Engine]":
-    """Load models, each once, by the names that requests will use.
+def make_fleet(settings: "ServeSettings", models: tuple[str, ...], roster: Path | None = None) -> "Fleet":
+    """The models to serve, by the names that requests will use; none is loaded yet.
+
+    Args:
+        models: what `clipworks.load` takes, each once.
+        roster: a file that lists models, in place of `models`.
 
     Raises:
-        ConfigError: two of them have the same name, or a name is unknown.
-        CheckpointError: a checkpoint cannot be read.
+        ConfigError: two of them have the same name, or the file cannot be used.
     """
-    from clipworks.errors import ConfigError
+    from clipworks.model.pull import public_name
+    from clipworks.serve.fleet import fleet_of_loaders
+    from clipworks.serve.roster import ModelSpec, read_models
+
+    if roster is not None:
+        specs = read_models(roster)
+    else:
+        specs = [ModelSpec(id=public_name(one), source=one) for one in dict.fromkeys(models)]
+    return fleet_of_loaders(settings, specs, lambda spec: partial(load_engine, spec.source or spec.id))
+
+
+def load_engine(source: str) -> "Engine":
+    """Load a model; a worker process finds this function by its name.
+
+    Raises:
+        ConfigError: the name is unknown.
+        CheckpointError: the checkpoint cannot be read.
+    """
     from clipworks.model.loading import load
 
-    engines: dict[str, Engine] = {}
-    for model in dict.fromkeys(models):
-        engine = load(model)
-        if engine.name in engines:
-            raise ConfigError(
-                f"--model {model}: a model of the name {engine.name!r} is served already.",
-                "Rename its folder.",
-            )
-        engines[engine.name] = engine
-    return engines
+    return load(source)

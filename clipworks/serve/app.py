@@ -1,6 +1,7 @@
 """The application: every route in one list, and the process that serves it.
 
-`create_app` is given engines and a gallery; building and loading them is the command line's work.
+`create_app` is given engines and a gallery, `run` a fleet; building and loading engines is the command
+line's work.
 """
 
 import asyncio
@@ -29,9 +30,10 @@ from clipworks.serve.calls import Call, Gate, OpenGate
 from clipworks.serve.classify import classify, similarity
 from clipworks.serve.edge import Edge, log_failure, request_id
 from clipworks.serve.embeddings import describe, embeddings, list_models
+from clipworks.serve.fleet import Fleet, fleet_of_engines
 from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.pages import STATIC, Pages
-from clipworks.serve.problems import problem, status_and_code
+from clipworks.serve.problems import RequestError, UnavailableError, problem, shown, status_and_code
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 
@@ -43,6 +45,9 @@ CLASSIFY_FIELDS = ("input", "model", "labels", "templates")
 SIMILARITY_FIELDS = ("images", "model", "texts")
 SEARCH_FIELDS = ("image", "model", "text", "limit")
 """The fields that a route takes; files and raw picture bodies become the first one."""
+
+DEADLINE_HEADER = "x-request-timeout-ms"
+"""How long a client waits for the answer, whole milliseconds."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Answer = Callable[[Call], Awaitable[Response]]
@@ -66,7 +71,17 @@ def create_app(
     Raises:
         ConfigError: no engine is given, or none of them made the gallery's vectors.
     """
-    service = Service(settings, engines, gallery)
+    return create_service_app(Service(settings, fleet_of_engines(settings, engines), gallery), gate=gate)
+
+
+def create_service_app(service: Service, *, gate: Gate | None = None) -> Starlette:
+    """The ASGI application of a service whose models may still have to be loaded.
+
+    Args:
+        service: settings, models and gallery; its lanes run while the application does.
+        gate: who is let in; None for everybody.
+    """
+    settings = service.settings
     pages = Pages(service)
     api = partial(_api, service, gate or OpenGate())
 
@@ -99,25 +114,30 @@ def create_app(
 
 def run(
     settings: ServeSettings,
-    engines: "Mapping[str, Engine]",
+    fleet: Fleet,
     gallery: VectorStore | None = None,
     *,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests in work are finished first.
 
+    The port is open while models are still loaded: `/livez` answers, `/readyz` says what is missing.
+
     Args:
         settings: where to listen and how much to take on.
-        engines: model id -> engine.
-        gallery: pictures to search, embedded by one of the engines.
-        on_ready: called once with the address, such as "http://127.0.0.1:8000", when it answers.
+        fleet: the models.
+        gallery: pictures to search, embedded by one of the models.
+        on_ready: called once with the address, such as "http://127.0.0.1:8000", when all models that
+            are loaded at start answer.
 
     Raises:
-        ConfigError: the port is taken, or what `create_app` refuses.
+        ConfigError: the port is taken, or the gallery is of none of the models.
+        ClipworksError: a model cannot be loaded at start.
         KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    app = create_app(settings, engines, gallery)
+    service = Service(settings, fleet, gallery)
+    app = create_service_app(service)
     with _listen(settings.host, settings.port) as listener:
         config = uvicorn.Config(
             app,
@@ -127,21 +147,37 @@ def run(
             lifespan="on",
             timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
         )
-        server = _Server(config, partial(on_ready, _address(listener)) if on_ready else None)
+        server = _Server(config, service, partial(on_ready, _address(listener)) if on_ready else None)
         server.run(sockets=[listener])
+        if server.failure is not None:
+            raise server.failure
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it answers."""
+    """uvicorn's server, which says when it answers, and stops when a model cannot be loaded at start."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None] | None) -> None:
         super().__init__(config)
+        self.failure: BaseException | None = None
+        self._service = service
         self._on_ready = on_ready
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as uvicorn does, then call `on_ready`."""
-        await super().startup(sockets)
-        if self.started and self._on_ready is not None:
+    async def main_loop(self) -> None:
+        """Run as uvicorn does; meanwhile wait for the models, then call `on_ready`."""
+        loading = asyncio.create_task(self._service.loaded())
+        loading.add_done_callback(self._when_loaded)
+        try:
+            await super().main_loop()
+        finally:
+            loading.cancel()
+
+    def _when_loaded(self, loading: asyncio.Task[None]) -> None:
+        if loading.cancelled():
+            return
+        self.failure = loading.exception()
+        if self.failure is not None:
+            self.should_exit = True
+        elif self._on_ready is not None:
             self._on_ready()
 
 
@@ -169,24 +205,52 @@ def _api(service: Service, gate: Gate, answer: Answer, fields: tuple[str, ...]) 
 
     async def endpoint(request: Request) -> Response:
         caller = await gate.admit(request, "inference")
-        async with service.admission():
+        async with service.admission(), service.counted(request) as request:
             payload = await read_payload(request, service.settings, fields=fields)
             call = Call(service, payload, caller, request_id=request_id(request))
+            seconds = _seconds_for(request, service.settings)
             work = asyncio.ensure_future(answer(call))
             gone = asyncio.ensure_future(_disconnected(request))
             try:
-                await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-                if not work.done():
+                await asyncio.wait((work, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done() and not work.done():
                     return Response(status_code=499)  # nobody reads it
-                response = work.result()
+                response = await _in_time(work, seconds)
                 await call.settle()
                 return response
             finally:
-                work.cancel()
-                gone.cancel()
+                for task in (work, gone):
+                    task.cancel()
+                await asyncio.wait((work, gone))
+                if not work.cancelled():
+                    work.exception()  # nobody else asks for it where the client has gone
                 await call.release()
 
     return endpoint
+
+
+async def _in_time(work: "asyncio.Future[Response]", seconds: float) -> Response:
+    """The answer, which is given up when it is not there: what waits in queues is dropped."""
+    if not work.done():
+        work.cancel()
+        await asyncio.wait([work])
+    if work.cancelled():
+        raise UnavailableError(
+            f"The request was not answered within {seconds:g} seconds.", code="deadline_exceeded"
+        )
+    return work.result()
+
+
+def _seconds_for(request: Request, settings: ServeSettings) -> float:
+    """How long the work on a request may take."""
+    given = request.headers.get(DEADLINE_HEADER)
+    if given is None:
+        return settings.request_seconds
+    if not (given.isascii() and given.isdigit() and 0 < int(given[:10]) and len(given) <= 10):
+        raise RequestError(
+            f"The header {DEADLINE_HEADER} is {shown(given)}; it must be a whole number of milliseconds."
+        )
+    return min(int(given) / 1000, settings.request_seconds)
 
 
 def _plain(answer: Callable[[Request], Response]) -> Endpoint:
@@ -202,13 +266,13 @@ async def _disconnected(request: Request) -> None:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    if status_and_code(error)[0] >= 500:
+    if status_and_code(error)[0] >= 500 and not isinstance(error, UnavailableError):
         log_failure(error, request_id(request))
     return problem(error, request_id(request))
 
 
 def _one_model(service: Service, request: Request) -> Response:
-    return JSONResponse(describe(service, service.named(request.path_params["id"])))
+    return JSONResponse(describe(service, service.listed(request.path_params["id"])))
 
 
 def _one_picture(service: Service, request: Request) -> Response:
@@ -216,11 +280,15 @@ def _one_picture(service: Service, request: Request) -> Response:
 
 
 async def _ready(service: Service, request: Request) -> Response:
-    names = list(service.models)
-    states = await asyncio.gather(*(service.models[name].is_ready() for name in names))
-    words = {name: "ready" if is_ready else "not ready" for name, is_ready in zip(names, states, strict=True)}
+    words = {}
+    for name, model in service.models.items():
+        if model.state == "live":
+            words[name] = "ready" if await model.is_ready() else "not ready"
+        else:
+            words[name] = model.state
+    is_ready = set(words.values()) <= {"ready", "idle", "coming_soon", "unloading"}
     return JSONResponse(
-        {"status": "ready" if all(states) else "not ready", "models": words}, 200 if all(states) else 503
+        {"status": "ready" if is_ready else "not ready", "models": words}, 200 if is_ready else 503
     )
 
 

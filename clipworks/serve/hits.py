@@ -11,7 +11,7 @@ from clipworks.search.store import Hit, QueryKind, Result, VectorStore, search_v
 from clipworks.serve.bodies import Payload
 from clipworks.serve.calls import Call
 from clipworks.serve.inputs import Picture, read_count, read_picture, read_text
-from clipworks.serve.problems import RequestError
+from clipworks.serve.problems import RequestError, UnavailableError
 from clipworks.serve.service import Service
 
 DEFAULT_LIMIT = 10
@@ -132,4 +132,6 @@ def _require_gallery(service: Service) -> VectorStore:
         raise RequestError(
             "This server has no gallery to search.", "Start it with one: clipworks serve.", code="no_gallery"
         )
+    if service.gallery_model is None:
+        raise UnavailableError("The model of the gallery is being loaded.", code="model_loading")
     return service.gallery

@@ -78,8 +78,9 @@ class Pages:
         return await find(self._service, text, NUM_HITS)
 
     async def _find_upload(self, request: Request) -> Result:
-        payload = await read_payload(request, self._service.settings, fields=("image",))
-        return await find(self._service, read_query(self._service, payload), NUM_HITS)
+        async with self._service.counted(request) as counted:
+            payload = await read_payload(counted, self._service.settings, fields=("image",))
+            return await find(self._service, read_query(self._service, payload), NUM_HITS)
 
     async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Result]) -> Response:
         try:

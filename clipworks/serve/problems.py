@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from clipworks.errors import BusyError, InputError
+from clipworks.errors import BusyError, ClipworksError, InputError
 
 STATUS_BY_CODE = {
     "invalid_image": 400,
@@ -34,6 +34,14 @@ STATUS_BY_CODE = {
 }
 """Error code -> HTTP status, for everything that a client can put right."""
 
+UNAVAILABLE_STATUS_BY_CODE = {
+    "model_loading": 503,
+    "model_failed": 503,
+    "worker_lost": 503,
+    "deadline_exceeded": 504,
+}
+"""Error code -> HTTP status, for what may go well a little later."""
+
 _CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 _TYPE_BY_STATUS = {403: "permission_error", 429: "rate_limit_error"}
 
@@ -48,12 +56,25 @@ class RequestError(InputError):
         self.param = param
 
 
+class UnavailableError(ClipworksError):
+    """The model cannot answer now: it is being loaded, its worker died, or the request's time is over."""
+
+    def __init__(
+        self, message: str, remedy: str = "Try again later.", *, code: str, retry_after_seconds: float = 1.0
+    ) -> None:
+        super().__init__(message, remedy)
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+
+
 def status_and_code(error: Exception) -> tuple[int, str]:
     """HTTP status and error code of anything that may be raised while a request is answered."""
     if isinstance(error, InputError):
         return STATUS_BY_CODE.get(error.code, 400), error.code
     if isinstance(error, BusyError):
         return 429, "server_is_overloaded"
+    if isinstance(error, UnavailableError):
+        return UNAVAILABLE_STATUS_BY_CODE[error.code], error.code
     if isinstance(error, HTTPException):
         return error.status_code, _CODE_BY_STATUS.get(error.status_code, "invalid_value")
     return 500, "internal_error"
@@ -74,7 +95,7 @@ def problem(error: Exception, request_id: str) -> Response:
         "code": code,
     }
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if isinstance(error, BusyError):
+    if isinstance(error, BusyError | UnavailableError):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
         headers["retry-after-ms"] = str(max(1, round(error.retry_after_seconds * 1000)))
     return Response(json.dumps({"error": body}), status, headers, media_type="application/json")
@@ -98,6 +119,6 @@ def _message(error: Exception, status: int, request_id: str) -> str:
         allowed = (error.headers or {}).get("Allow", "another method")
         words = {404: "There is no such address.", 405: f"This address takes {allowed} only."}
         return words.get(status, str(error.detail))
-    if status >= 500:
+    if status >= 500 and not isinstance(error, UnavailableError):
         return f"The server failed on this request; its log says why under the request id {request_id}."
     return str(error)

@@ -46,6 +46,10 @@ class ServeSettings:
     """Prepared pictures waiting in front of one model."""
     max_text_queue: int = 4096
     """Texts waiting in front of one model."""
+    max_pixel_bytes: int = 256 << 20
+    """Bytes of prepared pictures waiting in front of one model."""
+    max_bodies_bytes: int = 512 << 20
+    """Bytes of all request bodies in memory at the same time."""
     image_batch: int = 32
     """Pictures in one call of the engine."""
     text_batch: int = 64
@@ -54,6 +58,16 @@ class ServeSettings:
     """Threads that turn files into pixels."""
     body_seconds: float = 60.0
     """How long a client may take to send its request."""
+    request_seconds: float = 60.0
+    """How long work on a request may take, waiting included; the header `x-request-timeout-ms` may ask for less."""
+    workers: str = "process"
+    """`process`: every model computes in a process of its own, which is replaced when it dies or hangs; `thread`: in the server's."""
+    worker_seconds: float = 60.0
+    """How long a worker may take for one batch before it is replaced."""
+    load_seconds: float = 900.0
+    """How long loading a model may take."""
+    memory_budget_bytes: int = 0
+    """Memory of all workers together, bytes; the models not used for longest are unloaded beyond it; 0 is no limit."""
     shutdown_seconds: float = 10.0
     """How long requests in work may take to finish when the server stops."""
 
@@ -62,9 +76,20 @@ class ServeSettings:
             raise ConfigError(f"port is {self.port}; it must be from 0 to 65535.")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in (int, float) and field.name != "port" and value <= 0:
+            least_is_zero = field.name in ("port", "memory_budget_bytes")
+            if field.type in (int, float) and (value < 0 or (value == 0 and not least_is_zero)):
                 raise ConfigError(f"{field.name} is {value}; it must be above 0.")
-        for queue, items in (("max_image_queue", "max_images"), ("max_text_queue", "max_texts")):
+        if self.workers not in ("process", "thread"):
+            raise ConfigError(f"workers is {self.workers!r}; it must be process or thread.")
+        if self.memory_budget_bytes and self.workers == "thread":
+            raise ConfigError(
+                "memory_budget_bytes is set, and threads share one memory.", "Use workers=process."
+            )
+        for queue, items in (
+            ("max_image_queue", "max_images"),
+            ("max_text_queue", "max_texts"),
+            ("max_bodies_bytes", "max_body_bytes"),
+        ):
             if getattr(self, queue) < getattr(self, items):
                 raise ConfigError(
                     f"{queue} is {getattr(self, queue)}, less than {items} ({getattr(self, items)}): "

@@ -261,7 +261,7 @@ def test_the_cause_of_an_error_of_ours_is_logged_under_its_id(
     def fail(*_: Any) -> Any:
         raise CheckpointError("the weights are damaged")
 
-    monkeypatch.setattr(engine, "label_head", fail)
+    monkeypatch.setattr(engine, "embed_tokens", fail)
     answer = client.post(
         "/v1/classify", json={"model": "colours", "input": data_uri(picture()), "labels": ["a"]}
     )
