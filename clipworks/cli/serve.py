@@ -3,7 +3,7 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -124,16 +124,18 @@ def make_fleet(settings: "ServeSettings", models: tuple[str, ...], roster: Path 
         specs = read_models(roster)
     else:
         specs = [ModelSpec(id=public_name(one), source=one) for one in dict.fromkeys(models)]
-    return fleet_of_loaders(settings, specs, lambda spec: partial(load_engine, spec.source or spec.id))
+    return fleet_of_loaders(
+        settings, specs, lambda spec: partial(load_engine, spec.source or spec.id, spec.precision)
+    )
 
 
-def load_engine(source: str) -> "Engine":
+def load_engine(source: str, precision: str) -> "Engine":
     """Load a model; a worker process finds this function by its name.
 
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name or the precision is unknown.
         CheckpointError: the checkpoint cannot be read.
     """
-    from clipworks.model.loading import load
+    from clipworks.model.loading import Precision, load
 
-    return load(source)
+    return load(source, precision=cast(Precision, precision))

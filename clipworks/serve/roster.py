@@ -36,6 +36,8 @@ class ModelSpec:
     """What requests call it."""
     source: str = ""
     """What is loaded: a known name, a Hugging Face id or a path; the id where it is empty."""
+    precision: str = "auto"
+    """Arithmetic of the towers: `auto`, `f32`, `bf16` or `int8`, as in `clipworks.load`."""
     aliases: tuple[str, ...] = ()
     """Other names that requests may use."""
     status: Status = "live"
