@@ -131,7 +131,9 @@ class Bench:
             "seconds": seconds or self.seconds,
             "warm_seconds": min(3.0, self.seconds / 3),
             "rate": rate,
-            "answers": [str(one) for one in sorted(self.folder.glob("answer*.npy"))] if rate or seconds else [],
+            "answers": [str(one) for one in sorted(self.folder.glob("answer*.npy"))]
+            if rate or seconds
+            else [],
         }
         file = self.folder / f"plan-{count}.json"
         file.write_text(json.dumps(plan))
@@ -155,9 +157,7 @@ class Bench:
             before = memory_of(process.pid)
             halves = []
             for _ in range(4):
-                outcome = self.load(
-                    address, "/v1/embeddings", 200, rate=1.5 * capacity, seconds=seconds / 4
-                )
+                outcome = self.load(address, "/v1/embeddings", 200, rate=1.5 * capacity, seconds=seconds / 4)
                 halves.append({**outcome, "resident_bytes": memory_of(process.pid)})
             assert process.poll() is None
             return {"capacity": capacity, "resident_bytes_before": before, "quarters": halves}
@@ -167,9 +167,7 @@ class Bench:
         with self.ours() as (address, process):
             self.write_answers(address)
             (worker,) = children_of(process.pid)
-            killer = subprocess.Popen(
-                ["sh", "-c", f"sleep {3 + self.seconds / 3}; kill -9 {worker}"]
-            )
+            killer = subprocess.Popen(["sh", "-c", f"sleep {3 + self.seconds / 3}; kill -9 {worker}"])
             outcome: dict[str, Any] = self.load(address, "/v1/embeddings", 32, seconds=self.seconds)
             killer.wait()
             return outcome
@@ -236,7 +234,9 @@ def write_pictures(folder: Path) -> list[Path]:
         draw = ImageDraw.Draw(scene)
         for _ in range(12):
             x, y, size = (int(v) for v in random.integers(0, 400, 3))
-            draw.ellipse((x, y, x + size, y + size // 2), fill=tuple(int(v) for v in random.integers(0, 256, 3)))
+            draw.ellipse(
+                (x, y, x + size, y + size // 2), fill=tuple(int(v) for v in random.integers(0, 256, 3))
+            )
         grain = random.normal(0, 7, (480, 640, 3))
         pixels = np.clip(np.asarray(scene) + grain, 0, 255).astype(np.uint8)
         path = folder / f"picture{place:02}.jpg"
@@ -299,7 +299,10 @@ def free_port() -> int:
 def children_of(process_id: int) -> list[int]:
     text = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
     tasks = Path(f"/proc/{process_id}/task").iterdir()
-    return sorted({int(child) for task in tasks for child in (task / "children").read_text().split()} | set(map(int, text.split())))
+    return sorted(
+        {int(child) for task in tasks for child in (task / "children").read_text().split()}
+        | set(map(int, text.split()))
+    )
 
 
 def memory_of(process_id: int) -> int:

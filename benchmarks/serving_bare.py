@@ -30,7 +30,7 @@ def main() -> None:
     for count in (1, BATCH):
         engine.embed_pixels(np.zeros((count, side, side, 3), dtype=np.uint8))
     decoders, model = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
-    waiting: "asyncio.Queue[tuple[Any, asyncio.Future[Any]]]" = asyncio.Queue()
+    waiting: asyncio.Queue[tuple[Any, asyncio.Future[Any]]] = asyncio.Queue()
 
     def decode(body: bytes) -> Any:
         text = json.loads(body)["input"][0]

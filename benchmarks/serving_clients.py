@@ -140,7 +140,9 @@ async def main() -> None:
         statuses[str(row[2])] = statuses.get(str(row[2]), 0) + 1
     bad = [row[0] - begin for row in run.rows if row[2] not in (200, 429)]
     good = sorted(row[0] - begin + row[1] / 1000 for row in run.rows if row[2] == 200)
-    thirds = [sum(1 for t in good if k * plan["seconds"] / 3 <= t < (k + 1) * plan["seconds"] / 3) for k in range(3)]
+    thirds = [
+        sum(1 for t in good if k * plan["seconds"] / 3 <= t < (k + 1) * plan["seconds"] / 3) for k in range(3)
+    ]
     print(
         json.dumps(
             {
@@ -152,7 +154,9 @@ async def main() -> None:
                 "statuses": statuses,
                 "wrong": run.num_wrong,
                 "largest_difference": run.largest_difference,
-                "longest_gap_seconds": max((b - a for a, b in zip(good, good[1:], strict=False)), default=None),
+                "longest_gap_seconds": max(
+                    (b - a for a, b in zip(good, good[1:], strict=False)), default=None
+                ),
                 "failures_at_seconds": bad[:50],
             }
         )

@@ -1,6 +1,7 @@
 """POST /v1/classify and /v1/similarity: pictures against labels, pictures against texts."""
 
 import asyncio
+
 from starlette.responses import JSONResponse, Response
 
 from clipworks.serve.calls import Call

@@ -41,9 +41,7 @@ async def embeddings(call: Call) -> Response:
     return await asyncio.to_thread(_render, model.name, vectors, encoding, usage)
 
 
-async def embed(
-    model: ServedModel, items: Sequence[str | Picture], tokens: Tokens | None = None
-) -> Vectors:
+async def embed(model: ServedModel, items: Sequence[str | Picture], tokens: Tokens | None = None) -> Vectors:
     """float32 [N, D], one unit row per item, in order.
 
     Args:

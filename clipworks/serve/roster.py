@@ -1,18 +1,18 @@
 """Which models a server has, and what is said of each: from flags, or from a file for `--models`.
 
-    [models.pictogram]
-    aliases = ["default"]
+[models.pictogram]
+aliases = ["default"]
 
-    [models."laion/CLIP-ViT-B-32-laion2B-s34B-b79K"]
-    preload = false
+[models."laion/CLIP-ViT-B-32-laion2B-s34B-b79K"]
+preload = false
 
-    [models.my-old-model]
-    source = "/models/old"
-    status = "deprecated"
-    shutdown_date = 2027-01-31
+[models.my-old-model]
+source = "/models/old"
+status = "deprecated"
+shutdown_date = 2027-01-31
 
-    [models.next]
-    status = "coming_soon"
+[models.next]
+status = "coming_soon"
 """
 
 import datetime

@@ -59,15 +59,15 @@ class ServeSettings:
     body_seconds: float = 60.0
     """How long a client may take to send its request."""
     request_seconds: float = 60.0
-    """How long work on a request may take, waiting included; the header `x-request-timeout-ms` may ask for less."""
+    """How long work on a request may take; `x-request-timeout-ms` in its header may ask for less."""
     workers: str = "process"
-    """`process`: every model computes in a process of its own, which is replaced when it dies or hangs; `thread`: in the server's."""
+    """Where models compute: `process`, each in one of its own that is replaced if it dies, or `thread`."""
     worker_seconds: float = 60.0
     """How long a worker may take for one batch before it is replaced."""
     load_seconds: float = 900.0
     """How long loading a model may take."""
     memory_budget_bytes: int = 0
-    """Memory of all workers together, bytes; the models not used for longest are unloaded beyond it; 0 is no limit."""
+    """Memory of all workers, bytes; models not used for longest are unloaded beyond it; 0 is no limit."""
     shutdown_seconds: float = 10.0
     """How long requests in work may take to finish when the server stops."""
 

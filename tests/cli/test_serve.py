@@ -78,7 +78,9 @@ def test_two_models_of_one_name_are_refused(run: Run, tiny_clip: TinyClip, tmp_p
     assert "is served already" in result.stderr
 
 
-def test_a_file_lists_the_models_and_a_wrong_one_is_said_before_anything_starts(run: Run, tmp_path: Path) -> None:
+def test_a_file_lists_the_models_and_a_wrong_one_is_said_before_anything_starts(
+    run: Run, tmp_path: Path
+) -> None:
     (tmp_path / "models.toml").write_text("[models.pictogram]\nsauce = 1\n")
     assert "Nearest: source" in run("serve", "--models", tmp_path / "models.toml", status=1).stderr
 
@@ -94,7 +96,9 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_a_sentence(
 
 
 @pytest.mark.parametrize("workers", ["process", "thread"])
-def test_models_answer_under_the_names_of_their_file(tmp_path: Path, tiny_clip: TinyClip, workers: str) -> None:
+def test_models_answer_under_the_names_of_their_file(
+    tmp_path: Path, tiny_clip: TinyClip, workers: str
+) -> None:
     roster = tmp_path / "models.toml"
     roster.write_text(f'[models.mine]\nsource = "{tiny_clip.native}"\nprecision = "f32"\naliases = ["m"]\n')
     with start("serve", "--port", "0", "--models", roster, "--workers", workers) as process:

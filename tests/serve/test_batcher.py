@@ -233,7 +233,10 @@ def test_bytes_are_bounded_too_and_places_are_given_back() -> None:
         lane: Lane[int, int] = Lane("test", Gate(), max_batch=4, capacity=9, capacity_bytes=100)
         lane.start()
         with lane.places(1, 60):
-            with pytest.raises(BusyError, match="60 of 100 bytes are taken.*needs 41 bytes"), lane.places(1, 41):
+            with (
+                pytest.raises(BusyError, match="60 of 100 bytes are taken.*needs 41 bytes"),
+                lane.places(1, 41),
+            ):
                 pass
             with lane.places(2, 40):
                 assert await lane.answer_placed([1, 2]) == [2, 4]

@@ -121,7 +121,10 @@ def test_models_are_listed_with_status_and_aliases_and_answer_under_them() -> No
 
 
 def test_the_bodies_of_all_requests_together_are_bounded() -> None:
-    with served(max_body_bytes=3000, max_bodies_bytes=4000) as (client, workers), ThreadPoolExecutor(1) as pool:
+    with (
+        served(max_body_bytes=3000, max_bodies_bytes=4000) as (client, workers),
+        ThreadPoolExecutor(1) as pool,
+    ):
         worker = workers["colours"]
         body = {"model": "colours", "input": ["red " * 500]}
         assert client.post(EMBEDDINGS, json=body).status_code == 200

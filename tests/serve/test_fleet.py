@@ -84,7 +84,9 @@ def test_a_worker_that_dies_idle_is_replaced_before_anybody_asks() -> None:
         async with stage.fleet.running():
             await stage.fleet.loaded()
             stage.made["a"][0].die()
-            await until(lambda: len(stage.made["a"]) == 2 and stage.models["a"].state == "live", stage.models["a"])
+            await until(
+                lambda: len(stage.made["a"]) == 2 and stage.models["a"].state == "live", stage.models["a"]
+            )
             assert (await stage.models["a"].embed_texts(["red"])).shape == (1, 8)
             assert stage.made["a"][0].is_closed
 

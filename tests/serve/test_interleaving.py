@@ -1,4 +1,4 @@
-"""Property: whatever texts and pictures are asked for together, each request gets exactly its answer alone."""
+"""Property: whatever is asked for together, each request gets exactly what it gets alone."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,14 @@ from clipworks.serve.inputs import Picture
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ColourEngine, picture
 
-WORDS = ("red", "a green boat", "the fox and the mountain " * 3, "blue " * 40, "old", "snow in the long valley")
+WORDS = (
+    "red",
+    "a green boat",
+    "the fox and the mountain " * 3,
+    "blue " * 40,
+    "old",
+    "snow in the long valley",
+)
 PICTURES = tuple(
     Picture(data=picture(colour, extension), param="x")
     for colour in ("red", "green", (9, 80, 160), (250, 250, 0), (17, 17, 99))
@@ -74,7 +81,10 @@ def test_any_interleaving_gives_each_request_what_it_gets_alone(
 @pytest.mark.slow
 @given(requests=st.lists(REQUEST, min_size=2, max_size=12))
 @settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_interleaving_gives_each_request_what_it_gets_alone_on_a_real_model(
     tiny_engine: Engine, requests: list[tuple[str, list[int], int]]

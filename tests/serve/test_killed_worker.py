@@ -1,4 +1,4 @@
-"""The real server under load loses its worker to SIGKILL: only what was in work fails, and it is soon back."""
+"""The real server under load loses its worker to SIGKILL: only what was in work fails."""
 
 import os
 import select
@@ -23,7 +23,9 @@ CLIENTS = 6
 def running(model: str) -> Iterator[tuple[str, int]]:
     """Address and process of a server with one worker process."""
     command = [sys.executable, "-m", "clipworks", "serve", "--model", model, "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

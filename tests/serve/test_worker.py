@@ -137,9 +137,7 @@ def test_killed_while_idle_it_says_so_and_later_calls_fail_at_once() -> None:
 def test_killed_in_a_call_the_call_fails(pipe: Path) -> None:
     worker, gone = worker_of(partial(stopping, pipe)), Gone()
     worker.start(gone)
-    killer = threading.Thread(
-        target=lambda: pipe.read_text() and os.kill(worker.process_id, signal.SIGKILL)
-    )
+    killer = threading.Thread(target=lambda: pipe.read_text() and os.kill(worker.process_id, signal.SIGKILL))
     killer.start()
     with pytest.raises(UnavailableError) as caught:
         worker.embed_tokens(rows(STOP))

@@ -1,4 +1,4 @@
-"""Workers for tests: loaders that a worker process can import, and a worker whose every step is held by the test."""
+"""Workers for tests: loaders that a worker process can import, and a worker that the test holds."""
 
 import os
 import threading
