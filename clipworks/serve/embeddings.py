@@ -16,6 +16,10 @@ from clipworks.serve.served import Tokens, num_tokens
 from clipworks.serve.service import ServedModel, Service, Vectors
 
 
+_ROWS_RENDERED_AT_ONCE = 8
+"""A thread would cost more than writing this many vectors."""
+
+
 async def embeddings(call: Call) -> Response:
     """Vectors for any mix of texts and pictures, in the order of `input`.
 
@@ -38,6 +42,8 @@ async def embeddings(call: Call) -> Response:
         "images": len(items) - len(texts),
         "cost_usd": cost_usd,
     }
+    if len(items) <= _ROWS_RENDERED_AT_ONCE:
+        return _render(model.name, vectors, encoding, usage)
     return await asyncio.to_thread(_render, model.name, vectors, encoding, usage)
 
 

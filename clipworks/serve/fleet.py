@@ -134,6 +134,8 @@ class Fleet:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for model in self.models.values():
+            model.become("closed")
         lanes = [lane for model in self.models.values() for lane in model.lanes]
         closing = asyncio.gather(*(lane.close() for lane in (self.preparing, *lanes)))
         await asyncio.wait([closing], timeout=self._settings.shutdown_seconds)

@@ -38,6 +38,7 @@ UNAVAILABLE_STATUS_BY_CODE = {
     "model_loading": 503,
     "model_failed": 503,
     "worker_lost": 503,
+    "server_stopping": 503,
     "deadline_exceeded": 504,
 }
 """Error code -> HTTP status, for what may go well a little later."""

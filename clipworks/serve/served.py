@@ -26,7 +26,7 @@ from clipworks.serve.roster import ModelSpec
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.worker import EngineFacts, Pixels, TokenRow, Worker
 
-State = Literal["idle", "loading", "live", "unloading", "failed", "coming_soon"]
+State = Literal["idle", "loading", "live", "unloading", "failed", "coming_soon", "closed"]
 
 Tokens = npt.NDArray[np.int64]
 """int64 [N, T], rows of `tokenizer.tokenize`."""
@@ -107,6 +107,8 @@ class ServedModel:
             UnavailableError: it cannot be loaded, or the caller was cancelled while it waited.
         """
         while self.state != "live":
+            if self.state == "closed":
+                raise UnavailableError("The server is stopping.", code="server_stopping")
             if self.state == "failed":
                 seconds = self._retry_at - time.monotonic()
                 if seconds > 0:
@@ -164,8 +166,10 @@ class ServedModel:
         """
         length = (await self.live() if self.facts is None else self.facts).config.text.context_length
         parts = [texts[start : start + _TEXTS_PER_TASK] for start in range(0, len(texts), _TEXTS_PER_TASK)]
+        if not parts:
+            return np.empty((0, length), dtype=np.int64)
         rows = await self._preparing.answer([partial(tokenize, one, context_length=length) for one in parts])
-        return np.concatenate(rows) if rows else np.empty((0, length), dtype=np.int64)
+        return np.concatenate(rows)
 
     async def embed_tokens(self, tokens: Tokens) -> Vectors:
         """float32 [N, D], one unit row per row of tokens, in order; errors as in `embed_images`."""
