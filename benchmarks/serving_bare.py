@@ -36,14 +36,16 @@ def main() -> None:
         text = json.loads(body)["input"][0]
         return engine.prepare_image(base64.b64decode(text[text.index(",") + 1 :]))
 
+    def embed_batch(pixels: list[Any]) -> Any:
+        return engine.embed_pixels(np.stack(pixels))
+
     async def work() -> None:
         loop = asyncio.get_running_loop()
         while True:
             batch = [await waiting.get()]
             while len(batch) < BATCH and not waiting.empty():
                 batch.append(waiting.get_nowait())
-            pixels = [one[0] for one in batch]
-            vectors = await loop.run_in_executor(model, lambda p=pixels: engine.embed_pixels(np.stack(p)))
+            vectors = await loop.run_in_executor(model, embed_batch, [one[0] for one in batch])
             for (_, future), vector in zip(batch, vectors, strict=True):
                 future.set_result(vector)
 

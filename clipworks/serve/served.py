@@ -151,7 +151,8 @@ class ServedModel:
             num_bytes = len(pictures) * facts.image_size**2 * 3
             with self.images.places(len(pictures), num_bytes):
                 pixels = await self._preparing.answer([partial(_prepare, facts, one) for one in pictures])
-                return np.stack(await _answered(self.images.answer_placed(pixels)))
+                vectors = await _answered(self.images.answer_placed(pixels))
+                return np.stack(vectors)
 
     async def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """float32 [N, D], one unit row per text, in order; errors as in `embed_images`."""
@@ -174,7 +175,8 @@ class ServedModel:
     async def embed_tokens(self, tokens: Tokens) -> Vectors:
         """float32 [N, D], one unit row per row of tokens, in order; errors as in `embed_images`."""
         async with self._in_use():
-            return np.stack(await _answered(self.texts.answer(list(tokens))))
+            vectors = await _answered(self.texts.answer(list(tokens)))
+            return np.stack(vectors)
 
     async def label_head(self, labels: list[str], templates: list[str] | None) -> Vectors:
         """float32 [L, D], one unit row per label; kept by content. Errors as in `embed_images`.

@@ -51,11 +51,13 @@ def main() -> None:
     pixels = np.frombuffer(mmap.mmap(memory, 0), dtype=np.uint8).reshape(image_batch, side, side, 3)
 
     def embed_images(message: bytes) -> Vectors:
-        return engine.embed_pixels(pixels[: int.from_bytes(message, "little")])
+        vectors: Vectors = engine.embed_pixels(pixels[: int.from_bytes(message, "little")])
+        return vectors
 
     def embed_texts(message: bytes) -> Vectors:
         rows = np.frombuffer(message, dtype="<u2").reshape(-1, engine.config.text.context_length)
-        return engine.embed_tokens(rows.astype(np.int64))
+        vectors: Vectors = engine.embed_tokens(rows.astype(np.int64))
+        return vectors
 
     for channel, answer in ((images, embed_images), (texts, embed_texts)):
         threading.Thread(target=_serve, args=(channel, answer), daemon=True).start()
