@@ -4,9 +4,9 @@ import asyncio
 
 from starlette.responses import JSONResponse, Response
 
+from clipworks.model.heads import Vectors
 from clipworks.serve.calls import Call
 from clipworks.serve.inputs import read_labels, read_pictures, read_texts
-from clipworks.serve.service import Vectors
 from clipworks.serve.worker import EngineFacts
 
 

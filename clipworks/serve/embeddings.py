@@ -3,17 +3,20 @@
 import asyncio
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.responses import JSONResponse, Response
 
+from clipworks.model.heads import Vectors
 from clipworks.serve.bodies import Payload
 from clipworks.serve.calls import Call
 from clipworks.serve.inputs import Picture, read_items
 from clipworks.serve.problems import RequestError, shown
-from clipworks.serve.served import Tokens, num_tokens
-from clipworks.serve.service import ServedModel, Service, Vectors
+from clipworks.serve.served import ServedModel, Tokens, num_tokens
+
+if TYPE_CHECKING:
+    from clipworks.serve.service import Service
 
 
 _ROWS_RENDERED_AT_ONCE = 8
@@ -72,13 +75,13 @@ async def embed(model: ServedModel, items: Sequence[str | Picture], tokens: Toke
     return vectors
 
 
-def list_models(service: Service) -> Response:
+def list_models(service: "Service") -> Response:
     """GET /v1/models."""
     rows = [describe(service, model) for model in service.models.values()]
     return JSONResponse({"object": "list", "data": rows})
 
 
-def describe(service: Service, model: ServedModel) -> dict[str, Any]:
+def describe(service: "Service", model: ServedModel) -> dict[str, Any]:
     """One row of the model list: OpenAI's four fields, then ours."""
     spec, facts = model.spec, model.facts
     row: dict[str, Any] = {
