@@ -119,12 +119,15 @@ class Fleet:
                 await model.changed()
 
     def _start(self) -> None:
+        self._turns, self._tasks = asyncio.Lock(), []
+        self._starters = ThreadPoolExecutor(len(self.models), thread_name_prefix="loading")
         self.preparing.start()
         for model in self.models.values():
             for lane in model.lanes:
                 lane.start()
             if model.state == "coming_soon":
                 continue
+            model.reopen()
             model.become("idle")
             if model.spec.preload:
                 model.wanted.set()

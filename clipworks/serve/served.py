@@ -125,6 +125,11 @@ class ServedModel:
         """Wait for the next change of state, or for the last request in work to end."""
         await self._changed.wait()
 
+    def reopen(self) -> None:
+        """Forget an earlier event loop: an application may be started more than once."""
+        self.wanted, self.unwanted, self._changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.worker = None
+
     def become(self, state: State, error: Exception | None = None, retry_seconds: float = 0.0) -> None:
         """Change the state; lanes call their worker only while it is `live`."""
         self.state, self.error = state, error
