@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from clipworks.cli.output import SETTINGS, note
-from clipworks.cli.serve import load_engines, read_settings, require_serve_extra
+from clipworks.cli.serve import make_fleet, read_settings, require_serve_extra
 
 PORTS_TRIED = 50
 
@@ -41,17 +41,18 @@ def demo(port: int | None) -> None:
     """
     require_serve_extra()
     from clipworks.search.embedded import open_index
-    from clipworks.serve.app import run
+    from clipworks.serve.server import run
     from clipworks.serve.settings import ServeSettings
 
     wanted = ServeSettings(**read_settings({"port": port}))
     chosen = _free_port(wanted.host, wanted.port)
     if chosen != wanted.port:
         note(f"Port {wanted.port} is taken; using {chosen}.")
-    settings = ServeSettings(**{**read_settings({}), "port": chosen})
+    # One small model, and the first start counts: a process of its own would cost half a second of it.
+    settings = ServeSettings(**{"workers": "thread", **read_settings({}), "port": chosen})
     store = open_index(Path(str(files("clipworks"))) / "gallery" / "index")
-    engines = load_engines(("pictogram",))
-    run(settings, engines, store, on_ready=lambda address: click.echo(WELCOME.format(address=address)))
+    fleet = make_fleet(settings, ("pictogram",))
+    run(settings, fleet, store, on_ready=lambda address: click.echo(WELCOME.format(address=address)))
 
 
 def _free_port(host: str, port: int) -> int:

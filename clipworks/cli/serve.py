@@ -1,8 +1,9 @@
 """`clipworks serve`: models and an index behind HTTP."""
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -11,6 +12,8 @@ from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
+    from clipworks.serve.fleet import Fleet
+    from clipworks.serve.settings import ServeSettings
     from clipworks.serve.traces import SpanSink
 
 
@@ -34,6 +37,17 @@ if TYPE_CHECKING:
 @click.option(
     "--require-keys", is_flag=True, default=None, help="Ask every request for a key; see `clipworks keys`."
 )
+@click.option(
+    "--models",
+    "roster",
+    type=click.Path(path_type=Path),
+    help="File that lists models with aliases and status, in place of --model; see docs/serve.md.",
+)
+@click.option(
+    "--workers",
+    type=click.Choice(["process", "thread"]),
+    help="Where models compute: each in a process of its own, or in the server's.  [default: process]",
+)
 def serve(
     models: tuple[str, ...],
     index: Path | None,
@@ -41,6 +55,8 @@ def serve(
     port: int | None,
     insecure: bool | None,
     require_keys: bool | None,
+    roster: Path | None,
+    workers: str | None,
 ) -> None:
     """Serve models over HTTP, with OpenAI's API for embeddings.
 
@@ -51,21 +67,27 @@ def serve(
       clipworks serve --model pictogram --port 8000
     """
     require_serve_extra()
-    from clipworks.serve.app import run
+    from clipworks.serve.server import run
     from clipworks.serve.settings import ServeSettings
 
-    flags = {"host": host, "port": port, "insecure": insecure, "require_keys": require_keys}
+    flags = {
+        "host": host,
+        "port": port,
+        "insecure": insecure,
+        "require_keys": require_keys,
+        "workers": workers,
+    }
     settings = ServeSettings(**read_settings(flags))
     from clipworks.search.embedded import open_index
 
     store = open_index(index) if index is not None else None
     spans = open_spans() if settings.tracing else None
-    engines = load_engines(models)
+    fleet = make_fleet(settings, models, roster)
     run(
         settings,
-        engines,
+        fleet,
         store,
-        on_ready=lambda address: click.echo(f"Serving {', '.join(engines)} on {address}"),
+        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
         spans=spans,
     )
 
@@ -111,23 +133,36 @@ def read_settings(flags: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_engines(models: tuple[str, ...]) -> "dict[str, Engine]":
-    """Load models, each once, by the names that requests will use.
+def make_fleet(settings: "ServeSettings", models: tuple[str, ...], roster: Path | None = None) -> "Fleet":
+    """The models to serve, by the names that requests will use; none is loaded yet.
+
+    Args:
+        models: what `clipworks.load` takes, each once.
+        roster: a file that lists models, in place of `models`.
 
     Raises:
-        ConfigError: two of them have the same name, or a name is unknown.
-        CheckpointError: a checkpoint cannot be read.
+        ConfigError: two of them have the same name, or the file cannot be used.
     """
-    from clipworks.errors import ConfigError
-    from clipworks.model.loading import load
+    from clipworks.model.pull import public_name
+    from clipworks.serve.fleet import fleet_of_loaders
+    from clipworks.serve.roster import ModelSpec, read_models
 
-    engines: dict[str, Engine] = {}
-    for model in dict.fromkeys(models):
-        engine = load(model)
-        if engine.name in engines:
-            raise ConfigError(
-                f"--model {model}: a model of the name {engine.name!r} is served already.",
-                "Rename its folder.",
-            )
-        engines[engine.name] = engine
-    return engines
+    if roster is not None:
+        specs = read_models(roster)
+    else:
+        specs = [ModelSpec(id=public_name(one), source=one) for one in dict.fromkeys(models)]
+    return fleet_of_loaders(
+        settings, specs, lambda spec: partial(load_engine, spec.source or spec.id, spec.precision)
+    )
+
+
+def load_engine(source: str, precision: str) -> "Engine":
+    """Load a model; a worker process finds this function by its name.
+
+    Raises:
+        ConfigError: the name or the precision is unknown.
+        CheckpointError: the checkpoint cannot be read.
+    """
+    from clipworks.model.loading import Precision, load
+
+    return load(source, precision=cast(Precision, precision))

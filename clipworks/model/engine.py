@@ -5,8 +5,6 @@ features: `executor.GraphExecutor` (OpenVINO) or `network.NetworkExecutor` (PyTo
 from several threads.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,7 +16,7 @@ from clipworks.errors import CheckpointError, ConfigError, InputError
 from clipworks.model import buckets
 from clipworks.model.config import ClipConfig
 from clipworks.model.features import Features
-from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts
+from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts, key_of, softmax
 from clipworks.model.pipeline import computed_ahead, prepared_batches, stacked
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.model.tokenizer import VOCAB_SIZE, tokenize
@@ -175,10 +173,31 @@ class Engine:
             InputError: an item is not a string or is far too long.
             ConfigError: batch_size out of range.
         """
-        _require_batch_size(batch_size)
-        return self._encode_tokens(
-            tokenize(texts, context_length=self.config.text.context_length), batch_size
+        return self.embed_tokens(
+            tokenize(texts, context_length=self.config.text.context_length), batch_size=batch_size
         )
+
+    def embed_tokens(self, tokens: NDArray[np.int64], *, batch_size: int = 64) -> Vectors:
+        """Embed texts that are tokens already; as `embed_texts`.
+
+        Args:
+            tokens: int64 [N, T] of `tokenizer.tokenize`, T up to the model's context length.
+            batch_size: texts per forward pass, 1..1024.
+
+        Returns:
+            float32 [N, dim], rows of unit L2 norm.
+
+        Raises:
+            InputError: another shape or type.
+            ConfigError: batch_size out of range.
+        """
+        _require_batch_size(batch_size)
+        longest = self.config.text.context_length
+        if tokens.dtype != np.int64 or tokens.ndim != 2 or not 2 <= tokens.shape[1] <= longest:
+            raise InputError(
+                f"tokens is {tokens.dtype} {list(tokens.shape)}; it must be int64 [N, 2..{longest}]."
+            )
+        return self._encode_tokens(tokens, batch_size)
 
     def label_head(
         self,
@@ -203,7 +222,7 @@ class Engine:
             InputError: no labels, no templates, a template without `{}`, or an item that is no string.
         """
         names, prompts = check_prompts(labels, ["{}"] if templates is None else templates)
-        key = hashlib.sha256(json.dumps([names, prompts]).encode()).hexdigest()
+        key = key_of(names, prompts)
         head = self._heads.get(key)
         if head is None:
             head = build_head(self.embed_texts, names, prompts, on_progress)
@@ -246,10 +265,7 @@ class Engine:
         Returns:
             float32 [..., L], sums of 1 along the last axis.
         """
-        logits = self.logit_scale * cosines.astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        scores: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
-        return scores.astype(np.float32)
+        return softmax(cosines, self.logit_scale)
 
     def _encode_pixels(self, pixels: NDArray[np.uint8]) -> Vectors:
         if not len(pixels):

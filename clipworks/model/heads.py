@@ -1,5 +1,7 @@
 """Label heads for `engine.py`: how one is built from prompts, and a small cache of those asked for before."""
 
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -63,6 +65,19 @@ def build_head(
         if on_progress is not None:
             on_progress(start + len(some), len(labels))
     return np.concatenate(parts)
+
+
+def key_of(labels: Sequence[str], templates: Sequence[str]) -> str:
+    """What a head is kept under: the sha256 of its labels and templates."""
+    return hashlib.sha256(json.dumps([list(labels), list(templates)]).encode()).hexdigest()
+
+
+def softmax(cosines: NDArray[np.float32], logit_scale: float) -> NDArray[np.float32]:
+    """Softmax over the last axis of scaled cosines, float32 [..., L] -> float32 [..., L]."""
+    logits = logit_scale * cosines.astype(np.float64)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    scores: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return scores.astype(np.float32)
 
 
 class HeadCache:

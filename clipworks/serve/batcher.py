@@ -2,15 +2,18 @@
 
 A lane takes what is waiting, up to its batch size, and never waits for more: an idle server adds no
 delay, a busy one fills its batches. Every waiter gets an answer or an error, whatever happens to
-the call, to the lane or to the other waiters. Nothing here knows of pictures, texts or HTTP.
+the call, to the lane or to the other waiters. A deadline is a caller that leaves: its task is
+cancelled, and what has not had its turn is dropped. Nothing here knows of pictures, texts or HTTP.
 """
 
 import asyncio
 import logging
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from clipworks.errors import BusyError
@@ -33,7 +36,8 @@ class Lane(Generic[Item, Answer]):
         run: called in a thread with 1..max_batch items; gives one answer per item, in order. With
             `max_batch` 1 its error goes to the waiter as it is; else each waiter gets a `BatchError`.
         max_batch: items in one call.
-        capacity: items that may wait; more are refused.
+        capacity: items that may be waiting or in work; more are refused.
+        capacity_bytes: bytes that these may hold together.
         threads: calls at the same time.
     """
 
@@ -44,11 +48,13 @@ class Lane(Generic[Item, Answer]):
         *,
         max_batch: int,
         capacity: int,
+        capacity_bytes: int = sys.maxsize,
         threads: int = 1,
     ) -> None:
         self.name = name
         self.max_batch = max_batch
         self.capacity = capacity
+        self.capacity_bytes = capacity_bytes
         self.last_answer_at = float("-inf")
         """`time.monotonic()` of the last call that succeeded, seconds."""
         self._run = run
@@ -58,6 +64,9 @@ class Lane(Generic[Item, Answer]):
         self._arrived = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_open = False
+        self._is_paused = False
+        self._num_taken = 0
+        self._num_bytes = 0
         self._seconds_per_item = 0.01
 
     def start(self) -> None:
@@ -72,39 +81,72 @@ class Lane(Generic[Item, Answer]):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def submit(self, items: Sequence[Item]) -> list[asyncio.Future[Answer]]:
-        """Queue items, all or none; a future that is cancelled before its turn costs nothing.
+    def pause(self) -> None:
+        """Begin no more calls; what waits goes on waiting."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Take up the calls again."""
+        self._is_paused = False
+        self._arrived.set()
+
+    def refuse_waiting(self, error_of: Callable[[], Exception]) -> None:
+        """Answer everything that waits with an error, one for each."""
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(error_of())
+
+    @contextmanager
+    def places(self, num_items: int, num_bytes: int = 0) -> Iterator[None]:
+        """Hold places while the block runs, all or none: before work that comes ahead of the queue.
 
         Raises:
-            BusyError: the queue has no room for all of them, or the server is stopping.
+            BusyError: there is no room for all of them, or the server is stopping.
         """
         if not self._is_open:
             raise self._closed()
-        if len(self._waiting) + len(items) > self.capacity:
-            self._drop_cancelled()
-        if len(self._waiting) + len(items) > self.capacity:
-            raise BusyError(
-                f"The queue for {self.name} is full: {len(self._waiting)} of {self.capacity} places "
-                f"are taken and this request needs {len(items)}.",
-                "Try again later.",
-                retry_after_seconds=self._seconds_until_idle(),
+        if self._num_taken + num_items > self.capacity:
+            raise self._full(f"{self._num_taken} of {self.capacity} places are taken", f"{num_items}")
+        if self._num_bytes + num_bytes > self.capacity_bytes:
+            raise self._full(
+                f"{self._num_bytes:,} of {self.capacity_bytes:,} bytes are taken", f"{num_bytes:,} bytes"
             )
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in items]
-        self._waiting.extend(zip(items, futures, strict=True))
-        self._arrived.set()
-        return futures
+        self._num_taken += num_items
+        self._num_bytes += num_bytes
+        try:
+            yield
+        finally:
+            self._num_taken -= num_items
+            self._num_bytes -= num_bytes
 
     async def answer(self, items: Sequence[Item]) -> list[Answer]:
-        """Queue items and wait for all answers, in order.
+        """Queue items, all or none, and wait for all answers, in order.
 
         When the caller leaves, what has not had its turn is dropped.
 
         Raises:
-            BusyError: as in `submit`.
+            BusyError: as in `places`.
             Exception: what `run` raised, or `BatchError`; of several the first item's.
         """
-        futures = self.submit(items)
+        with self.places(len(items)):
+            return await self.answer_placed(items)
+
+    async def answer_placed(self, items: Sequence[Item]) -> list[Answer]:
+        """As `answer`, for items whose `places` the caller holds.
+
+        Raises:
+            BusyError: the server is stopping.
+            Exception: as in `answer`.
+        """
+        if not self._is_open:
+            raise self._closed()
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in items]
+        if len(self._waiting) + len(items) > self.capacity:
+            self._waiting = deque(entry for entry in self._waiting if not entry[1].done())
+        self._waiting.extend(zip(items, futures, strict=True))
+        self._arrived.set()
         try:
             outcomes = await asyncio.gather(*futures, return_exceptions=True)
         finally:
@@ -129,11 +171,11 @@ class Lane(Generic[Item, Answer]):
         finally:
             self._is_open = False
             self._arrived.set()
-            self._refuse_all()
+            self.refuse_waiting(self._closed)
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
         batch: list[tuple[Item, asyncio.Future[Answer]]] = []
-        while self._waiting and len(batch) < self.max_batch:
+        while self._waiting and not self._is_paused and len(batch) < self.max_batch:
             item, future = self._waiting.popleft()
             if not future.done():
                 batch.append((item, future))
@@ -180,21 +222,16 @@ class Lane(Generic[Item, Answer]):
                 failure.__cause__ = error
                 future.set_exception(failure)
 
-    def _refuse_all(self) -> None:
-        while self._waiting:
-            _, future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(self._closed())
-
     def _closed(self) -> BusyError:
         return BusyError(f"The queue for {self.name} is closed: the server is stopping.")
 
-    def _drop_cancelled(self) -> None:
-        self._waiting = deque(entry for entry in self._waiting if not entry[1].done())
-
-    def _seconds_until_idle(self) -> float:
-        seconds = len(self._waiting) * self._seconds_per_item / self._num_threads
-        return min(max(seconds, 0.1), 30.0)
+    def _full(self, taken: str, wanted: str) -> BusyError:
+        seconds = self._num_taken * self._seconds_per_item / self._num_threads
+        return BusyError(
+            f"The queue for {self.name} is full: {taken} and this request needs {wanted}.",
+            "Try again later.",
+            retry_after_seconds=min(max(seconds, 0.05), 30.0),
+        )
 
 
 def _call(run: Callable[[Sequence[Item]], Sequence[Answer]], items: Sequence[Item]) -> Sequence[Answer]:

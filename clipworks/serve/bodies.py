@@ -23,6 +23,8 @@ Payload = dict[str, Any]
 LIST_FIELDS = ("labels", "templates", "texts")
 """Fields that a form or a query gives as text: once, separated by commas, or once per value."""
 
+_BYTES_PARSED_AT_ONCE = 256 << 10
+"""A thread would cost more than parsing a body of this size."""
 _BYTES_TO_SWALLOW = 256 << 20
 
 
@@ -58,6 +60,8 @@ async def _read_any(request: Request, settings: ServeSettings, picture_field: st
             f"The request did not arrive within {settings.body_seconds:g} seconds.", code="request_timeout"
         ) from error
     if content_type == "application/json" or content_type.endswith("+json"):
+        if len(body) <= _BYTES_PARSED_AT_ONCE:
+            return _parse_json(body)
         return await asyncio.to_thread(_parse_json, body)
     if content_type.startswith("image/") or content_type == "application/octet-stream":
         return {**_fields(request.query_params), picture_field: [body]}

@@ -1,16 +1,13 @@
 """POST /v1/classify and /v1/similarity: pictures against labels, pictures against texts."""
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
 
+from clipworks.model.heads import Vectors
 from clipworks.serve.calls import Call
 from clipworks.serve.inputs import read_labels, read_pictures, read_texts
-from clipworks.serve.service import Vectors
-
-if TYPE_CHECKING:
-    from clipworks.model.engine import Engine
+from clipworks.serve.worker import EngineFacts
 
 
 async def classify(call: Call) -> Response:
@@ -56,7 +53,7 @@ async def similarity(call: Call) -> Response:
 
 
 def _render(
-    engine: "Engine", name: str, labels: list[str], cosines_NL: Vectors, usage: dict[str, float]
+    engine: EngineFacts, name: str, labels: list[str], cosines_NL: Vectors, usage: dict[str, float]
 ) -> Response:
     scores_NL = engine.probabilities(cosines_NL)
     rows = []

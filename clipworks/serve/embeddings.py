@@ -2,16 +2,25 @@
 
 import asyncio
 import base64
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.responses import JSONResponse, Response
 
+from clipworks.model.heads import Vectors
 from clipworks.serve.bodies import Payload
 from clipworks.serve.calls import Call
 from clipworks.serve.inputs import Picture, read_items
 from clipworks.serve.problems import RequestError, shown
-from clipworks.serve.service import ServedModel, Service, Vectors, count_tokens
+from clipworks.serve.served import ServedModel, Tokens, num_tokens
+
+if TYPE_CHECKING:
+    from clipworks.serve.service import Service
+
+
+_ROWS_RENDERED_AT_ONCE = 8
+"""A thread would cost more than writing this many vectors."""
 
 
 async def embeddings(call: Call) -> Response:
@@ -27,57 +36,75 @@ async def embeddings(call: Call) -> Response:
     items = read_items(payload, service.settings)
     texts = [item for item in items if isinstance(item, str)]
     cost_usd = await call.charge(model.name, images=len(items) - len(texts), texts=len(texts))
-    vectors = await embed(model, items)
-    num_tokens = await asyncio.to_thread(count_tokens, texts, model.engine.config.text.context_length)
+    tokens = await model.tokenize(texts)
+    vectors = await embed(model, items, tokens)
+    count = num_tokens(tokens) if texts else 0
     usage = {
-        "prompt_tokens": num_tokens,
-        "total_tokens": num_tokens,
+        "prompt_tokens": count,
+        "total_tokens": count,
         "images": len(items) - len(texts),
         "cost_usd": cost_usd,
     }
+    if len(items) <= _ROWS_RENDERED_AT_ONCE:
+        return _render(model.name, vectors, encoding, usage)
     return await asyncio.to_thread(_render, model.name, vectors, encoding, usage)
 
 
-async def embed(model: ServedModel, items: list[str | Picture]) -> Vectors:
+async def embed(model: ServedModel, items: Sequence[str | Picture], tokens: Tokens | None = None) -> Vectors:
     """float32 [N, D], one unit row per item, in order.
+
+    Args:
+        tokens: rows of the texts among the items, in order, where they are known already.
 
     Raises:
         RequestError: a picture cannot be used.
         BusyError: a queue is full.
+        UnavailableError: the model is not loaded in time, or its worker died.
         BatchError: the engine failed.
     """
-    picture_places = [i for i, item in enumerate(items) if isinstance(item, Picture)]
-    text_places = [i for i, item in enumerate(items) if isinstance(item, str)]
-    vectors: Vectors = np.empty((len(items), model.engine.dim), dtype=np.float32)
     pictures = [item for item in items if isinstance(item, Picture)]
     texts = [item for item in items if isinstance(item, str)]
+    parts = []
     if pictures:
-        vectors[picture_places] = await model.embed_images(pictures)
+        parts.append(await model.embed_images(pictures))
     if texts:
-        vectors[text_places] = await model.embed_texts(texts)
+        parts.append(await model.embed_tokens(await model.tokenize(texts) if tokens is None else tokens))
+    places = np.argsort([isinstance(item, str) for item in items], kind="stable")
+    vectors = np.empty((len(items), model.engine.dim), dtype=np.float32)
+    vectors[places] = np.concatenate(parts)
     return vectors
 
 
-def list_models(service: Service) -> Response:
+def list_models(service: "Service") -> Response:
     """GET /v1/models."""
     rows = [describe(service, model) for model in service.models.values()]
     return JSONResponse({"object": "list", "data": rows})
 
 
-def describe(service: Service, model: ServedModel) -> dict[str, Any]:
+def describe(service: "Service", model: ServedModel) -> dict[str, Any]:
     """One row of the model list: OpenAI's four fields, then ours."""
-    engine = model.engine
-    return {
+    spec, facts = model.spec, model.facts
+    row: dict[str, Any] = {
         "id": model.name,
         "object": "model",
         "created": service.created_at,
         "owned_by": "clipworks",
-        "dim": engine.dim,
-        "image_size": engine.image_size,
-        "context_length": engine.config.text.context_length,
-        "precision": engine.precision,
-        "fingerprint": engine.fingerprint,
-        "logit_scale": engine.logit_scale,
+        "status": "deprecated" if spec.status == "deprecated" else model.state,
+    }
+    if spec.aliases:
+        row["aliases"] = list(spec.aliases)
+    if spec.shutdown_date is not None:
+        row["shutdown_date"] = spec.shutdown_date.isoformat()
+    if facts is None:
+        return row
+    return {
+        **row,
+        "dim": facts.dim,
+        "image_size": facts.image_size,
+        "context_length": facts.config.text.context_length,
+        "precision": facts.precision,
+        "fingerprint": facts.fingerprint,
+        "logit_scale": facts.logit_scale,
     }
 
 

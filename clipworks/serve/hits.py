@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -11,8 +11,10 @@ from clipworks.search.store import Hit, QueryKind, Result, VectorStore, search_v
 from clipworks.serve.bodies import Payload
 from clipworks.serve.calls import Call
 from clipworks.serve.inputs import Picture, read_count, read_picture, read_text
-from clipworks.serve.problems import RequestError
-from clipworks.serve.service import Service
+from clipworks.serve.problems import RequestError, UnavailableError
+
+if TYPE_CHECKING:
+    from clipworks.serve.service import Service
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
@@ -43,7 +45,7 @@ async def search(call: Call) -> Response:
     )
 
 
-def read_query(service: Service, payload: Payload) -> str | Picture:
+def read_query(service: "Service", payload: Payload) -> str | Picture:
     """The fields `text` or `image` of a search, exactly one of them.
 
     Raises:
@@ -72,7 +74,7 @@ def read_query(service: Service, payload: Payload) -> str | Picture:
     return read_picture(image, "image", service.settings)
 
 
-async def find(service: Service, query: str | Picture, limit: int) -> Result:
+async def find(service: "Service", query: str | Picture, limit: int) -> Result:
     """Search the gallery with words or with a picture.
 
     Raises:
@@ -108,7 +110,7 @@ def picture_address(item_id: str) -> str:
     return "/gallery/" + quote(item_id)
 
 
-def picture_path(service: Service, item_id: str) -> Path:
+def picture_path(service: "Service", item_id: str) -> Path:
     """The file of a gallery picture; only what the index lists can be had.
 
     Raises:
@@ -121,15 +123,17 @@ def picture_path(service: Service, item_id: str) -> Path:
     return path
 
 
-def gallery_picture(service: Service, item_id: str) -> Response:
+def gallery_picture(service: "Service", item_id: str) -> Response:
     """GET /gallery/{file}."""
     path = picture_path(service, item_id)
     return FileResponse(path, headers={"cache-control": "public, max-age=86400"})
 
 
-def _require_gallery(service: Service) -> VectorStore:
+def _require_gallery(service: "Service") -> VectorStore:
     if service.gallery is None:
         raise RequestError(
             "This server has no gallery to search.", "Start it with one: clipworks serve.", code="no_gallery"
         )
+    if service.gallery_model is None:
+        raise UnavailableError("The model of the gallery is being loaded.", code="model_loading")
     return service.gallery

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from starlette.requests import Request
@@ -22,7 +22,9 @@ from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.hits import find, picture_address, picture_path, read_query
 from clipworks.serve.inputs import Picture, read_text
 from clipworks.serve.problems import status_and_code
-from clipworks.serve.service import Service
+
+if TYPE_CHECKING:
+    from clipworks.serve.service import Service
 
 EXAMPLES = (
     "sunflower",
@@ -45,7 +47,7 @@ _SANE_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 class Pages:
     """The page and what it keeps: its templates and the gallery's sample pictures."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: "Service") -> None:
         self._service = service
         self._samples: list[Hit] = []
         self._finding_samples = asyncio.Lock()
@@ -78,8 +80,9 @@ class Pages:
         return await find(self._service, text, NUM_HITS)
 
     async def _find_upload(self, request: Request) -> Result:
-        payload = await read_payload(request, self._service.settings, fields=("image",))
-        return await find(self._service, read_query(self._service, payload), NUM_HITS)
+        async with self._service.counted(request) as counted:
+            payload = await read_payload(counted, self._service.settings, fields=("image",))
+            return await find(self._service, read_query(self._service, payload), NUM_HITS)
 
     async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Result]) -> Response:
         try:

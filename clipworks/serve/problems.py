@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from clipworks.errors import BusyError, InputError
+from clipworks.errors import BusyError, ClipworksError, InputError
 
 STATUS_BY_CODE = {
     "invalid_image": 400,
@@ -51,6 +51,15 @@ STATUS_BY_CODE = {
 NO_RETRY_CODES = ("credit_balance_exhausted", "key_budget_exhausted", "idempotency_conflict")
 """What the same request will meet again; clients repeat a 409 on their own unless they are told not to."""
 
+UNAVAILABLE_STATUS_BY_CODE = {
+    "model_loading": 503,
+    "model_failed": 503,
+    "worker_lost": 503,
+    "server_stopping": 503,
+    "deadline_exceeded": 504,
+}
+"""Error code -> HTTP status, for what may go well a little later."""
+
 _CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 _TYPE_BY_STATUS = {
     401: "authentication_error",
@@ -80,12 +89,25 @@ class RequestError(InputError):
         """Headers that its answer gets beside those of every error."""
 
 
+class UnavailableError(ClipworksError):
+    """The model cannot answer now: it is being loaded, its worker died, or the request's time is over."""
+
+    def __init__(
+        self, message: str, remedy: str = "Try again later.", *, code: str, retry_after_seconds: float = 1.0
+    ) -> None:
+        super().__init__(message, remedy)
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+
+
 def status_and_code(error: Exception) -> tuple[int, str]:
     """HTTP status and error code of anything that may be raised while a request is answered."""
     if isinstance(error, InputError):
         return STATUS_BY_CODE.get(error.code, 400), error.code
     if isinstance(error, BusyError):
         return 429, "server_is_overloaded"
+    if isinstance(error, UnavailableError):
+        return UNAVAILABLE_STATUS_BY_CODE[error.code], error.code
     if isinstance(error, HTTPException):
         return error.status_code, _CODE_BY_STATUS.get(error.status_code, "invalid_value")
     return 500, "internal_error"
@@ -124,7 +146,9 @@ def shown(value: object) -> str:
 
 def _headers(error: Exception, status: int, code: str) -> dict[str, str]:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException | RequestError) else {}
-    seconds = error.retry_after_seconds if isinstance(error, BusyError | RequestError) else None
+    seconds = (
+        error.retry_after_seconds if isinstance(error, BusyError | RequestError | UnavailableError) else None
+    )
     if seconds is not None:
         headers["retry-after"] = str(max(1, math.ceil(seconds)))
         headers["retry-after-ms"] = str(max(1, round(seconds * 1000)))
@@ -140,6 +164,6 @@ def _message(error: Exception, status: int, request_id: str) -> str:
         allowed = (error.headers or {}).get("Allow", "another method")
         words = {404: "There is no such address.", 405: f"This address takes {allowed} only."}
         return words.get(status, str(error.detail))
-    if status >= 500:
+    if status >= 500 and not isinstance(error, UnavailableError):
         return f"The server failed on this request; its log says why under the request id {request_id}."
     return str(error)

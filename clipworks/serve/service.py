@@ -1,192 +1,55 @@
-"""The models and the gallery that a server was given, with the lanes in front of each engine.
+"""What every endpoint needs: the models, the gallery, and how much is in work at the same time.
 
-A picture goes decode lane -> image lane: a file that cannot be read fails alone, before it meets
-others. Texts and label heads have lanes of their own, so that a burst of pictures does not hold up
-a search. The engines are given; nothing here builds or loads one.
+Which models there are and which of them is loaded is the fleet's business; nothing here builds or
+loads an engine.
 """
 
-import asyncio
+import datetime
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-import numpy.typing as npt
+from starlette.requests import Request
+from starlette.types import Message
 
-from clipworks.errors import BusyError, ConfigError, InputError
-from clipworks.model.decoder import count_pixels
+from clipworks.errors import BusyError, ConfigError
+from clipworks.model.heads import Vectors as Vectors
 from clipworks.model.tokenizer import MAX_TEXT_CHARS, tokenize
-from clipworks.net import Fetcher
 from clipworks.search.store import VectorStore
-from clipworks.serve.batcher import Lane
 from clipworks.serve.bodies import Payload
-from clipworks.serve.fetching import PictureFetcher
-from clipworks.serve.inputs import Picture, file_bytes
-from clipworks.serve.metrics import Metrics
+from clipworks.serve.fleet import Fleet
 from clipworks.serve.problems import RequestError, nearest, shown
-from clipworks.serve.room import Room
+from clipworks.serve.served import ServedModel as ServedModel
+from clipworks.serve.served import num_tokens
 from clipworks.serve.settings import ServeSettings
-from clipworks.serve.stages import Timed, measured, timed
-
-if TYPE_CHECKING:
-    from clipworks.model.engine import Engine
-
-Vectors = npt.NDArray[np.float32]
-"""float32 [N, D], rows of unit length."""
-
-Pixels = npt.NDArray[np.uint8]
-"""uint8 [S, S, 3], RGB, ready for the engine."""
-
-Item = TypeVar("Item")
-
-CANARY_SECONDS = 10.0
-BYTES_PER_PIXEL = 12
-"""Of a picture with transparency while it is turned and put on white: two copies and the result."""
-
-_HEAD_QUEUE = 32
-
-
-class ServedModel:
-    """One engine and its lanes. All methods run in the event loop; the work is done in threads."""
-
-    def __init__(
-        self,
-        name: str,
-        engine: "Engine",
-        settings: ServeSettings,
-        *,
-        fetcher: PictureFetcher,
-        metrics: Metrics,
-        room: Room,
-    ) -> None:
-        self.name = name
-        self.engine = engine
-        self._fetcher = fetcher
-        self._metrics = metrics
-        self._room = room
-        self.decoding = Lane[Picture, Timed[Pixels]](
-            f"{name} decoding",
-            timed(lambda pictures: [self._prepare(pictures[0])], metrics.watch("prepare", name, "image")),
-            max_batch=1,
-            capacity=settings.max_requests * settings.max_images,
-            threads=settings.decode_threads,
-        )
-        self.images = Lane[Pixels, Timed[Vectors]](
-            f"{name} images",
-            timed(
-                lambda pixels: list(engine.embed_pixels(np.stack(pixels))),
-                metrics.watch("inference", name, "image"),
-            ),
-            max_batch=settings.image_batch,
-            capacity=settings.max_image_queue,
-        )
-        self.texts = Lane[str, Timed[Vectors]](
-            f"{name} texts",
-            timed(lambda texts: list(engine.embed_texts(texts)), metrics.watch("inference", name, "text")),
-            max_batch=settings.text_batch,
-            capacity=settings.max_text_queue,
-        )
-        self.heads = Lane[tuple[list[str], list[str] | None], Timed[Vectors]](
-            f"{name} labels",
-            timed(lambda heads: [engine.label_head(*heads[0])], metrics.watch("inference", name, "labels")),
-            max_batch=1,
-            capacity=_HEAD_QUEUE,
-        )
-        self._lanes = (self.decoding, self.images, self.texts, self.heads)
-
-    def start(self) -> None:
-        """Begin to take work; called inside the event loop."""
-        for lane in self._lanes:
-            lane.start()
-
-    async def close(self) -> None:
-        """Finish the calls in work and refuse what still waits."""
-        await asyncio.gather(*(lane.close() for lane in self._lanes))
-
-    async def embed_images(self, pictures: Sequence[Picture]) -> Vectors:
-        """float32 [N, D], one unit row per picture, in order.
-
-        Raises:
-            RequestError: a picture cannot be used; of several the first is named.
-            BusyError: a queue is full.
-            BatchError: the engine failed.
-        """
-        whole = await self._fetcher.filled(pictures, self.name)
-        pixels = await measured(self.decoding, whole, self._metrics, ("prepare", self.name, "image"))
-        vectors = await measured(self.images, pixels, self._metrics, ("inference", self.name, "image"))
-        return np.stack(vectors)
-
-    async def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        """float32 [N, D], one unit row per text, in order.
-
-        Raises:
-            BusyError: the queue is full.
-            BatchError: the engine failed.
-        """
-        vectors = await measured(self.texts, texts, self._metrics, ("inference", self.name, "text"))
-        return np.stack(vectors)
-
-    async def label_head(self, labels: list[str], templates: list[str] | None) -> Vectors:
-        """float32 [L, D], one unit row per label; the engine keeps it by content.
-
-        Raises:
-            BusyError: the queue is full.
-        """
-        asked = [(labels, templates)]
-        (head,) = await measured(self.heads, asked, self._metrics, ("inference", self.name, "labels"))
-        return head
-
-    async def is_ready(self, within_seconds: float = 30.0) -> bool:
-        """Whether both towers answered within the last seconds, or answer now."""
-        side = self.engine.image_size
-        blank = np.zeros((side, side, 3), dtype=np.uint8)
-        return await _answers(self.images, blank, within_seconds) and await _answers(
-            self.texts, "ready", within_seconds
-        )
-
-    def _prepare(self, picture: Picture) -> Pixels:
-        data = file_bytes(picture)
-        try:
-            with self._room.taken(count_pixels(data) * BYTES_PER_PIXEL):
-                return self.engine.prepare_image(data, name=picture.param)
-        except RequestError:
-            raise
-        except InputError as error:
-            raise RequestError(error.message, error.remedy, code=error.code, param=picture.param) from error
 
 
 class Service:
     """Everything an endpoint needs: settings, models by id, the gallery and its model."""
 
-    def __init__(
-        self,
-        settings: ServeSettings,
-        engines: "Mapping[str, Engine]",
-        gallery: VectorStore | None,
-        web: Fetcher | None = None,
-    ) -> None:
-        if not engines:
-            raise ConfigError("The server was given no model.", "Name one with --model.")
+    def __init__(self, settings: ServeSettings, fleet: Fleet, gallery: VectorStore | None) -> None:
         if settings.max_text_characters > MAX_TEXT_CHARS:
             raise ConfigError(
                 f"max_text_characters is {settings.max_text_characters}; "
                 f"the tokenizer takes {MAX_TEXT_CHARS}."
             )
         self.settings = settings
-        self.metrics = Metrics()
-        self.fetcher = PictureFetcher(settings, self.metrics, web)
+        self.fleet = fleet
+        self.metrics = fleet.metrics
         self.is_stopping = False
         """Whether the server was told to stop; it still answers, and says that it is not ready."""
-        room = Room(settings.max_decoded_bytes)
-        self.models = {
-            name: ServedModel(name, engine, settings, fetcher=self.fetcher, metrics=self.metrics, room=room)
-            for name, engine in engines.items()
-        }
+        self.models = fleet.models
         self.gallery = gallery
-        self.gallery_model = _model_of(gallery, self.models)
+        self.gallery_model: ServedModel | None = None
+        """Whose vectors the gallery has; None without a gallery, and until that model has been loaded."""
         self.created_at = int(time.time())
         self._num_requests = 0
+        self._num_body_bytes = 0
+        self._seconds_per_request = 0.1
+        self._last_end = 0.0
+        self._is_ready_made = all(model.facts is not None for model in self.models.values())
+        if self._is_ready_made:
+            self._find_gallery_model()
 
     def model(self, payload: Payload) -> ServedModel:
         """The model that a request names; the only one when it names none.
@@ -207,16 +70,26 @@ class Service:
         return self.named(name)
 
     def named(self, name: object) -> ServedModel:
-        """The model with this id.
+        """The model with this id or alias, which is served.
 
         Raises:
-            RequestError: there is none; the nearest ids are named.
+            RequestError: there is none, and the nearest are named, or it is not served yet or any more.
         """
-        if isinstance(name, str) and name in self.models:
-            return self.models[name]
+        model = self.listed(name)
+        self._check_is_served(model)
+        return model
+
+    def listed(self, name: object) -> ServedModel:
+        """The model with this id or alias, served or not.
+
+        Raises:
+            RequestError: there is none; the nearest names are given.
+        """
+        if isinstance(name, str) and name in self.fleet.ids:
+            return self.models[self.fleet.ids[name]]
         raise RequestError(
             f"The model {shown(name)} is not served here.",
-            nearest(str(name)[:200], list(self.models)),
+            nearest(str(name)[:200], list(self.fleet.ids)),
             code="model_not_found",
             param="model",
         )
@@ -230,51 +103,98 @@ class Service:
         """
         if self._num_requests >= self.settings.max_requests:
             raise BusyError(
-                f"The server works on {self._num_requests} requests, as many as it takes.", "Try again later."
+                f"The server works on {self._num_requests} requests, as many as it takes.",
+                "Try again later.",
+                retry_after_seconds=self._seconds_until_room(),
             )
         self._num_requests += 1
         try:
             yield
         finally:
             self._num_requests -= 1
+            now = time.monotonic()
+            apart = min(now - self._last_end, 10.0)
+            self._last_end = now
+            self._seconds_per_request += 0.1 * (apart - self._seconds_per_request)
+
+    @asynccontextmanager
+    async def counted(self, request: Request) -> AsyncIterator[Request]:
+        """The same request, whose body counts among the bytes that all bodies may have together.
+
+        Reading it raises a `BusyError` when they have reached the limit.
+        """
+        num_bytes = 0
+
+        async def receive() -> Message:
+            nonlocal num_bytes
+            message = await request.receive()
+            size = len(message.get("body", b""))
+            if self._num_body_bytes + size > self.settings.max_bodies_bytes:
+                raise BusyError(
+                    f"The bodies of requests in work have {self._num_body_bytes:,} bytes; "
+                    f"{self.settings.max_bodies_bytes:,} are taken.",
+                    "Try again later.",
+                    retry_after_seconds=self._seconds_until_room(),
+                )
+            num_bytes += size
+            self._num_body_bytes += size
+            return message
+
+        try:
+            yield Request(request.scope, receive)
+        finally:
+            self._num_body_bytes -= num_bytes
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The life of the server: lanes are open inside."""
-        for model in self.models.values():
-            model.start()
-        try:
-            yield
-        finally:
-            await asyncio.gather(*(model.close() for model in self.models.values()))
-            self.fetcher.close()
+        """The life of the server: models come and go inside."""
+        async with self.fleet.running():
+            if self._is_ready_made:
+                await self.loaded()
+            try:
+                yield
+            finally:
+                self.fleet.fetcher.close()
+
+    async def loaded(self) -> None:
+        """Wait until every model that is loaded at start is there.
+
+        Raises:
+            ClipworksError: one cannot be loaded.
+            ConfigError: none of the models made the gallery's vectors.
+        """
+        await self.fleet.loaded()
+        self._find_gallery_model()
+
+    def _find_gallery_model(self) -> None:
+        if self.gallery is None or self.gallery_model is not None:
+            return
+        known = {model.facts.fingerprint: model for model in self.models.values() if model.facts is not None}
+        self.gallery_model = known.get(self.gallery.fingerprint)
+        if self.gallery_model is None:
+            raise ConfigError(
+                f"The gallery was embedded by the checkpoint {self.gallery.fingerprint[:12]}, "
+                f"which is not among the models served ({', '.join(self.models)}).",
+                "Serve that model too, or build the gallery's index anew with `clipworks index`.",
+            )
+
+    def _check_is_served(self, model: ServedModel) -> None:
+        words = ""
+        if model.spec.status == "coming_soon":
+            words = f"The model {model.name} has the status coming_soon: it is not served yet."
+        elif model.spec.is_over(datetime.date.today()):
+            words = f"The model {model.name} was deprecated and shut down on {model.spec.shutdown_date}."
+        if words:
+            served = [one.name for one in self.models.values() if one.spec.status == "live"]
+            raise RequestError(
+                words, f"Served here: {', '.join(served)}.", code="model_not_found", param="model"
+            )
+
+    def _seconds_until_room(self) -> float:
+        """How long half of the requests in work take at the rate of the last ones."""
+        return min(max(self._num_requests * self._seconds_per_request / 2, 0.05), 30.0)
 
 
 def count_tokens(texts: Sequence[str], context_length: int) -> int:
-    """Tokens of the texts as the model reads them, without start and end marks and what is cut off."""
-    tokens_NT = tokenize(texts, context_length=context_length)
-    return int((tokens_NT.argmax(axis=1) - 1).sum())  # the end mark is the largest id
-
-
-def _model_of(gallery: VectorStore | None, models: Mapping[str, ServedModel]) -> ServedModel | None:
-    if gallery is None:
-        return None
-    for model in models.values():
-        if model.engine.fingerprint == gallery.fingerprint:
-            return model
-    raise ConfigError(
-        f"The gallery was embedded by the checkpoint {gallery.fingerprint[:12]}, "
-        f"which is not among the models served ({', '.join(models)}).",
-        "Serve that model too, or build the gallery's index anew with `clipworks index`.",
-    )
-
-
-async def _answers(lane: Lane[Item, Timed[Vectors]], item: Item, within_seconds: float) -> bool:
-    if time.monotonic() - lane.last_answer_at < within_seconds:
-        return True
-    try:
-        async with asyncio.timeout(CANARY_SECONDS):
-            await lane.answer([item])
-    except (TimeoutError, RuntimeError, BusyError):
-        return False
-    return True
+    """Tokens of texts that are not embedded; of others `num_tokens` of their rows."""
+    return num_tokens(tokenize(texts, context_length=context_length))

@@ -12,7 +12,7 @@ from typing import Any
 from clipworks.errors import ConfigError
 
 VARIABLE_PREFIX = "CLIPWORKS_"
-MAY_BE_ZERO = ("port", "metrics_port", "signup_credit_usd")
+MAY_BE_ZERO = ("port", "memory_budget_bytes", "metrics_port", "signup_credit_usd")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +59,10 @@ class ServeSettings:
     """Prepared pictures waiting in front of one model."""
     max_text_queue: int = 4096
     """Texts waiting in front of one model."""
+    max_pixel_bytes: int = 256 << 20
+    """Bytes of prepared pictures waiting in front of one model."""
+    max_bodies_bytes: int = 512 << 20
+    """Bytes of all request bodies in memory at the same time."""
     image_batch: int = 32
     """Pictures in one call of the engine."""
     text_batch: int = 64
@@ -69,6 +73,16 @@ class ServeSettings:
     """Memory for pictures that are being decoded, of all models together, bytes; estimated by their size."""
     body_seconds: float = 60.0
     """How long a client may take to send its request."""
+    request_seconds: float = 60.0
+    """How long work on a request may take; `x-request-timeout-ms` in its header may ask for less."""
+    workers: str = "process"
+    """Where models compute: `process`, each in one of its own that is replaced if it dies, or `thread`."""
+    worker_seconds: float = 60.0
+    """How long a worker may take for one batch before it is replaced."""
+    load_seconds: float = 900.0
+    """How long loading a model may take."""
+    memory_budget_bytes: int = 0
+    """Memory of all workers, bytes; models not used for longest are unloaded beyond it; 0 is no limit."""
     shutdown_seconds: float = 10.0
     """How long requests in work may take to finish when the server stops."""
     drain_seconds: float = 1.0
@@ -95,21 +109,17 @@ class ServeSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port is {self.port}; it must be from 0 to 65535.")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type in (int, float) and field.name not in MAY_BE_ZERO and not value > 0:
-                raise ConfigError(f"{field.name} is {value}; it must be above 0.")
-        if not 0 <= self.signup_credit_usd <= 1e6:
+        self._check_each()
+        if self.memory_budget_bytes and self.workers == "thread":
             raise ConfigError(
-                f"signup_credit_usd is {self.signup_credit_usd}; it must be from 0 to 1,000,000."
+                "memory_budget_bytes is set, and threads share one memory.", "Use workers=process."
             )
-        if not 0 <= self.metrics_port <= 65535:
-            raise ConfigError(f"metrics_port is {self.metrics_port}; it must be from 0 to 65535.")
-        for name, choices in (("url_mode", ("off", "allowlist", "public")), ("log_format", ("text", "json"))):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}.")
         self.ports()
-        for queue, items in (("max_image_queue", "max_images"), ("max_text_queue", "max_texts")):
+        for queue, items in (
+            ("max_image_queue", "max_images"),
+            ("max_text_queue", "max_texts"),
+            ("max_bodies_bytes", "max_body_bytes"),
+        ):
             if getattr(self, queue) < getattr(self, items):
                 raise ConfigError(
                     f"{queue} is {getattr(self, queue)}, less than {items} ({getattr(self, items)}): "
@@ -138,6 +148,25 @@ class ServeSettings:
         if self.insecure or self.require_keys:
             return None  # a page of another site has no key to send
         return frozenset({"localhost", "127.0.0.1", "::1", self.host.lower()})
+
+    def _check_each(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, float) and field.name not in MAY_BE_ZERO and not value > 0:
+                raise ConfigError(f"{field.name} is {value}; it must be above 0.")
+        if not 0 <= self.signup_credit_usd <= 1e6:
+            raise ConfigError(
+                f"signup_credit_usd is {self.signup_credit_usd}; it must be from 0 to 1,000,000."
+            )
+        if not 0 <= self.metrics_port <= 65535:
+            raise ConfigError(f"metrics_port is {self.metrics_port}; it must be from 0 to 65535.")
+        for name, choices in (
+            ("url_mode", ("off", "allowlist", "public")),
+            ("log_format", ("text", "json")),
+            ("workers", ("process", "thread")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}.")
 
 
 def read_variables(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """Lanes that tell how long things took, without the lane knowing: each answer carries its own times."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from clipworks.serve.batcher import Lane
 from clipworks.serve.metrics import Metrics, Watch
 from clipworks.serve.traces import current_trace
 
@@ -39,12 +38,22 @@ def timed(
     return work
 
 
+def timed_task(run: Callable[[Item], Answer], item: Item, watch: Watch) -> Callable[[], Timed[Answer]]:
+    """The work on one item, for a lane of tasks."""
+    work = timed(lambda items: [run(items[0])], watch)
+    return lambda: work([item])[0]
+
+
 async def measured(
-    lane: Lane[Item, Timed[Answer]], items: Sequence[Item], metrics: Metrics, labels: tuple[str, str, str]
+    ask: Callable[[Sequence[Item]], Awaitable[list[Timed[Answer]]]],
+    items: Sequence[Item],
+    metrics: Metrics,
+    labels: tuple[str, str, str],
 ) -> list[Answer]:
     """Ask a lane; waiting and work are added to the request's trace and to the metrics.
 
     Args:
+        ask: `Lane.answer` or `Lane.answer_placed`.
         labels: stage (`prepare` or `inference`), model and modality.
 
     Raises:
@@ -52,7 +61,7 @@ async def measured(
     """
     stage, model, modality = labels
     asked = time.monotonic()
-    rows = await lane.answer(items)
+    rows = await ask(items)
     waits = [max(0.0, row.started_at - asked) for row in rows]
     trace = current_trace()
     trace.took(stage, max((row.seconds for row in rows), default=0.0))

@@ -76,3 +76,41 @@ def test_two_models_of_one_name_are_refused(run: Run, tiny_clip: TinyClip, tmp_p
         (other / file.name).write_bytes(file.read_bytes())
     result = run("serve", "--model", tiny_clip.native, "--model", other, status=1)
     assert "is served already" in result.stderr
+
+
+def test_a_file_lists_the_models_and_a_wrong_one_is_said_before_anything_starts(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "models.toml").write_text("[models.pictogram]\nsauce = 1\n")
+    assert "Nearest: source" in run("serve", "--models", tmp_path / "models.toml", status=1).stderr
+
+
+@pytest.mark.parametrize("workers", ["process", "thread"])
+def test_a_model_that_cannot_be_loaded_ends_the_server_with_a_sentence(
+    run: Run, tmp_path: Path, workers: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    arguments = ("serve", "--port", "0", "--model", tmp_path / "empty", "--workers", workers)
+    result = run(*arguments, status=1)
+    assert str(tmp_path / "empty") in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("workers", ["process", "thread"])
+def test_models_answer_under_the_names_of_their_file(
+    tmp_path: Path, tiny_clip: TinyClip, workers: str
+) -> None:
+    roster = tmp_path / "models.toml"
+    roster.write_text(f'[models.mine]\nsource = "{tiny_clip.native}"\nprecision = "f32"\naliases = ["m"]\n')
+    with start("serve", "--port", "0", "--models", roster, "--workers", workers) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("Serving mine on http://127.0.0.1:")
+        body = json.dumps({"model": "m", "input": ["a dog"]}).encode()
+        request = urllib.request.Request(
+            f"{line.split()[-1]}/v1/embeddings", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            assert json.load(response)["model"] == "mine"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130

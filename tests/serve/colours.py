@@ -13,6 +13,7 @@ from PIL import Image
 
 from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
 from clipworks.model.preprocess import prepare
+from clipworks.model.tokenizer import decode
 
 Vectors = npt.NDArray[np.float32]
 
@@ -54,6 +55,9 @@ class ColourEngine:
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
         self._note("texts", len(texts))
         return np.stack([_text_vector(text) for text in texts])
+
+    def embed_tokens(self, tokens: npt.NDArray[np.int64], *, batch_size: int = 64) -> Vectors:
+        return self.embed_texts([decode(row.tolist()) for row in tokens])
 
     def label_head(self, labels: Sequence[str], templates: Sequence[str] | None = None) -> Vectors:
         rows = []

@@ -184,7 +184,7 @@ def test_work_for_a_client_that_has_gone_is_given_up(engine: ColourEngine, is_wh
 
     app = create_app(ServeSettings(), {"colours": engine})  # type: ignore[dict-item]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ServedModel, "embed_texts", never)
+        patch.setattr(ServedModel, "embed_tokens", never)
         sent = asyncio.run(talk(app, "POST", EMBEDDINGS, leaving()))
     assert all(message.get("status", 499) == 499 for message in sent)
 
@@ -219,7 +219,7 @@ def test_one_request_more_than_the_server_takes_is_told_when_to_come_back(engine
     answered, refused = asyncio.run(two())
     assert answered[0]["status"] == 200 and refused[0]["status"] == 429
     headers = {name.decode(): value.decode() for name, value in refused[0]["headers"]}
-    assert headers["retry-after"] == "1" and headers["retry-after-ms"] == "1000"
+    assert headers["retry-after"] == "1" and int(headers["retry-after-ms"]) >= 50
     assert json.loads(refused[1]["body"])["error"]["code"] == "server_is_overloaded"
 
 
@@ -261,7 +261,7 @@ def test_the_cause_of_an_error_of_ours_is_logged_under_its_id(
     def fail(*_: Any) -> Any:
         raise CheckpointError("the weights are damaged")
 
-    monkeypatch.setattr(engine, "label_head", fail)
+    monkeypatch.setattr(engine, "embed_tokens", fail)
     answer = client.post(
         "/v1/classify", json={"model": "colours", "input": data_uri(picture()), "labels": ["a"]}
     )

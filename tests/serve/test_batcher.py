@@ -140,13 +140,13 @@ def test_a_full_queue_refuses_all_or_nothing_and_says_when_to_come_back() -> Non
         await entered(gate)
         waiting = asyncio.ensure_future(lane.answer([2, 3, 4]))
         await asyncio.sleep(0)
-        with pytest.raises(BusyError, match="3 of 5 places") as caught:
-            lane.submit([5, 6, 7])
-        assert 0.1 <= caught.value.retry_after_seconds <= 30
-        fitting = asyncio.ensure_future(lane.answer([5, 6]))
+        with pytest.raises(BusyError, match="4 of 5 places.*needs 2") as caught:
+            await lane.answer([5, 6])
+        assert 0.05 <= caught.value.retry_after_seconds <= 30
+        fitting = asyncio.ensure_future(lane.answer([5]))
         await asyncio.sleep(0)
         gate.open()
-        assert [await running, await waiting, await fitting] == [[2], [4, 6, 8], [10, 12]]
+        assert [await running, await waiting, await fitting] == [[2], [4, 6, 8], [10]]
         await lane.close()
 
     run(story())
@@ -155,7 +155,7 @@ def test_a_full_queue_refuses_all_or_nothing_and_says_when_to_come_back() -> Non
 def test_work_of_a_caller_that_left_is_not_done_and_takes_no_room() -> None:
     async def story() -> None:
         gate = Gate(is_open=False)
-        lane = lane_of(gate, capacity=4)
+        lane = lane_of(gate, capacity=5)
         lane.start()
         running = asyncio.ensure_future(lane.answer([1]))
         await entered(gate)
@@ -206,7 +206,7 @@ def test_closing_finishes_the_call_in_work_and_refuses_the_rest() -> None:
             await waiting
         await closing
         with pytest.raises(BusyError, match="stopping"):
-            lane.submit([3])
+            await lane.answer([3])
 
     run(story())
 
@@ -222,7 +222,69 @@ def test_a_lane_whose_worker_dies_refuses_instead_of_waiting(monkeypatch: pytest
         with pytest.raises(BusyError):
             await lane.answer([1, 2])
         with pytest.raises(BusyError):
-            lane.submit([1])
+            await lane.answer([1])
         await lane.close()
+
+    run(story())
+
+
+def test_bytes_are_bounded_too_and_places_are_given_back() -> None:
+    async def story() -> None:
+        lane: Lane[int, int] = Lane("test", Gate(), max_batch=4, capacity=9, capacity_bytes=100)
+        lane.start()
+        with lane.places(1, 60):
+            with (
+                pytest.raises(BusyError, match="60 of 100 bytes are taken.*needs 41 bytes"),
+                lane.places(1, 41),
+            ):
+                pass
+            with lane.places(2, 40):
+                assert await lane.answer_placed([1, 2]) == [2, 4]
+        with lane.places(9, 100):
+            pass
+        await lane.close()
+
+    run(story())
+
+
+def test_the_time_to_come_back_is_that_of_what_is_taken_at_the_measured_rate() -> None:
+    async def story() -> None:
+        lane = lane_of(Gate(), capacity=100)
+        lane.start()
+        await lane.answer(list(range(100)))
+        seconds = []
+        for taken in (10, 100):
+            with lane.places(taken), pytest.raises(BusyError) as caught, lane.places(101 - taken):
+                pass
+            seconds.append(caught.value.retry_after_seconds)
+        assert seconds == sorted(seconds) and seconds[0] >= 0.05
+        await lane.close()
+
+    run(story())
+
+
+def test_a_paused_lane_keeps_what_waits_until_it_is_resumed_or_refused() -> None:
+    async def story() -> None:
+        gate = Gate()
+        lane = lane_of(gate)
+        lane.start()
+        lane.pause()
+        waiting = asyncio.ensure_future(lane.answer([1, 2]))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiting.done() and not gate.batches
+        lane.resume()
+        assert await waiting == [2, 4]
+        lane.pause()
+        refused = asyncio.ensure_future(lane.answer([3]))
+        await asyncio.sleep(0)
+        lane.refuse_waiting(lambda: ValueError("no worker"))
+        with pytest.raises(ValueError, match="no worker"):
+            await refused
+        left = asyncio.ensure_future(lane.answer([4]))
+        await asyncio.sleep(0)
+        await lane.close()
+        with pytest.raises(BusyError, match="stopping"):
+            await left
 
     run(story())

@@ -1,7 +1,8 @@
 import pytest
 
 from clipworks.errors import ConfigError
-from clipworks.serve.app import run
+from clipworks.serve.fleet import fleet_of_engines
+from clipworks.serve.server import run
 from clipworks.serve.settings import ServeSettings, read_variables
 from tests.serve.colours import ColourEngine
 
@@ -58,4 +59,5 @@ def test_a_port_that_is_taken_is_said_to_be_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"Cannot listen on 127.0.0.1 port {port}: .*--port"):
-            run(ServeSettings(port=port), {"colours": ColourEngine()})  # type: ignore[dict-item]
+            settings = ServeSettings(port=port)
+            run(settings, fleet_of_engines(settings, {"colours": ColourEngine()}))  # type: ignore[dict-item]

@@ -1,0 +1,102 @@
+"""Endpoints made of answers: a payload is read, the work is charged for, given up in time, and settled."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clipworks.serve.bodies import read_payload
+from clipworks.serve.calls import Call
+from clipworks.serve.edge import log_failure, request_id
+from clipworks.serve.gate import caller_of
+from clipworks.serve.problems import RequestError, UnavailableError, problem, shown, status_and_code
+from clipworks.serve.settings import ServeSettings
+from clipworks.serve.traces import current_trace
+
+if TYPE_CHECKING:
+    from clipworks.serve.service import Service
+
+DEADLINE_HEADER = "x-request-timeout-ms"
+"""How long a client waits for the answer, whole milliseconds."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Answer = Callable[[Call], Awaitable[Response]]
+
+
+def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...]) -> Endpoint:
+    """An endpoint that reads a payload; its work is given up when the client goes away or time is over."""
+
+    async def endpoint(request: Request) -> Response:
+        async with service.admission(), service.counted(request) as request:
+            payload = await read_payload(request, service.settings, fields=fields)
+            call = Call(service, payload, caller_of(request), request_id=request_id(request))
+            seconds = _seconds_for(request, service.settings)
+            work = asyncio.ensure_future(answer(call))
+            gone = asyncio.ensure_future(_disconnected(request))
+            is_answered = False
+            try:
+                await asyncio.wait((work, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    return Response(status_code=499)  # nobody reads it
+                response = await _in_time(work, seconds)
+                await call.settle()
+                is_answered = True
+                return response
+            finally:
+                for task in (work, gone):
+                    task.cancel()
+                await asyncio.wait((work, gone))
+                if not work.cancelled():
+                    work.exception()  # nobody else asks for it where the client has gone
+                if not is_answered:
+                    await call.release()
+
+    return endpoint
+
+
+def plain(answer: Callable[[Request], Response]) -> Endpoint:
+    """An endpoint that costs nothing and waits for nothing."""
+
+    async def endpoint(request: Request) -> Response:
+        return answer(request)
+
+    return endpoint
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """The answer to a request that failed."""
+    status, current_trace().code = status_and_code(error)
+    if status >= 500 and not isinstance(error, UnavailableError):
+        log_failure(error, request_id(request))
+    return problem(error, request_id(request))
+
+
+async def _in_time(work: "asyncio.Future[Response]", seconds: float) -> Response:
+    """The answer, which is given up when it is not there: what waits in queues is dropped."""
+    if not work.done():
+        work.cancel()
+        await asyncio.wait([work])
+    if work.cancelled():
+        raise UnavailableError(
+            f"The request was not answered within {seconds:g} seconds.", code="deadline_exceeded"
+        )
+    return work.result()
+
+
+def _seconds_for(request: Request, settings: ServeSettings) -> float:
+    """How long the work on a request may take."""
+    given = request.headers.get(DEADLINE_HEADER)
+    if given is None:
+        return settings.request_seconds
+    if not (given.isascii() and given.isdigit() and 0 < int(given[:10]) and len(given) <= 10):
+        raise RequestError(
+            f"The header {DEADLINE_HEADER} is {shown(given)}; it must be a whole number of milliseconds."
+        )
+    return min(int(given) / 1000, settings.request_seconds)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

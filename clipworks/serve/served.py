@@ -1,0 +1,335 @@
+"""One model as requests see it: its state, its lanes, and the worker of the moment behind them.
+
+A picture goes preparing lane -> image lane: a file that cannot be read fails alone, before it meets
+others. Texts become tokens in the preparing lane too, once, and have a lane of their own, so that a
+burst of pictures does not hold up a search. Lanes outlive workers: what waits when one dies is
+answered by the next. Nothing here builds or loads an engine; `fleet.py` says when.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clipworks.errors import BusyError, ClipworksError, InputError
+from clipworks.model.decoder import count_pixels
+from clipworks.model.heads import HeadCache, Vectors, build_head, key_of
+from clipworks.model.tokenizer import tokenize
+from clipworks.serve.batcher import BatchError, Lane
+from clipworks.serve.fetching import PictureFetcher
+from clipworks.serve.inputs import Picture, file_bytes
+from clipworks.serve.metrics import Metrics
+from clipworks.serve.problems import RequestError, UnavailableError
+from clipworks.serve.room import Room
+from clipworks.serve.roster import ModelSpec
+from clipworks.serve.settings import ServeSettings
+from clipworks.serve.stages import Timed, measured, timed, timed_task
+from clipworks.serve.worker import EngineFacts, Pixels, TokenRow, Worker
+
+State = Literal["idle", "loading", "live", "unloading", "failed", "coming_soon", "closed"]
+
+Tokens = npt.NDArray[np.int64]
+"""int64 [N, T], rows of `tokenizer.tokenize`."""
+
+Preparing = Lane[Callable[[], Any], Any]
+"""The pool in which files become pixels and texts become tokens; all models share one."""
+
+CANARY_SECONDS = 10.0
+BYTES_PER_PIXEL = 12
+"""Of a picture with transparency while it is turned and put on white: two copies and the result."""
+
+_TEXTS_PER_TASK = 256
+_PROMPTS_PER_TURN = 1024
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shared:
+    """What all models of a server use together."""
+
+    preparing: Preparing
+    fetcher: PictureFetcher
+    """Fetches pictures that are given by address."""
+    metrics: Metrics
+    room: Room
+    """Bytes for pictures that are being decoded."""
+
+
+class ServedModel:
+    """A model's lanes and state. All methods run in the event loop; the work is done in threads."""
+
+    def __init__(self, spec: ModelSpec, settings: ServeSettings, shared: Shared) -> None:
+        self.spec = spec
+        self.name = spec.id
+        self.state: State = "coming_soon" if spec.status == "coming_soon" else "idle"
+        self.error: Exception | None = None
+        """Why it failed, while its state is `failed`."""
+        self.facts: EngineFacts | None = None
+        """What is known of the engine, since it was first loaded."""
+        self.worker: Worker | None = None
+        self.known_bytes = spec.memory_bytes
+        """What its worker held when it was last measured, or is expected to hold."""
+        self.last_used_at = float("-inf")
+        """`time.monotonic()` when a request last finished, seconds."""
+        self.wanted = asyncio.Event()
+        """Set while it is to be loaded, or to be loaded again."""
+        self.unwanted = asyncio.Event()
+        """Set when its memory is needed."""
+        self._retry_at = 0.0
+        self._changed = asyncio.Event()
+        self._num_users = 0
+        self._heads = HeadCache()
+        self._building: dict[str, asyncio.Lock] = {}
+        self._shared = shared
+        metrics = shared.metrics
+        self._watch = metrics.watch("prepare", spec.id, "image")
+        self._prompts_per_turn = max(1, min(_PROMPTS_PER_TURN, settings.max_text_queue // 2))
+        self.images = Lane[Pixels, Timed[Vectors]](
+            f"{spec.id} images",
+            timed(
+                lambda pixels: list(self._at_work().embed_pixels(pixels)),
+                metrics.watch("inference", spec.id, "image"),
+            ),
+            max_batch=settings.image_batch,
+            capacity=settings.max_image_queue,
+            capacity_bytes=settings.max_pixel_bytes,
+        )
+        self.texts = Lane[TokenRow, Timed[Vectors]](
+            f"{spec.id} texts",
+            timed(
+                lambda tokens: list(self._at_work().embed_tokens(tokens)),
+                metrics.watch("inference", spec.id, "text"),
+            ),
+            max_batch=settings.text_batch,
+            capacity=settings.max_text_queue,
+        )
+        self.lanes: tuple[Lane[Any, Any], ...] = (self.images, self.texts)
+
+    @property
+    def engine(self) -> EngineFacts:
+        """What is known of the engine.
+
+        Raises:
+            UnavailableError: it has not been loaded yet.
+        """
+        if self.facts is None:
+            raise self._loading()
+        return self.facts
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests are in work."""
+        return self._num_users > 0
+
+    async def live(self) -> EngineFacts:
+        """Have the model loaded, and wait for it.
+
+        Raises:
+            UnavailableError: it cannot be loaded, or the caller was cancelled while it waited.
+        """
+        while self.state != "live":
+            if self.state == "closed":
+                raise UnavailableError("The server is stopping.", code="server_stopping")
+            if self.state == "failed":
+                seconds = self._retry_at - time.monotonic()
+                if seconds > 0:
+                    raise self._failed(seconds)
+            self.wanted.set()
+            try:
+                await self.changed()
+            except asyncio.CancelledError as error:
+                raise self._loading() from error  # a deadline that passes here is told why
+        assert self.facts is not None
+        return self.facts
+
+    async def changed(self) -> None:
+        """Wait for the next change of state, or for the last request in work to end."""
+        await self._changed.wait()
+
+    def reopen(self) -> None:
+        """Forget an earlier event loop: an application may be started more than once."""
+        self.wanted, self.unwanted, self._changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.worker = None
+
+    def become(self, state: State, error: Exception | None = None, retry_seconds: float = 0.0) -> None:
+        """Change the state; lanes call their worker only while it is `live`."""
+        self.state, self.error = state, error
+        self._retry_at = time.monotonic() + retry_seconds
+        for lane in self.lanes:
+            if state == "live" or state == "unloading":
+                lane.resume()
+            else:
+                lane.pause()
+            if state == "failed":
+                lane.refuse_waiting(partial(self._failed, retry_seconds))
+        self._notify()
+
+    async def embed_images(self, pictures: Sequence[Picture]) -> Vectors:
+        """float32 [N, D], one unit row per picture, in order.
+
+        Raises:
+            RequestError: a picture cannot be used; of several the first is named.
+            BusyError: a queue is full.
+            UnavailableError: the model is not loaded in time, or its worker died.
+            BatchError: the engine failed.
+        """
+        shared = self._shared
+        whole = await shared.fetcher.filled(pictures, self.name)
+        async with self._in_use() as facts:
+            num_bytes = len(pictures) * facts.image_size**2 * 3
+            with self.images.places(len(pictures), num_bytes):
+                prepare = partial(_prepare, facts, shared.room)
+                tasks = [timed_task(prepare, one, self._watch) for one in whole]
+                stage = ("prepare", self.name, "image")
+                pixels = await measured(shared.preparing.answer, tasks, shared.metrics, stage)
+                stage = ("inference", self.name, "image")
+                vectors = await _answered(measured(self.images.answer_placed, pixels, shared.metrics, stage))
+                return np.stack(vectors)
+
+    async def embed_texts(self, texts: Sequence[str]) -> Vectors:
+        """float32 [N, D], one unit row per text, in order; errors as in `embed_images`."""
+        return await self.embed_tokens(await self.tokenize(texts))
+
+    async def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """The rows that `embed_tokens` reads; their number of tokens is `num_tokens`.
+
+        Raises:
+            BusyError: a queue is full.
+            UnavailableError: the model is not loaded in time.
+        """
+        length = (await self.live() if self.facts is None else self.facts).config.text.context_length
+        parts = [texts[start : start + _TEXTS_PER_TASK] for start in range(0, len(texts), _TEXTS_PER_TASK)]
+        if not parts:
+            return np.empty((0, length), dtype=np.int64)
+        rows = await self._shared.preparing.answer(
+            [partial(tokenize, one, context_length=length) for one in parts]
+        )
+        return np.concatenate(rows)
+
+    async def embed_tokens(self, tokens: Tokens) -> Vectors:
+        """float32 [N, D], one unit row per row of tokens, in order; errors as in `embed_images`."""
+        async with self._in_use():
+            stage = ("inference", self.name, "text")
+            asking = measured(self.texts.answer, list(tokens), self._shared.metrics, stage)
+            vectors = await _answered(asking)
+            return np.stack(vectors)
+
+    async def label_head(self, labels: list[str], templates: list[str] | None) -> Vectors:
+        """float32 [L, D], one unit row per label; kept by content. Errors as in `embed_images`.
+
+        The prompts go through the text lane a part at a time, so that others come between them.
+        """
+        filled = templates or ["{}"]
+        key = key_of(labels, filled)
+        lock = self._building.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                head = self._heads.get(key)
+                if head is None:
+                    head = await self._build_head(labels, filled)
+                    self._heads.put(key, head)
+                return head
+        finally:
+            if not lock.locked():
+                self._building.pop(key, None)
+
+    async def is_ready(self, within_seconds: float = 30.0) -> bool:
+        """Whether both towers answered within the last seconds, or answer now."""
+        if self.state != "live" or self.facts is None:
+            return False
+        side, length = self.facts.image_size, self.facts.config.text.context_length
+        blank = np.zeros((side, side, 3), dtype=np.uint8)
+        empty = tokenize(["ready"], context_length=length)[0]
+        return await _answers(self.images, blank, within_seconds) and await _answers(
+            self.texts, empty, within_seconds
+        )
+
+    async def _build_head(self, labels: list[str], templates: list[str]) -> Vectors:
+        prompts = [template.replace("{}", label) for label in labels for template in templates]
+        parts = list[Vectors]()
+        for start in range(0, len(prompts), self._prompts_per_turn):
+            parts.append(await self.embed_texts(prompts[start : start + self._prompts_per_turn]))
+        rows = iter(np.concatenate(parts))
+        return await asyncio.to_thread(
+            build_head, lambda texts: np.stack([next(rows) for _ in texts]), labels, templates
+        )
+
+    @asynccontextmanager
+    async def _in_use(self) -> AsyncIterator[EngineFacts]:
+        facts = await self.live()
+        self._num_users += 1
+        try:
+            yield facts
+        finally:
+            self._num_users -= 1
+            self.last_used_at = time.monotonic()
+            if not self._num_users:
+                self._notify()
+
+    def _at_work(self) -> Worker:
+        if self.worker is None:
+            raise self._loading()
+        return self.worker
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _loading(self) -> UnavailableError:
+        return UnavailableError(f"The model {self.name} is being loaded.", code="model_loading")
+
+    def _failed(self, seconds: float) -> UnavailableError:
+        return UnavailableError(
+            f"The model {self.name} could not be loaded; the server's log says why.",
+            "The server tries again by itself.",
+            code="model_failed",
+            retry_after_seconds=max(seconds, 0.1),
+        )
+
+
+def num_tokens(tokens: Tokens) -> int:
+    """Tokens as the model reads them, without start and end marks and what is cut off."""
+    return int((tokens.argmax(axis=1) - 1).sum())  # the end mark is the largest id
+
+
+def _prepare(facts: EngineFacts, room: Room, picture: Picture) -> Pixels:
+    data = file_bytes(picture)
+    try:
+        with room.taken(count_pixels(data) * BYTES_PER_PIXEL):
+            return facts.prepare_image(data, name=picture.param)
+    except RequestError:
+        raise
+    except InputError as error:
+        raise RequestError(error.message, error.remedy, code=error.code, param=picture.param) from error
+
+
+async def _answered(work: Coroutine[Any, Any, list[Result]]) -> list[Result]:
+    """The answers of a lane; a worker that is gone is said to be gone, not to have failed."""
+    try:
+        return await work
+    except BatchError as error:
+        cause = error.__cause__
+        if isinstance(cause, UnavailableError):
+            raise UnavailableError(
+                cause.message, cause.remedy, code=cause.code, retry_after_seconds=cause.retry_after_seconds
+            ) from error
+        raise
+
+
+async def _answers(lane: Lane[Item, Timed[Vectors]], item: Item, within_seconds: float) -> bool:
+    if time.monotonic() - lane.last_answer_at < within_seconds:
+        return True
+    try:
+        async with asyncio.timeout(CANARY_SECONDS):
+            await lane.answer([item])
+    except (TimeoutError, RuntimeError, ClipworksError, BusyError):
+        return False
+    return True

@@ -1,0 +1,127 @@
+"""The process that serves an application: its port, its start and its end."""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+
+import uvicorn
+
+from clipworks.errors import ConfigError
+from clipworks.search.store import VectorStore
+from clipworks.serve.app import create_service_app
+from clipworks.serve.fleet import Fleet
+from clipworks.serve.logs import start_logging
+from clipworks.serve.service import Service
+from clipworks.serve.settings import ServeSettings
+from clipworks.serve.traces import SpanSink
+
+
+def run(
+    settings: ServeSettings,
+    fleet: Fleet,
+    gallery: VectorStore | None = None,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    spans: SpanSink | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; requests in work are finished first.
+
+    SIGTERM leaves time for whoever sends requests here to notice: `/readyz` says 503 at once, and for
+    `drain_seconds` the server still takes what comes. Then the process ends with 0.
+    The port is open while models are still loaded: `/livez` answers, `/readyz` says what is missing.
+
+    Args:
+        settings: where to listen and how much to take on.
+        fleet: the models.
+        gallery: pictures to search, embedded by one of the models.
+        on_ready: called once with the address, such as "http://127.0.0.1:8000", when all models that
+            are loaded at start answer.
+        spans: hears of every request that is over; None for nobody.
+
+    Raises:
+        ConfigError: the port is taken, or the gallery is of none of the models.
+        ClipworksError: a model cannot be loaded at start.
+        KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
+    """
+    start_logging(settings.log_format)
+    service = Service(settings, fleet, gallery)
+    app = create_service_app(service, spans=spans)
+    with _listen(settings.host, settings.port) as listener:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
+        )
+        server = _Server(config, service, partial(on_ready, _address(listener)) if on_ready else None)
+        server.run(sockets=[listener])
+        if server.failure is not None:
+            raise server.failure
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it answers, and stops when a model cannot be loaded at start."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self.failure: BaseException | None = None
+        self._service = service
+        self._on_ready = on_ready
+        self._stop_at = float("inf")
+
+    async def main_loop(self) -> None:
+        """Run as uvicorn does; meanwhile wait for the models, then call `on_ready`."""
+        loading = asyncio.create_task(self._service.loaded())
+        loading.add_done_callback(self._when_loaded)
+        try:
+            await super().main_loop()
+        finally:
+            loading.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first SIGTERM begins the drain; any signal after it ends the drain at once."""
+        if sig == signal.SIGTERM and not self._service.is_stopping:
+            self._service.is_stopping = True
+            self._stop_at = time.monotonic() + self._service.settings.drain_seconds
+        elif sig == signal.SIGTERM:
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's look around, ten times a second."""
+        return await super().on_tick(counter) or time.monotonic() >= self._stop_at
+
+    def _when_loaded(self, loading: asyncio.Task[None]) -> None:
+        if loading.cancelled():
+            return
+        self.failure = loading.exception()
+        if self.failure is not None:
+            self.should_exit = True
+        elif self._on_ready is not None:
+            self._on_ready()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"Cannot listen on {host} port {port}: {error.strerror or error}.", "Choose another with --port."
+        ) from error
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
