@@ -27,18 +27,19 @@ from clipworks.search.store import VectorStore
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.calls import Call, Gate, OpenGate
 from clipworks.serve.classify import classify, similarity
+from clipworks.serve.dialects import cohere, huggingface, knn, rerank, tei, vllm, voyage
 from clipworks.serve.edge import Edge, log_failure, request_id
+from clipworks.serve.embeddings import FIELDS as EMBEDDINGS_FIELDS
 from clipworks.serve.embeddings import describe, embeddings, list_models
 from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.pages import STATIC, Pages
-from clipworks.serve.problems import problem, status_and_code
+from clipworks.serve.problems import ErrorShape, problem, status_and_code
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
 
-EMBEDDINGS_FIELDS = ("input", "model", "encoding_format", "dimensions", "modality", "user")
 CLASSIFY_FIELDS = ("input", "model", "labels", "templates")
 SIMILARITY_FIELDS = ("images", "model", "texts")
 SEARCH_FIELDS = ("image", "model", "text", "limit")
@@ -46,6 +47,8 @@ SEARCH_FIELDS = ("image", "model", "text", "limit")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Answer = Callable[[Call], Awaitable[Response]]
+Api = Callable[[Answer, tuple[str, ...], ErrorShape], Endpoint]
+"""An answer, the fields it takes and the shape of its errors -> an endpoint."""
 
 
 def create_app(
@@ -79,10 +82,11 @@ def create_app(
         routes=[
             Route("/v1/models", _plain(lambda request: list_models(service)), methods=["GET"]),
             Route("/v1/models/{id:path}", _plain(partial(_one_model, service)), methods=["GET"]),
-            Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
-            Route("/v1/classify", api(classify, CLASSIFY_FIELDS), methods=["POST"]),
-            Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS), methods=["POST"]),
-            Route("/v1/search", api(search, SEARCH_FIELDS), methods=["POST"]),
+            Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS, "detail"), methods=["POST"]),
+            Route("/v1/classify", api(classify, CLASSIFY_FIELDS, "openai"), methods=["POST"]),
+            Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS, "openai"), methods=["POST"]),
+            Route("/v1/search", api(search, SEARCH_FIELDS, "openai"), methods=["POST"]),
+            *_dialect_routes(service, api),
             Route("/livez", _plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
             Route("/readyz", partial(_ready, service), methods=["GET"]),
             Route("/health", partial(_health, service), methods=["GET"]),
@@ -131,6 +135,40 @@ def run(
         server.run(sockets=[listener])
 
 
+def _dialect_routes(service: Service, api: Api) -> list[Route]:
+    """The addresses of other families of clients."""
+    return [
+        Route("/models", _plain(lambda request: list_models(service, hidden="owned_by")), methods=["GET"]),
+        Route("/embeddings", api(embeddings, EMBEDDINGS_FIELDS, "detail"), methods=["POST"]),
+        Route("/pooling", api(vllm.pooling, EMBEDDINGS_FIELDS, "openai"), methods=["POST"]),
+        Route("/classify", api(vllm.classify, vllm.CLASSIFY_FIELDS, "openai"), methods=["POST"]),
+        Route("/score", api(rerank.score, rerank.SCORE_FIELDS, "openai"), methods=["POST"]),
+        Route("/v1/score", api(rerank.score, rerank.SCORE_FIELDS, "openai"), methods=["POST"]),
+        Route("/rerank", api(rerank.rerank, rerank.FIELDS, "detail"), methods=["POST"]),
+        Route("/v1/rerank", api(rerank.rerank, rerank.FIELDS, "detail"), methods=["POST"]),
+        Route("/v2/rerank", api(rerank.rerank, rerank.FIELDS, "message"), methods=["POST"]),
+        Route("/v1/embed", api(cohere.embed_v1, cohere.FIELDS, "message"), methods=["POST"]),
+        Route("/v2/embed", api(cohere.embed_v2, cohere.FIELDS, "message"), methods=["POST"]),
+        Route("/v1/multimodalembeddings", api(voyage.multimodal, voyage.FIELDS, "detail"), methods=["POST"]),
+        Route("/embed", api(tei.embed, tei.EMBED_FIELDS, "tei"), methods=["POST"]),
+        Route("/similarity", api(tei.similarity, tei.SIMILARITY_FIELDS, "tei"), methods=["POST"]),
+        Route("/info", _plain(partial(_info, service)), methods=["GET"]),
+        Route(
+            "/models/{model:path}",
+            api(huggingface.any_task, huggingface.FIELDS, "huggingface"),
+            methods=["POST"],
+        ),
+        Route(
+            "/hf/{model:path}/{task}",
+            api(huggingface.named_task, huggingface.FIELDS, "huggingface"),
+            methods=["POST"],
+        ),
+        Route("/knn-service", api(knn.knn_service, knn.KNN_FIELDS, "message"), methods=["POST"]),
+        Route("/metadata", api(knn.metadata, knn.METADATA_FIELDS, "message"), methods=["POST"]),
+        Route("/indices-list", _plain(lambda request: knn.indices_list(service)), methods=["GET"]),
+    ]
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, which says when it answers."""
 
@@ -164,13 +202,17 @@ def _address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _api(service: Service, gate: Gate, answer: Answer, fields: tuple[str, ...]) -> Endpoint:
+def _api(
+    service: Service, gate: Gate, answer: Answer, fields: tuple[str, ...], shape: ErrorShape
+) -> Endpoint:
     """An endpoint that reads a payload; its work is given up when the client goes away."""
 
     async def endpoint(request: Request) -> Response:
+        request.state.error_shape = shape
         caller = await gate.admit(request, "inference")
         async with service.admission():
             payload = await read_payload(request, service.settings, fields=fields)
+            payload |= request.path_params
             call = Call(service, payload, caller, request_id=request_id(request))
             work = asyncio.ensure_future(answer(call))
             gone = asyncio.ensure_future(_disconnected(request))
@@ -204,11 +246,15 @@ async def _disconnected(request: Request) -> None:
 async def _problem(request: Request, error: Exception) -> Response:
     if status_and_code(error)[0] >= 500:
         log_failure(error, request_id(request))
-    return problem(error, request_id(request))
+    return problem(error, request_id(request), getattr(request.state, "error_shape", "openai"))
 
 
 def _one_model(service: Service, request: Request) -> Response:
     return JSONResponse(describe(service, service.named(request.path_params["id"])))
+
+
+def _info(service: Service, request: Request) -> Response:
+    return tei.info(service, dict(request.query_params))
 
 
 def _one_picture(service: Service, request: Request) -> Response:

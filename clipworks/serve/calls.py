@@ -6,12 +6,13 @@ releases it when there is none, so that what is billed is what was answered.
 """
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import Request
 
-from clipworks.serve.bodies import Payload
-from clipworks.serve.service import Service
+if TYPE_CHECKING:
+    from clipworks.serve.inputs import Payload
+    from clipworks.serve.service import Service
 
 
 class Charge(Protocol):
@@ -60,7 +61,7 @@ class Gate(Protocol):
 class Call:
     """A request in work."""
 
-    def __init__(self, service: Service, payload: Payload, caller: Caller, *, request_id: str) -> None:
+    def __init__(self, service: "Service", payload: "Payload", caller: Caller, *, request_id: str) -> None:
         self.service = service
         self.payload = payload
         self.request_id = request_id

@@ -78,7 +78,8 @@ class Edge:
             logger.exception("request %s failed", identity)
             if status:
                 raise
-            await problem(error, identity)(scope, receive, send_marked)
+            shape = scope["state"].get("error_shape", "openai")
+            await problem(error, identity, shape)(scope, receive, send_marked)
         finally:
             milliseconds = (time.monotonic() - started) * 1000
             path = quote(scope["path"])  # a decoded path could write lines of its own

@@ -18,8 +18,7 @@ from clipworks.errors import BusyError, ConfigError, InputError
 from clipworks.model.tokenizer import MAX_TEXT_CHARS, tokenize
 from clipworks.search.store import VectorStore
 from clipworks.serve.batcher import Lane
-from clipworks.serve.bodies import Payload
-from clipworks.serve.inputs import Picture, file_bytes
+from clipworks.serve.inputs import Payload, Picture, file_bytes
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.settings import ServeSettings
 
