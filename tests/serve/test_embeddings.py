@@ -149,7 +149,11 @@ def test_the_first_of_several_broken_pictures_is_named(client: TestClient) -> No
         ({"input": "a", "output_dimension": 4}, "invalid_value", "output_dimension"),
         ({"input": "a", "output_dtype": "int4"}, "invalid_value", "output_dtype"),
         ({"input": "a", "embedding_type": ["float", "half"]}, "invalid_value", "embedding_type"),
-        ({"input": "a", "embedding_type": "float", "output_dtype": "int8"}, "invalid_value", "embedding_type"),
+        (
+            {"input": "a", "embedding_type": "float", "output_dtype": "int8"},
+            "invalid_value",
+            "embedding_type",
+        ),
         ({"input": "a", "normalized": False}, "invalid_value", "normalized"),
         ({"input": "a", "normalized": "perhaps"}, "invalid_value", "normalized"),
         ({"input": "a", "fusion": "sum"}, "invalid_value", "fusion"),
