@@ -104,12 +104,14 @@ class Reader:
             return read_item(value, place, self.settings, self.modality)
         if "content" in value:
             return self.fuse(*_content_parts(value["content"], f"{place}.content"), place)
-        names = [name for name in _PART_FIELDS if value.get(name) is not None]
+        names = _members(value)
         if len(names) < 2:
             return self._part(value, place)
         return self.fuse([{name: value[name]} for name in names], [place] * len(names), place)
 
     def _part(self, value: Any, place: str) -> str | Picture:
+        if isinstance(value, dict) and len(_members(value)) > 1:
+            raise RequestError(f"{place} has a text and a picture; a part is one of the two.", param=place)
         if isinstance(value, dict) and "image_base64" in value:
             value = {"image": value["image_base64"]}
         return read_item(value, place, self.settings, self.modality)
@@ -173,6 +175,11 @@ def parts_of(item: Item) -> tuple[str | Picture, ...]:
     if isinstance(item, Fused):
         return item.parts
     return () if isinstance(item, RequestError) else (item,)
+
+
+def _members(value: dict[str, Any]) -> list[str]:
+    """The names under which an object holds a text or a picture."""
+    return [name for name in _PART_FIELDS if value.get(name) is not None]
 
 
 def _check_amounts(items: Sequence[Item], settings: ServeSettings, param: str) -> None:

@@ -26,7 +26,7 @@ WRONG: list[tuple[str, Any, int, str]] = [
     ("/classify", {"input": RED, "labels": ["a", " "]}, 400, "labels[1] is empty"),
     ("/score", {"queries": "a"}, 400, "'documents' is missing"),
     ("/score", {"queries": ["a", "b"], "documents": ["a", "b", "c"]}, 400, "2 queries and 3 documents"),
-    ("/v1/score", {"queries": 7, "documents": ["a"]}, 400, "queries is 7"),
+    ("/v1/score", {"queries": 7.5, "documents": ["a"]}, 400, "queries is 7.5"),
     ("/v1/score", {"queries": "a", "documents": []}, 400, "documents is an empty list"),
     ("/rerank", {"documents": ["a"]}, 400, "'query' is missing"),
     ("/rerank", {"query": "a", "documents": "b"}, 400, "documents is 'b'"),
