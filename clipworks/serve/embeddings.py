@@ -110,7 +110,7 @@ async def embed_items(
         await asyncio.to_thread(_refuse_long_texts, parts, context_length)
     cost_usd = await _charge(call, model, parts)
     vectors_PD, lost = await _embed_each(model, parts) if goes_on else (await embed(model, parts), {})
-    vectors_ND = vectors_PD if len(parts) == len(items) else _means(vectors_PD, owners, len(items))
+    vectors_ND = vectors_PD if owners == list(range(len(items))) else _means(vectors_PD, owners, len(items))
     if lost:
         failures |= {owners[place]: error for place, error in reversed(lost.items())}
         parts = [part for part, owner in zip(parts, owners, strict=True) if owner not in failures]

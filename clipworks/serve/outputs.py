@@ -68,8 +68,9 @@ def to_dtype(vectors: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
     if dtype in ("binary", "ubinary"):
         bits: npt.NDArray[np.uint8] = np.packbits(vectors > 0, axis=1)
         return bits if dtype == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
-    largest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    steps = np.rint(vectors * (127 / largest))
+    wide = vectors.astype(np.float64)  # in which 127 / m is finite for the smallest m
+    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
+    steps = np.rint(wide * (127 / np.where(largest > 0, largest, 1.0)))
     return steps.astype(np.int8) if dtype == "int8" else (steps + 128).astype(np.uint8)
 
 
@@ -83,7 +84,7 @@ def read_forms(payload: Payload, field: str) -> list[Form]:
         RequestError: a name is unknown.
     """
     value = payload.get(field)
-    names = value if isinstance(value, list) and value else ["float" if value is None else value]
+    names = ["float"] if value is None or value == [] else value if isinstance(value, list) else [value]
     for name in names:
         if name not in (*DTYPES, "base64"):
             raise RequestError(

@@ -103,7 +103,10 @@ def shown(value: object) -> str:
     """A value as it may stand in a message: quoted, escaped, about 80 characters at most."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    text = repr(value[:80] if isinstance(value, str | bytes | list) else value)
+    try:
+        text = repr(value[:80] if isinstance(value, str | bytes | list) else value)
+    except RecursionError:  # lists in lists, as deep as JSON's own reader follows them
+        text = f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 84 else f"{text[:80]}…"
 
 

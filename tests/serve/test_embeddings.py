@@ -22,7 +22,7 @@ def test_a_text_gives_one_unit_vector_in_the_shape_of_openai(client: TestClient)
     assert body["object"] == "list" and body["model"] == "colours"
     assert [(row["object"], row["index"]) for row in body["data"]] == [("embedding", 0)]
     assert np.linalg.norm(body["data"][0]["embedding"]) == pytest.approx(1, abs=1e-6)
-    assert body["usage"] == {"prompt_tokens": 3, "total_tokens": 3, "images": 0}
+    assert body["usage"] == {"prompt_tokens": 3, "total_tokens": 3, "images": 0, "cost_usd": 0.0}
 
 
 @pytest.mark.parametrize("encoding", ["float", "base64", None])
