@@ -4,6 +4,7 @@ Each test is skipped where its client is not installed: pip install -c constrain
 """
 
 import base64
+import gc
 import io
 import re
 import threading
@@ -72,8 +73,8 @@ def served() -> Iterator[Served]:
 
 
 @pytest.fixture(autouse=True)
-def no_calls_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that would report or fetch something are told not to."""
+def no_calls_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Clients that would report or fetch something are told not to; what they leave open is closed here."""
     for name, value in {
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -81,6 +82,8 @@ def no_calls_home(monkeypatch: pytest.MonkeyPatch) -> None:
         "NO_PROXY": "127.0.0.1",
     }.items():
         monkeypatch.setenv(name, value)
+    yield
+    gc.collect()
 
 
 def test_openai(served: Served) -> None:
