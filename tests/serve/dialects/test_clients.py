@@ -203,8 +203,8 @@ def test_infinity_client(served: Served) -> None:
 
     client = infinity.Client(base_url=served.address)
     (row,) = models.sync(client=client).data
-    assert row.id == MODEL and row.stats.queue_absolute == 0 and "image_embed" in row.capabilities
-    assert health.sync(client=client).unix > 0
+    assert row.id == MODEL and row.stats["queue_absolute"] == 0 and "image_embed" in row.capabilities
+    assert health.sync(client=client)["unix"] > 0
     for kind, item, wanted in (
         (shapes.OpenAIEmbeddingInputText, TEXTS[0], TEXTS[0]),
         (shapes.OpenAIEmbeddingInputImage, URI, RED),
