@@ -129,7 +129,7 @@ def test_langchain_openai(served: Served) -> None:
         ("hosted_vllm", "/v1", TEXTS),
         ("infinity", "", TEXTS),
         ("voyage", "/v1/embeddings", TEXTS),
-        ("jina_ai", "/v1/embeddings", [URI]),
+        ("jina_ai", "/v1", [URI]),
         ("cohere", "/v1/embed", [URI]),
     ],
 )
