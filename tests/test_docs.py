@@ -117,9 +117,9 @@ def routes() -> list[str]:
     return sorted({re.sub(r":\w+}", "}", ast.literal_eval(call.args[0])) for call in calls})
 
 
-def test_the_server_page_names_each_route_and_no_other() -> None:
-    page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(?:GET |POST )?(/[a-z0-9/{}.]*)`", page))
+def test_the_pages_on_the_server_name_each_route_and_no_other() -> None:
+    pages = text_of([ROOT / "docs" / "serve.md", ROOT / "docs" / "clients.md"])
+    named = set(re.findall(r"`(?:GET |POST\s)?(/[a-z0-9/{}._-]*)`", pages)) - {"/v1/"}
     assert named == set(routes())
 
 

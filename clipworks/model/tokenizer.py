@@ -78,6 +78,15 @@ def tokenize(texts: Sequence[str], *, context_length: int = 77) -> npt.NDArray[n
     return np.frombuffer(b"".join(rows), dtype=_ID).reshape(-1, context_length).astype(np.int64)
 
 
+def num_tokens(tokens: npt.NDArray[np.int64]) -> int:
+    """Tokens of rows of `tokenize` as the model reads them: without start and end marks and what is cut off.
+
+    Args:
+        tokens: int64 [N, T], N of at least 1.
+    """
+    return int((tokens.argmax(axis=1) - 1).sum())  # the end mark is the largest id
+
+
 def encode(text: str) -> list[int]:
     """The ids of a text, uncut and without SOT and EOT.
 

@@ -28,7 +28,9 @@ from clipworks.serve.billing import Billing
 from clipworks.serve.calls import Gate, OpenGate
 from clipworks.serve.classify import classify, similarity
 from clipworks.serve.database import open_database
+from clipworks.serve.dialects import cohere, huggingface, knn, rerank, tei, vllm, voyage
 from clipworks.serve.edge import Edge
+from clipworks.serve.embeddings import FIELDS as EMBEDDINGS_FIELDS
 from clipworks.serve.embeddings import describe, embeddings, list_models
 from clipworks.serve.endpoints import Endpoint, answer_problem, plain, work_endpoint
 from clipworks.serve.fleet import fleet_of_engines
@@ -46,7 +48,6 @@ from clipworks.serve.traces import SpanSink
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
 
-EMBEDDINGS_FIELDS = ("input", "model", "encoding_format", "dimensions", "modality", "user")
 CLASSIFY_FIELDS = ("input", "model", "labels", "templates")
 SIMILARITY_FIELDS = ("images", "model", "texts")
 SEARCH_FIELDS = ("image", "model", "text", "limit")
@@ -100,6 +101,7 @@ def create_service_app(
     app = Starlette(
         routes=[
             *_work_routes(service),
+            *_dialect_routes(service),
             *_account_routes(Billing(keyed), Admin(keyed)),
             *_state_routes(service),
             Route("/gallery/{id:path}", plain(partial(_one_picture, service)), methods=["GET"]),
@@ -123,10 +125,45 @@ def _work_routes(service: Service) -> list[Route]:
     return [
         Route("/v1/models", plain(lambda request: list_models(service)), methods=["GET"]),
         Route("/v1/models/{id:path}", plain(partial(_one_model, service)), methods=["GET"]),
-        Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
-        Route("/v1/classify", api(classify, CLASSIFY_FIELDS), methods=["POST"]),
-        Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS), methods=["POST"]),
-        Route("/v1/search", api(search, SEARCH_FIELDS), methods=["POST"]),
+        Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS, "detail"), methods=["POST"]),
+        Route("/v1/classify", api(classify, CLASSIFY_FIELDS, "openai"), methods=["POST"]),
+        Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS, "openai"), methods=["POST"]),
+        Route("/v1/search", api(search, SEARCH_FIELDS, "openai"), methods=["POST"]),
+    ]
+
+
+def _dialect_routes(service: Service) -> list[Route]:
+    """The addresses of other families of clients."""
+    api = partial(work_endpoint, service)
+    return [
+        Route("/models", plain(lambda request: list_models(service, hidden="owned_by")), methods=["GET"]),
+        Route("/embeddings", api(embeddings, EMBEDDINGS_FIELDS, "detail"), methods=["POST"]),
+        Route("/pooling", api(vllm.pooling, EMBEDDINGS_FIELDS, "openai"), methods=["POST"]),
+        Route("/classify", api(vllm.classify, vllm.CLASSIFY_FIELDS, "openai"), methods=["POST"]),
+        Route("/score", api(rerank.score, rerank.SCORE_FIELDS, "openai"), methods=["POST"]),
+        Route("/v1/score", api(rerank.score, rerank.SCORE_FIELDS, "openai"), methods=["POST"]),
+        Route("/rerank", api(rerank.rerank, rerank.FIELDS, "detail"), methods=["POST"]),
+        Route("/v1/rerank", api(rerank.rerank, rerank.FIELDS, "detail"), methods=["POST"]),
+        Route("/v2/rerank", api(rerank.rerank, rerank.FIELDS, "message"), methods=["POST"]),
+        Route("/v1/embed", api(cohere.embed_v1, cohere.FIELDS, "message"), methods=["POST"]),
+        Route("/v2/embed", api(cohere.embed_v2, cohere.FIELDS, "message"), methods=["POST"]),
+        Route("/v1/multimodalembeddings", api(voyage.multimodal, voyage.FIELDS, "detail"), methods=["POST"]),
+        Route("/embed", api(tei.embed, tei.EMBED_FIELDS, "tei"), methods=["POST"]),
+        Route("/similarity", api(tei.similarity, tei.SIMILARITY_FIELDS, "tei"), methods=["POST"]),
+        Route("/info", plain(partial(_info, service)), methods=["GET"]),
+        Route(
+            "/models/{model:path}",
+            api(huggingface.any_task, huggingface.FIELDS, "huggingface"),
+            methods=["POST"],
+        ),
+        Route(
+            "/hf/{model:path}/{task}",
+            api(huggingface.named_task, huggingface.FIELDS, "huggingface"),
+            methods=["POST"],
+        ),
+        Route("/knn-service", api(knn.knn_service, knn.KNN_FIELDS, "message"), methods=["POST"]),
+        Route("/metadata", api(knn.metadata, knn.METADATA_FIELDS, "message"), methods=["POST"]),
+        Route("/indices-list", plain(lambda request: knn.indices_list(service)), methods=["GET"]),
     ]
 
 
@@ -190,6 +227,10 @@ async def _life(service: Service, gate: Gate, spans: SpanSink | None, _: Starlet
 
 def _one_model(service: Service, request: Request) -> Response:
     return JSONResponse(describe(service, service.listed(request.path_params["id"])))
+
+
+def _info(service: Service, request: Request) -> Response:
+    return tei.info(service, dict(request.query_params))
 
 
 def _one_picture(service: Service, request: Request) -> Response:

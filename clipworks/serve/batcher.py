@@ -69,6 +69,11 @@ class Lane(Generic[Item, Answer]):
         self._num_bytes = 0
         self._seconds_per_item = 0.01
 
+    @property
+    def num_waiting(self) -> int:
+        """Items that wait for their turn, given-up ones included."""
+        return len(self._waiting)
+
     def start(self) -> None:
         """Begin to take items; called once, inside the event loop."""
         self._is_open = True

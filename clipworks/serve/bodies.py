@@ -14,11 +14,9 @@ from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from clipworks.serve.inputs import Payload as Payload
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.settings import ServeSettings
-
-Payload = dict[str, Any]
-"""Field name -> JSON value, `bytes` of a picture, or a list of these."""
 
 LIST_FIELDS = ("labels", "templates", "texts")
 """Fields that a form or a query gives as text: once, separated by commas, or once per value."""
@@ -59,6 +57,7 @@ async def _read_any(request: Request, settings: ServeSettings, picture_field: st
         raise RequestError(
             f"The request did not arrive within {settings.body_seconds:g} seconds.", code="request_timeout"
         ) from error
+    content_type = content_type or _guess(body)
     if content_type == "application/json" or content_type.endswith("+json"):
         if len(body) <= _BYTES_PARSED_AT_ONCE:
             return _parse_json(body)
@@ -72,6 +71,12 @@ async def _read_any(request: Request, settings: ServeSettings, picture_field: st
         "Add the header 'Content-Type: application/json', multipart/form-data, or image/* for a picture.",
         code="unsupported_media_type",
     )
+
+
+def _guess(body: bytes) -> str:
+    """What a body is whose sender does not say: huggingface_hub sends pictures so, clip-retrieval JSON."""
+    start = body[:64].lstrip()[:1]
+    return "application/json" if start in (b"{", b"[") else "application/octet-stream" if start else ""
 
 
 def _check_headers(request: Request, settings: ServeSettings) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import Request
 
-from clipworks.serve.bodies import Payload
 from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
+    from clipworks.serve.inputs import Payload
     from clipworks.serve.service import Service
 
 
@@ -39,7 +39,7 @@ class Caller(Protocol):
     def name(self) -> str:
         """What fair shares and spans know it by: the id of its key, or nothing."""
 
-    async def charge(self, *, model: str, images: int, texts: int, payload: Payload) -> Charge:
+    async def charge(self, *, model: str, images: int, texts: int, payload: "Payload") -> Charge:
         """Set money aside before the work.
 
         Args:
@@ -76,7 +76,7 @@ class Gate(Protocol):
 class Call:
     """A request in work."""
 
-    def __init__(self, service: "Service", payload: Payload, caller: Caller, *, request_id: str) -> None:
+    def __init__(self, service: "Service", payload: "Payload", caller: Caller, *, request_id: str) -> None:
         self.service = service
         self.payload = payload
         self.request_id = request_id
@@ -95,6 +95,16 @@ class Call:
         self._charges.append(charge)
         current_trace().charged(model, images, texts, charge.cost_micro_usd)
         return charge.cost_micro_usd / 1e6
+
+    async def recharge(self, model: str, *, images: int = 0, texts: int = 0) -> float:
+        """Charge for the items that could be used, in place of all that was charged before.
+
+        Raises:
+            ClipworksError: as `Caller.charge`.
+        """
+        await self.release()
+        current_trace().discharged()
+        return await self.charge(model, images=images, texts=texts) if images + texts else 0.0
 
     async def settle(self) -> None:
         """Take the money for everything that was charged.
@@ -116,7 +126,7 @@ class Anybody:
 
     name = ""
 
-    async def charge(self, *, model: str, images: int, texts: int, payload: Payload) -> Charge:
+    async def charge(self, *, model: str, images: int, texts: int, payload: "Payload") -> Charge:
         """Nothing is set aside."""
         return _Nothing()
 

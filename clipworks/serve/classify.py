@@ -1,13 +1,17 @@
 """POST /v1/classify and /v1/similarity: pictures against labels, pictures against texts."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
 
 from clipworks.model.heads import Vectors
 from clipworks.serve.calls import Call
-from clipworks.serve.inputs import read_labels, read_pictures, read_texts
-from clipworks.serve.worker import EngineFacts
+from clipworks.serve.inputs import Picture, read_labels, read_pictures, read_texts
+
+if TYPE_CHECKING:
+    from clipworks.serve.served import ServedModel
+    from clipworks.serve.worker import EngineFacts
 
 
 async def classify(call: Call) -> Response:
@@ -21,13 +25,28 @@ async def classify(call: Call) -> Response:
     model = service.model(payload)
     pictures = read_pictures(payload, "input", service.settings)
     labels, templates = read_labels(payload, service.settings)
+    cosines_NL, usage = await label_cosines(call, model, pictures, labels, templates)
+    return await asyncio.to_thread(_render, model.engine, model.name, labels, cosines_NL, usage)
+
+
+async def label_cosines(
+    call: Call, model: "ServedModel", pictures: list[Picture], labels: list[str], templates: list[str] | None
+) -> tuple[Vectors, dict[str, float]]:
+    """Charge for pictures and prompts, and compare them.
+
+    Returns:
+        float32 [N, L], the cosine of each picture with each label; and the `usage` of the answer.
+
+    Raises:
+        RequestError: a picture cannot be used.
+        BusyError: a queue is full.
+    """
     num_texts = len(labels) * len(templates or ("{}",))
     cost_usd = await call.charge(model.name, images=len(pictures), texts=num_texts)
     head_LD = await model.label_head(labels, templates)
     images_ND = await model.embed_images(pictures)
-    cosines_NL = images_ND @ head_LD.T
     usage = {"images": len(pictures), "texts": num_texts, "cost_usd": cost_usd}
-    return await asyncio.to_thread(_render, model.engine, model.name, labels, cosines_NL, usage)
+    return images_ND @ head_LD.T, usage
 
 
 async def similarity(call: Call) -> Response:
@@ -53,7 +72,7 @@ async def similarity(call: Call) -> Response:
 
 
 def _render(
-    engine: EngineFacts, name: str, labels: list[str], cosines_NL: Vectors, usage: dict[str, float]
+    engine: "EngineFacts", name: str, labels: list[str], cosines_NL: Vectors, usage: dict[str, float]
 ) -> Response:
     scores_NL = engine.probabilities(cosines_NL)
     rows = []

@@ -92,7 +92,8 @@ class Edge:
             if trace.status:
                 raise
             trace.code = "internal_error"
-            await problem(error, trace.request_id)(scope, receive, send)
+            shape = scope["state"].get("error_shape", "openai")
+            await problem(error, trace.request_id, shape)(scope, receive, send)
 
     def _note(self, request: Request, trace: Trace) -> None:
         scope = request.scope

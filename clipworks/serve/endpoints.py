@@ -11,7 +11,14 @@ from clipworks.serve.bodies import read_payload
 from clipworks.serve.calls import Call
 from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.gate import caller_of
-from clipworks.serve.problems import RequestError, UnavailableError, problem, shown, status_and_code
+from clipworks.serve.problems import (
+    ErrorShape,
+    RequestError,
+    UnavailableError,
+    problem,
+    shown,
+    status_and_code,
+)
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.traces import current_trace
 
@@ -25,12 +32,14 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Answer = Callable[[Call], Awaitable[Response]]
 
 
-def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...]) -> Endpoint:
+def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...], shape: ErrorShape) -> Endpoint:
     """An endpoint that reads a payload; its work is given up when the client goes away or time is over."""
 
     async def endpoint(request: Request) -> Response:
+        request.state.error_shape = shape
         async with service.admission(), service.counted(request) as request:
             payload = await read_payload(request, service.settings, fields=fields)
+            payload |= request.path_params
             call = Call(service, payload, caller_of(request), request_id=request_id(request))
             seconds = _seconds_for(request, service.settings)
             work = asyncio.ensure_future(answer(call))
@@ -70,7 +79,7 @@ async def answer_problem(request: Request, error: Exception) -> Response:
     status, current_trace().code = status_and_code(error)
     if status >= 500 and not isinstance(error, UnavailableError):
         log_failure(error, request_id(request))
-    return problem(error, request_id(request))
+    return problem(error, request_id(request), getattr(request.state, "error_shape", "openai"))
 
 
 async def _in_time(work: "asyncio.Future[Response]", seconds: float) -> Response:

@@ -8,9 +8,8 @@ from urllib.parse import quote
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from clipworks.search.store import Hit, QueryKind, Result, VectorStore, search_vector
-from clipworks.serve.bodies import Payload
 from clipworks.serve.calls import Call
-from clipworks.serve.inputs import Picture, read_count, read_picture, read_text
+from clipworks.serve.inputs import Payload, Picture, read_count, read_picture, read_text
 from clipworks.serve.problems import RequestError, UnavailableError
 
 if TYPE_CHECKING:
@@ -31,8 +30,8 @@ async def search(call: Call) -> Response:
     query = read_query(service, payload)
     assert service.gallery_model is not None
     is_text = isinstance(query, str)
-    cost_usd = await call.charge(service.gallery_model.name, images=int(not is_text), texts=int(is_text))
-    found = await find(service, query, read_count(payload, "limit", DEFAULT_LIMIT, MAX_LIMIT))
+    limit = read_count(payload, "limit", DEFAULT_LIMIT, MAX_LIMIT)
+    found, cost_usd = await charged_find(call, query, limit)
     return JSONResponse(
         {
             "object": "list",
@@ -51,7 +50,7 @@ def read_query(service: "Service", payload: Payload) -> str | Picture:
     Raises:
         RequestError: both or none is given, it cannot be used, or another model is asked for.
     """
-    _require_gallery(service)
+    require_gallery(service)
     assert service.gallery_model is not None
     if payload.get("model") is not None and service.named(payload["model"]) is not service.gallery_model:
         raise RequestError(
@@ -74,6 +73,22 @@ def read_query(service: "Service", payload: Payload) -> str | Picture:
     return read_picture(image, "image", service.settings)
 
 
+async def charged_find(call: Call, query: str | Picture, limit: int) -> tuple[Result, float]:
+    """Charge for a query and search the gallery with it; also the cost, US dollars.
+
+    Raises:
+        RequestError: as `find`.
+        BusyError: as `find`.
+        BatchError: as `find`.
+    """
+    require_gallery(call.service)
+    assert call.service.gallery_model is not None
+    is_text = isinstance(query, str)
+    name = call.service.gallery_model.name
+    cost_usd = await call.charge(name, images=int(not is_text), texts=int(is_text))
+    return await find(call.service, query, limit), cost_usd
+
+
 async def find(service: "Service", query: str | Picture, limit: int) -> Result:
     """Search the gallery with words or with a picture.
 
@@ -82,7 +97,7 @@ async def find(service: "Service", query: str | Picture, limit: int) -> Result:
         BusyError: a queue is full.
         BatchError: the engine failed.
     """
-    store, model = _require_gallery(service), service.gallery_model
+    store, model = require_gallery(service), service.gallery_model
     assert model is not None
     kind: QueryKind = "text" if isinstance(query, str) else "image"
     vectors = await (model.embed_texts([query]) if isinstance(query, str) else model.embed_images([query]))
@@ -116,7 +131,7 @@ def picture_path(service: "Service", item_id: str) -> Path:
     Raises:
         RequestError: the gallery has no such picture.
     """
-    item = _require_gallery(service).get(item_id)
+    item = require_gallery(service).get(item_id)
     path = Path(item.path) if item is not None else None
     if path is None or not path.is_file():
         raise RequestError("The gallery has no such picture.", code="not_found")
@@ -129,7 +144,13 @@ def gallery_picture(service: "Service", item_id: str) -> Response:
     return FileResponse(path, headers={"cache-control": "public, max-age=86400"})
 
 
-def _require_gallery(service: "Service") -> VectorStore:
+def require_gallery(service: "Service") -> VectorStore:
+    """The gallery that the server was given.
+
+    Raises:
+        RequestError: there is none.
+        UnavailableError: its model is being loaded.
+    """
     if service.gallery is None:
         raise RequestError(
             "This server has no gallery to search.", "Start it with one: clipworks serve.", code="no_gallery"

@@ -12,9 +12,11 @@ from typing import Any
 
 from clipworks.addresses import parse_address
 from clipworks.errors import NetError
-from clipworks.serve.bodies import Payload
 from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.settings import ServeSettings
+
+Payload = dict[str, Any]
+"""Field name -> JSON value, `bytes` of a picture, or a list of these."""
 
 DATA_IMAGE = "data:image/"
 _SPACES = str.maketrans("", "", " \t\r\n")
@@ -58,36 +60,15 @@ def file_bytes(picture: Picture) -> bytes:
         ) from error
 
 
-def read_items(payload: Payload, settings: ServeSettings) -> list[str | Picture]:
-    """The field `input` of an embeddings request: any mix of texts and pictures, in order.
-
-    Raises:
-        RequestError: an item is neither, the list is empty or too long, or it holds token ids.
-    """
-    value = _required(payload, "input")
-    modality = payload.get("modality")
-    if modality not in (None, "text", "image"):
-        raise RequestError(f"modality is {shown(modality)}; it must be text or image.", param="modality")
-    values = value if isinstance(value, list) else [value]
-    _refuse_token_ids(values)
-    places = [f"input[{i}]" for i in range(len(values))] if isinstance(value, list) else ["input"]
-    _check_count(len(values), 1, max(settings.max_texts, settings.max_images), "input")
-    items = [_read_item(one, place, settings, modality) for one, place in zip(values, places, strict=True)]
-    num_pictures = sum(isinstance(item, Picture) for item in items)
-    _check_count(num_pictures, 0, settings.max_images, "input", "pictures")
-    _check_count(len(items) - num_pictures, 0, settings.max_texts, "input", "texts")
-    return items
-
-
 def read_pictures(payload: Payload, field: str, settings: ServeSettings) -> list[Picture]:
     """A field that holds one picture or a list of them.
 
     Raises:
         RequestError: the field is missing, empty or too long, or an item is no picture.
     """
-    value = _required(payload, field)
+    value = required(payload, field)
     values = value if isinstance(value, list) else [value]
-    _check_count(len(values), 1, settings.max_images, field, "pictures")
+    check_count(len(values), 1, settings.max_images, field, "pictures")
     if not isinstance(value, list):
         return [read_picture(value, field, settings)]
     return [read_picture(one, f"{field}[{i}]", settings) for i, one in enumerate(values)]
@@ -126,8 +107,8 @@ def read_texts(payload: Payload, field: str, settings: ServeSettings) -> list[st
     Raises:
         RequestError: it is missing, empty or too long, or an item is no usable text.
     """
-    values = _required_list(payload, field)
-    _check_count(len(values), 1, settings.max_texts, field, "texts")
+    values = required_list(payload, field)
+    check_count(len(values), 1, settings.max_texts, field, "texts")
     limit = settings.max_text_characters
     return [read_text(one, f"{field}[{i}]", limit) for i, one in enumerate(values)]
 
@@ -138,14 +119,14 @@ def read_labels(payload: Payload, settings: ServeSettings) -> tuple[list[str], l
     Raises:
         RequestError: no label, too many, one that is blank or too long, or a template without one {}.
     """
-    values = _required_list(payload, "labels")
-    _check_count(len(values), 1, settings.max_labels, "labels")
+    values = required_list(payload, "labels")
+    check_count(len(values), 1, settings.max_labels, "labels")
     limit = settings.max_label_characters
     labels = [read_text(one, f"labels[{i}]", limit) for i, one in enumerate(values)]
     if not payload.get("templates"):
         return labels, None
-    given = _required_list(payload, "templates")
-    _check_count(len(given) * len(labels), 1, settings.max_prompts, "templates", "labels times templates")
+    given = required_list(payload, "templates")
+    check_count(len(given) * len(labels), 1, settings.max_prompts, "templates", "labels times templates")
     templates = [read_text(one, f"templates[{i}]", limit) for i, one in enumerate(given)]
     for place, template in enumerate(templates):
         if template.count("{}") != 1:
@@ -194,13 +175,83 @@ def read_count(payload: Payload, field: str, default: int, most: int) -> int:
     return value
 
 
-def _read_item(value: Any, place: str, settings: ServeSettings, modality: str | None) -> str | Picture:
+def read_choice(payload: Payload, field: str, choices: tuple[str, ...]) -> str | None:
+    """One of a few words; None where the field is missing or null.
+
+    Raises:
+        RequestError: it is none of them.
+    """
+    value = payload.get(field)
+    if value is None or (isinstance(value, str) and value in choices):
+        return value
+    raise RequestError(f"{field} is {shown(value)}; it must be {' or '.join(choices)}.", param=field)
+
+
+def read_flag(payload: Payload, field: str) -> bool | None:
+    """true or false, also as the words that forms and queries send; None where the field is missing.
+
+    Raises:
+        RequestError: it is neither.
+    """
+    value = payload.get(field)
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.lower(), value)
+    if value is None or isinstance(value, bool):
+        return value
+    raise RequestError(f"{field} is {shown(payload[field])}; it must be true or false.", param=field)
+
+
+def required(payload: Payload, field: str) -> Any:
+    """The value of a field that must be there.
+
+    Raises:
+        RequestError: it is missing or null.
+    """
+    if payload.get(field) is None:
+        raise RequestError(f"The field {field!r} is missing.", code="missing_field", param=field)
+    return payload[field]
+
+
+def required_list(payload: Payload, field: str) -> list[Any]:
+    """The value of a field that must be there and a list.
+
+    Raises:
+        RequestError: it is missing, null or no list.
+    """
+    value = required(payload, field)
+    if not isinstance(value, list):
+        raise RequestError(f"{field} is {shown(value)}; it must be a list of texts.", param=field)
+    return value
+
+
+def check_count(count: int, least: int, most: int, param: str, what: str = "items") -> None:
+    """Whether a list is as long as it may be.
+
+    Raises:
+        RequestError: it is empty where it may not be, or too long.
+    """
+    if count < least:
+        raise RequestError(f"{param} is an empty list; at least {least} is needed.", param=param)
+    if count > most:
+        raise RequestError(
+            f"{param} has {count:,} {what}; at most {most:,} are taken in one request.",
+            "Send them in several requests.",
+            code="too_many_inputs",
+            param=param,
+        )
+
+
+def read_item(value: Any, place: str, settings: ServeSettings, modality: str | None) -> str | Picture:
+    """A text or a picture, told apart by its form.
+
+    Args:
+        place: where it stands in the request.
+        modality: what a plain string is: `text`, `image`, or by its beginning where None.
+
+    Raises:
+        RequestError: it is neither, or cannot be used.
+    """
     if isinstance(value, dict) and "text" in value and value.get("type", "text") == "text":
-        if len(value.keys() & {"text", "image", "image_url"}) > 1:
-            raise RequestError(
-                f"{place} has a text and a picture; one item gives one vector, of one of the two.",
-                param=place,
-            )
         return read_text(value["text"], f"{place}.text", settings.max_text_characters)
     is_picture = modality == "image" or (
         modality is None and isinstance(value, str) and value[: len(DATA_IMAGE)].lower() == DATA_IMAGE
@@ -292,39 +343,3 @@ def _sized(data: bytes | str, num_bytes: int, param: str, settings: ServeSetting
             param=param,
         )
     return Picture(data=data, param=param)
-
-
-def _required(payload: Payload, field: str) -> Any:
-    if payload.get(field) is None:
-        raise RequestError(f"The field {field!r} is missing.", code="missing_field", param=field)
-    return payload[field]
-
-
-def _required_list(payload: Payload, field: str) -> list[Any]:
-    value = _required(payload, field)
-    if not isinstance(value, list):
-        raise RequestError(f"{field} is {shown(value)}; it must be a list of texts.", param=field)
-    return value
-
-
-def _check_count(count: int, least: int, most: int, param: str, what: str = "items") -> None:
-    if count < least:
-        raise RequestError(f"{param} is an empty list; at least {least} is needed.", param=param)
-    if count > most:
-        raise RequestError(
-            f"{param} has {count:,} {what}; at most {most:,} are taken in one request.",
-            "Send them in several requests.",
-            code="too_many_inputs",
-            param=param,
-        )
-
-
-def _refuse_token_ids(values: list[Any]) -> None:
-    for value in values[:1]:
-        row = value if isinstance(value, list) else [value]
-        if row and all(isinstance(token, int) and not isinstance(token, bool) for token in row):
-            raise RequestError(
-                "input holds token ids; they belong to another model's vocabulary.",
-                "Send text. With langchain: OpenAIEmbeddings(..., check_embedding_ctx_length=False).",
-                param="input",
-            )

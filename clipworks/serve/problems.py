@@ -3,17 +3,27 @@
     {"error": {"message": str, "type": str, "param": str | null, "code": str}}
 
 `code` is always a string, `param` names the item that is wrong ("input[3].image"). A failure of ours
-is answered with its request id and nothing about its inside.
+is answered with its request id and nothing about its inside. Routes that speak another family's
+language answer in that family's shape: `ErrorShape`.
 """
 
 import json
 import math
 from difflib import get_close_matches
+from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clipworks.errors import BusyError, ClipworksError, InputError
+
+ErrorShape = Literal["openai", "detail", "message", "tei", "huggingface"]
+"""What an error's body looks like.
+
+openai: the object above. detail: the same with {"detail": message} beside it, for Jina's and Voyage's
+clients. message: {"message", "id", "code", "param"}, Cohere's and clip-retrieval's. tei: {"error": message,
+"error_type"}, with 422 where others have 400. huggingface: as tei, with the status of the others.
+"""
 
 STATUS_BY_CODE = {
     "invalid_image": 400,
@@ -61,6 +71,7 @@ UNAVAILABLE_STATUS_BY_CODE = {
 """Error code -> HTTP status, for what may go well a little later."""
 
 _CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+_TEI_TYPE_BY_STATUS = {429: "Overloaded", 503: "Unhealthy"}
 _TYPE_BY_STATUS = {
     401: "authentication_error",
     402: "insufficient_quota",
@@ -113,22 +124,24 @@ def status_and_code(error: Exception) -> tuple[int, str]:
     return 500, "internal_error"
 
 
-def problem(error: Exception, request_id: str) -> Response:
+def problem(error: Exception, request_id: str, shape: ErrorShape = "openai") -> Response:
     """The answer to a request that failed.
 
     Args:
         error: what was raised; only our own errors' words reach the client.
         request_id: said in the message of a 500, so that it can be found in the log.
+        shape: the family whose clients read it.
     """
     status, code = status_and_code(error)
-    body = {
-        "message": _message(error, status, request_id),
-        "type": _TYPE_BY_STATUS.get(status, "server_error" if status >= 500 else "invalid_request_error"),
-        "param": getattr(error, "param", None),
-        "code": code,
-    }
-    headers = _headers(error, status, code)
-    return Response(json.dumps({"error": body}), status, headers, media_type="application/json")
+    body = _body(error, status, code, request_id, shape)
+    if shape == "tei" and status == 400:
+        status = 422
+    return Response(json.dumps(body), status, _headers(error, status, code), media_type="application/json")
+
+
+def described(error: RequestError) -> dict[str, str | None]:
+    """An error as it stands in the row of the one item that it is about."""
+    return {"message": str(error), "code": error.code, "param": error.param}
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -140,7 +153,10 @@ def shown(value: object) -> str:
     """A value as it may stand in a message: quoted, escaped, about 80 characters at most."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    text = repr(value[:80] if isinstance(value, str | bytes | list) else value)
+    try:
+        text = repr(value[:80] if isinstance(value, str | bytes | list) else value)
+    except RecursionError:  # lists in lists, as deep as JSON's own reader follows them
+        text = f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 84 else f"{text[:80]}…"
 
 
@@ -157,6 +173,18 @@ def _headers(error: Exception, status: int, code: str) -> dict[str, str]:
     if code in NO_RETRY_CODES or (status == 429 and seconds is None):
         headers["x-should-retry"] = "false"
     return headers
+
+
+def _body(error: Exception, status: int, code: str, request_id: str, shape: ErrorShape) -> dict[str, Any]:
+    message, param = _message(error, status, request_id), getattr(error, "param", None)
+    if shape == "message":
+        return {"message": message, "id": request_id, "code": code, "param": param}
+    if shape in ("tei", "huggingface"):
+        kind = _TEI_TYPE_BY_STATUS.get(status, "Backend" if status >= 500 else "Validation")
+        return {"error": message, "error_type": kind}
+    kind = _TYPE_BY_STATUS.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return {**body, "detail": message} if shape == "detail" else body
 
 
 def _message(error: Exception, status: int, request_id: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ from clipworks.model.decoder import count_pixels
 from clipworks.model.heads import HeadCache, Vectors, build_head, key_of
 from clipworks.model.tokenizer import tokenize
 from clipworks.serve.batcher import BatchError, Lane
-from clipworks.serve.fetching import PictureFetcher
 from clipworks.serve.inputs import Picture, file_bytes
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import RequestError, UnavailableError
@@ -31,6 +30,9 @@ from clipworks.serve.roster import ModelSpec
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.stages import Timed, measured, timed, timed_task
 from clipworks.serve.worker import EngineFacts, Pixels, TokenRow, Worker
+
+if TYPE_CHECKING:
+    from clipworks.serve.fetching import PictureFetcher
 
 State = Literal["idle", "loading", "live", "unloading", "failed", "coming_soon", "closed"]
 
@@ -56,7 +58,7 @@ class Shared:
     """What all models of a server use together."""
 
     preparing: Preparing
-    fetcher: PictureFetcher
+    fetcher: "PictureFetcher"
     """Fetches pictures that are given by address."""
     metrics: Metrics
     room: Room
@@ -199,7 +201,7 @@ class ServedModel:
         return await self.embed_tokens(await self.tokenize(texts))
 
     async def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """The rows that `embed_tokens` reads; their number of tokens is `num_tokens`.
+        """The rows that `embed_tokens` reads; their number of tokens is `tokenizer.num_tokens`.
 
         Raises:
             BusyError: a queue is full.
@@ -293,11 +295,6 @@ class ServedModel:
             code="model_failed",
             retry_after_seconds=max(seconds, 0.1),
         )
-
-
-def num_tokens(tokens: Tokens) -> int:
-    """Tokens as the model reads them, without start and end marks and what is cut off."""
-    return int((tokens.argmax(axis=1) - 1).sum())  # the end mark is the largest id
 
 
 def _prepare(facts: EngineFacts, room: Room, picture: Picture) -> Pixels:

@@ -6,28 +6,29 @@ loads an engine.
 
 import datetime
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.types import Message
 
 from clipworks.errors import BusyError, ConfigError
-from clipworks.model.heads import Vectors as Vectors
-from clipworks.model.tokenizer import MAX_TEXT_CHARS, tokenize
+from clipworks.model.tokenizer import MAX_TEXT_CHARS
 from clipworks.search.store import VectorStore
-from clipworks.serve.bodies import Payload
-from clipworks.serve.fleet import Fleet
+from clipworks.serve.inputs import Payload
 from clipworks.serve.problems import RequestError, nearest, shown
-from clipworks.serve.served import ServedModel as ServedModel
-from clipworks.serve.served import num_tokens
 from clipworks.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from clipworks.serve.fleet import Fleet
+    from clipworks.serve.served import ServedModel
 
 
 class Service:
     """Everything an endpoint needs: settings, models by id, the gallery and its model."""
 
-    def __init__(self, settings: ServeSettings, fleet: Fleet, gallery: VectorStore | None) -> None:
+    def __init__(self, settings: ServeSettings, fleet: "Fleet", gallery: VectorStore | None) -> None:
         if settings.max_text_characters > MAX_TEXT_CHARS:
             raise ConfigError(
                 f"max_text_characters is {settings.max_text_characters}; "
@@ -51,7 +52,7 @@ class Service:
         if self._is_ready_made:
             self._find_gallery_model()
 
-    def model(self, payload: Payload) -> ServedModel:
+    def model(self, payload: Payload) -> "ServedModel":
         """The model that a request names; the only one when it names none.
 
         Raises:
@@ -69,7 +70,7 @@ class Service:
             )
         return self.named(name)
 
-    def named(self, name: object) -> ServedModel:
+    def named(self, name: object) -> "ServedModel":
         """The model with this id or alias, which is served.
 
         Raises:
@@ -79,7 +80,7 @@ class Service:
         self._check_is_served(model)
         return model
 
-    def listed(self, name: object) -> ServedModel:
+    def listed(self, name: object) -> "ServedModel":
         """The model with this id or alias, served or not.
 
         Raises:
@@ -178,7 +179,7 @@ class Service:
                 "Serve that model too, or build the gallery's index anew with `clipworks index`.",
             )
 
-    def _check_is_served(self, model: ServedModel) -> None:
+    def _check_is_served(self, model: "ServedModel") -> None:
         words = ""
         if model.spec.status == "coming_soon":
             words = f"The model {model.name} has the status coming_soon: it is not served yet."
@@ -193,8 +194,3 @@ class Service:
     def _seconds_until_room(self) -> float:
         """How long half of the requests in work take at the rate of the last ones."""
         return min(max(self._num_requests * self._seconds_per_request / 2, 0.05), 30.0)
-
-
-def count_tokens(texts: Sequence[str], context_length: int) -> int:
-    """Tokens of texts that are not embedded; of others `num_tokens` of their rows."""
-    return num_tokens(tokenize(texts, context_length=context_length))

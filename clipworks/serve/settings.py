@@ -12,6 +12,13 @@ from typing import Any
 from clipworks.errors import ConfigError
 
 VARIABLE_PREFIX = "CLIPWORKS_"
+CHOICES = {
+    "url_mode": ("off", "allowlist", "public"),
+    "log_format": ("text", "json"),
+    "workers": ("process", "thread"),
+}
+"""Settings that are one of a few words."""
+
 MAY_BE_ZERO = ("port", "memory_budget_bytes", "metrics_port", "signup_credit_usd")
 
 
@@ -160,11 +167,7 @@ class ServeSettings:
             )
         if not 0 <= self.metrics_port <= 65535:
             raise ConfigError(f"metrics_port is {self.metrics_port}; it must be from 0 to 65535.")
-        for name, choices in (
-            ("url_mode", ("off", "allowlist", "public")),
-            ("log_format", ("text", "json")),
-            ("workers", ("process", "thread")),
-        ):
+        for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}.")
 

@@ -41,6 +41,10 @@ class Trace:
         self.num_texts += num_texts
         self.cost_micro_usd += cost_micro_usd
 
+    def discharged(self) -> None:
+        """What was charged is given back; other items are charged in its place."""
+        self.num_images = self.num_texts = self.cost_micro_usd = 0
+
     def took(self, stage: str, seconds: float) -> None:
         """One step of a stage is done."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds

@@ -105,6 +105,18 @@ def picture(colour: str | tuple[int, int, int] = "red", extension: str = "PNG", 
     return file.getvalue()
 
 
+def vectors_of(engine: ColourEngine, *items: str | bytes) -> Vectors:
+    """What the engine itself gives for texts and picture files, float32 [N, 8]."""
+    return np.concatenate(
+        [
+            engine.embed_texts([item])
+            if isinstance(item, str)
+            else engine.embed_pixels(engine.prepare_image(item)[None])
+            for item in items
+        ]
+    )
+
+
 def data_uri(data: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 

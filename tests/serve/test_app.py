@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from clipworks.errors import CheckpointError, ConfigError
 from clipworks.serve.app import create_app
-from clipworks.serve.service import ServedModel
+from clipworks.serve.served import ServedModel
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ColourEngine, data_uri, picture, refusal, scope_of, talk
 
@@ -25,6 +25,20 @@ ROUTES = [
     ("POST", "/v1/classify"),
     ("POST", "/v1/similarity"),
     ("POST", "/v1/search"),
+    ("GET", "/models"),
+    ("POST", "/embeddings"),
+    ("POST", "/pooling"),
+    ("POST", "/classify"),
+    ("POST", "/score"),
+    ("POST", "/v2/rerank"),
+    ("POST", "/v1/embed"),
+    ("POST", "/v1/multimodalembeddings"),
+    ("POST", "/embed"),
+    ("GET", "/info"),
+    ("POST", "/models/colours"),
+    ("POST", "/hf/colours/feature-extraction"),
+    ("POST", "/knn-service"),
+    ("GET", "/indices-list"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/health"),
@@ -84,7 +98,18 @@ def test_a_body_that_is_no_json_object_is_refused(client: TestClient, body: byte
     assert len(refusal(answer, 400, "invalid_value", None)) < 200
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "nonsense"])
+def test_a_body_of_no_type_is_told_by_its_beginning(client: TestClient) -> None:
+    """huggingface_hub sends pictures so, clip-retrieval's client JSON."""
+    none = {"content-type": ""}
+    text = client.post(EMBEDDINGS, content=b' {"model": "colours", "input": "red"}', headers=none)
+    image = client.post(f"{EMBEDDINGS}?model=colours", content=picture("red"), headers=none)
+    assert (text.json()["usage"]["images"], image.json()["usage"]["images"]) == (0, 1)
+    refusal(client.post(EMBEDDINGS, content=b"", headers=none), 415, "unsupported_media_type", None)
+    words = client.post(f"{EMBEDDINGS}?model=colours", content=b"words", headers=none)
+    refusal(words, 400, "invalid_image", "input[0]")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "nonsense"])
 def test_other_content_types_are_refused(client: TestClient, kind: str) -> None:
     answer = client.post("/v1/embeddings", content=b'{"input": "a"}', headers={"content-type": kind})
     assert "application/json" in refusal(answer, 415, "unsupported_media_type", None)

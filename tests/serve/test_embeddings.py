@@ -7,7 +7,7 @@ import pytest
 from openai import OpenAI
 from starlette.testclient import TestClient
 
-from tests.serve.colours import ColourEngine, data_uri, picture, refusal
+from tests.serve.colours import ColourEngine, data_uri, picture, refusal, vectors_of
 
 RED = picture("red")
 
@@ -22,7 +22,7 @@ def test_a_text_gives_one_unit_vector_in_the_shape_of_openai(client: TestClient)
     assert body["object"] == "list" and body["model"] == "colours"
     assert [(row["object"], row["index"]) for row in body["data"]] == [("embedding", 0)]
     assert np.linalg.norm(body["data"][0]["embedding"]) == pytest.approx(1, abs=1e-6)
-    assert body["usage"] == {"prompt_tokens": 3, "total_tokens": 3, "images": 0}
+    assert body["usage"] == {"prompt_tokens": 3, "total_tokens": 3, "images": 0, "cost_usd": 0.0}
 
 
 @pytest.mark.parametrize("encoding", ["float", "base64", None])
@@ -145,11 +145,33 @@ def test_the_first_of_several_broken_pictures_is_named(client: TestClient) -> No
         ({"input": "a", "encoding_format": "int8"}, "invalid_value", "encoding_format"),
         ({"input": "a", "encoding_format": ["float"]}, "invalid_value", "encoding_format"),
         ({"input": "a", "modality": "audio"}, "invalid_value", "modality"),
+        ({"input": "a", "dimensions": True}, "invalid_value", "dimensions"),
+        ({"input": "a", "output_dimension": 4}, "invalid_value", "output_dimension"),
+        ({"input": "a", "output_dtype": "int4"}, "invalid_value", "output_dtype"),
+        ({"input": "a", "embedding_type": ["float", "half"]}, "invalid_value", "embedding_type"),
+        (
+            {"input": "a", "embedding_type": "float", "output_dtype": "int8"},
+            "invalid_value",
+            "embedding_type",
+        ),
+        ({"input": "a", "normalized": False}, "invalid_value", "normalized"),
+        ({"input": "a", "normalized": "perhaps"}, "invalid_value", "normalized"),
+        ({"input": "a", "fusion": "sum"}, "invalid_value", "fusion"),
+        ({"input": "a", "on_error": "skip"}, "invalid_value", "on_error"),
+        ({"input": "many words " * 50, "truncation": False}, "invalid_value", None),
+        ({"input": "a", "messages": [{"role": "user", "content": "a"}]}, "invalid_value", "messages"),
+        ({"messages": []}, "invalid_value", "messages"),
+        ({"messages": ["a"]}, "invalid_value", "messages[0]"),
+        ({"messages": [{"role": "user", "content": []}]}, "invalid_value", "messages[0].content"),
+        ({"messages": [{"content": "a"}, {"content": "b"}]}, "invalid_value", "messages"),
+        ({"input": {"content": ["a", "b"]}}, "invalid_value", "input"),
+        ({"input": {"content": ["a", {"image": 7}]}}, "invalid_image", "input.content[1].image"),
         ({"input": "a", "model": None}, "missing_field", "model"),
     ],
 )
-def test_wrong_fields_are_named(client: TestClient, fields: Any, code: str, param: str) -> None:
-    refusal(post(client, **fields), 400, code, param)
+def test_wrong_fields_are_named(client: TestClient, fields: Any, code: str, param: str | None) -> None:
+    message = refusal(post(client, **fields), 400, code, param)
+    assert post(client, **fields).json()["detail"] == message  # where Jina's and Voyage's clients look
 
 
 @pytest.mark.parametrize("name", ["colour", "", 7, ["colours"], "x" * 100_000])
@@ -158,8 +180,21 @@ def test_an_unknown_model_is_answered_with_the_nearest_names(client: TestClient,
     assert "colours" in message and len(message) < 400
 
 
-def test_dimensions_of_0_means_all_of_them(client: TestClient) -> None:
-    assert post(client, input="a", dimensions=0, user="u").status_code == 200
+@pytest.mark.parametrize("dimensions", [0, None, 8])
+def test_all_dimensions_may_be_asked_for(client: TestClient, dimensions: int | None) -> None:
+    answer = post(client, input="a", dimensions=dimensions, output_dimension=dimensions, user="u")
+    assert len(answer.json()["data"][0]["embedding"]) == 8
+
+
+def test_the_reason_why_a_vector_is_not_cut_is_said(client: TestClient) -> None:
+    assert "matryoshka" in refusal(post(client, input="a", dimensions=4), 400, "invalid_value", "dimensions")
+
+
+def test_a_long_text_is_cut_unless_that_is_forbidden(client: TestClient) -> None:
+    assert post(client, input="many words " * 50).status_code == 200
+    assert post(client, input="many words " * 50, truncate=True).status_code == 200
+    message = refusal(post(client, input="many words " * 50, truncate=False), 400, "invalid_value", None)
+    assert "100 tokens; the model reads 75" in message
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_names(client: TestClient) -> None:
@@ -189,10 +224,72 @@ def test_a_raw_picture_and_a_form_are_taken_too(client: TestClient) -> None:
     assert form.json()["data"] == wanted.json()["data"]
 
 
+def test_a_chat_with_one_part_is_one_vector(client: TestClient, engine: ColourEngine) -> None:
+    chats: list[tuple[Any, str | bytes]] = [
+        ([{"type": "image_url", "image_url": {"url": data_uri(RED)}}], RED),
+        ("a blue boat", "a blue boat"),
+    ]
+    for content, item in chats:
+        body = post(client, messages=[{"role": "user", "content": content}]).json()
+        rows = [row["embedding"] for row in body["data"]]
+        np.testing.assert_array_equal(np.asarray(rows, np.float32), vectors_of(engine, item))
+
+
+def test_several_parts_give_their_mean_where_it_is_asked_for(
+    client: TestClient, engine: ColourEngine
+) -> None:
+    pair = {"text": "green", "image": data_uri(RED)}
+    items = [pair, "blue", {"content": ["black", {"image": data_uri(RED)}]}]
+    refusal(post(client, input=items), 400, "invalid_value", "input[0]")
+    body = post(client, input=items, fusion="mean").json()
+    red, green, blue, black = vectors_of(engine, RED, "green", "blue", "black")
+    wanted = np.stack([red + green, blue, red + black])
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    np.testing.assert_allclose([row["embedding"] for row in body["data"]], wanted, atol=1e-6)
+    assert (body["usage"]["images"], body["usage"]["prompt_tokens"]) == (2, 3)
+
+
+def test_a_request_can_go_on_without_items_that_cannot_be_used(
+    client: TestClient, engine: ColourEngine
+) -> None:
+    broken = {"image": data_uri(picture("red", "JPEG", 64)[:400])}
+    items: list[Any] = ["red", broken, 7, data_uri(RED), {"text": "a", **broken}]
+    body = post(client, input=items, on_error="null", fusion="mean", encoding_format="base64").json()
+    assert [row["index"] for row in body["data"]] == [0, 1, 2, 3, 4]
+    assert [row["embedding"] is None for row in body["data"]] == [False, True, True, False, True]
+    codes = {i: body["data"][i]["error"]["code"] for i in (1, 2, 4)}
+    assert codes == {1: "invalid_image", 2: "invalid_value", 4: "invalid_image"}
+    assert body["data"][1]["error"]["param"] == "input[1].image"
+    assert (body["usage"]["images"], body["usage"]["prompt_tokens"]) == (1, 1)
+    rows = [np.frombuffer(base64.b64decode(body["data"][i]["embedding"]), "<f4") for i in (0, 3)]
+    np.testing.assert_array_equal(np.stack(rows), vectors_of(engine, "red", RED))
+    refusal(post(client, input=items, fusion="mean"), 400, "invalid_value", "input[2]")
+
+
+def test_a_request_of_nothing_but_broken_items_is_answered(client: TestClient) -> None:
+    body = post(client, input=[{"image": "AAAA"}], on_error="null").json()
+    assert body["data"][0]["embedding"] is None and body["usage"]["images"] == 0
+
+
+def test_a_broken_server_is_no_broken_item(client: TestClient, engine: ColourEngine) -> None:
+    engine.failure = RuntimeError("broken")
+    refusal(post(client, input=["a"], on_error="null"), 500, "internal_error", None)
+
+
+def test_several_types_stand_side_by_side(client: TestClient, engine: ColourEngine) -> None:
+    row = post(client, input="red", embedding_type=["float", "ubinary", "base64"]).json()["data"][0]
+    assert row["embeddings"].keys() == {"float", "ubinary", "base64"}
+    assert row["embedding"] == row["embeddings"]["float"]
+    assert row["embeddings"]["ubinary"] == np.packbits(vectors_of(engine, "red") > 0).tolist()
+
+
 def test_models_are_listed_and_found_by_id_also_with_a_slash(client: TestClient) -> None:
     rows = client.get("/v1/models").json()["data"]
     assert [row["id"] for row in rows] == ["colours", "team/other"]
     assert {"id", "object", "created", "owned_by", "dim", "fingerprint"} <= rows[0].keys()
+    stats = {"queue_fraction": 0.0, "queue_absolute": 0, "results_pending": 0, "batch_size": 32}
+    assert client.get("/models").json()["data"][0]["stats"] == rows[0]["stats"] == stats
+    assert "owned_by" not in client.get("/models").json()["data"][0]
     for address in ("/v1/models/team/other", "/v1/models/team%2Fother"):
         assert client.get(address).json() == rows[1]
     refusal(client.get("/v1/models/teem/other"), 404, "model_not_found", "model")

@@ -12,7 +12,7 @@ import pytest
 from clipworks.serve import ledger
 from clipworks.serve.app import create_app
 from clipworks.serve.database import open_database
-from clipworks.serve.service import ServedModel
+from clipworks.serve.served import ServedModel
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ColourEngine, scope_of
 from tests.serve.paying import TEXT_COST, assert_books_agree, balance, new_key, rows

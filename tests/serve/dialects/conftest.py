@@ -1,0 +1,54 @@
+"""A gate that writes down what is charged."""
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.requests import Request
+from starlette.testclient import TestClient
+
+from clipworks.search.embedded import EmbeddedStore
+from clipworks.serve.app import create_app
+from clipworks.serve.calls import Caller, Charge
+from clipworks.serve.settings import ServeSettings
+from tests.serve.colours import ADDRESS, ColourEngine
+
+
+class Till:
+    """What was settled, as (images, texts); everything is let in, at a dollar an item."""
+
+    def __init__(self) -> None:
+        self.settled: list[tuple[int, int]] = []
+
+    async def admit(self, request: Request, scope: str) -> Caller:
+        return self
+
+    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
+        return _Noted(self, (images, texts))
+
+
+class _Noted:
+    def __init__(self, till: Till, amounts: tuple[int, int]) -> None:
+        self.cost_micro_usd = sum(amounts) * 1_000_000
+        self._till = till
+        self._amounts = amounts
+
+    async def settle(self) -> None:
+        self._till.settled.append(self._amounts)
+
+    async def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def till() -> Till:
+    return Till()
+
+
+@pytest.fixture
+def shop(
+    settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore, till: Till
+) -> Iterator[TestClient]:
+    """A server with one model, a gallery and a till."""
+    app = create_app(settings, {"colours": engine}, gallery, gate=till)  # type: ignore[dict-item]
+    with TestClient(app, base_url=ADDRESS) as client:
+        yield client
