@@ -7,9 +7,12 @@ on one database each allow the whole rate.
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from clipworks.serve.keys import Key
 from clipworks.serve.problems import RequestError
+
+if TYPE_CHECKING:
+    from clipworks.serve.keys import Key
 
 MAX_KEYS = 10_000
 """Keys whose buckets are kept; those that were idle longest are forgotten, and begin full."""
@@ -64,7 +67,7 @@ class Limits:
         self._clock = clock
         self._buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
 
-    def take(self, key: Key, kind: str, amount: int) -> None:
+    def take(self, key: "Key", kind: str, amount: int) -> None:
         """Take from the bucket of a key.
 
         Args:
@@ -91,13 +94,13 @@ class Limits:
                 retry_after_seconds=seconds,
             )
 
-    def put_back(self, key: Key, kind: str, amount: int) -> None:
+    def put_back(self, key: "Key", kind: str, amount: int) -> None:
         """What was taken and not used."""
         bucket = self._bucket(key, kind)
         if bucket is not None:
             bucket.put_back(amount)
 
-    def headers(self, key: Key) -> dict[str, str]:
+    def headers(self, key: "Key") -> dict[str, str]:
         """`x-ratelimit-{limit,remaining,reset}-{requests,images}` of the limits that the key has."""
         headers = {}
         now = self._clock()
@@ -109,7 +112,7 @@ class Limits:
                 headers[f"x-ratelimit-reset-{kind}"] = show_seconds(bucket.full_after_seconds(now))
         return headers
 
-    def _bucket(self, key: Key, kind: str) -> Bucket | None:
+    def _bucket(self, key: "Key", kind: str) -> Bucket | None:
         allowed = {
             "requests": key.terms.requests_per_minute,
             "images": key.terms.images_per_minute,

@@ -13,6 +13,16 @@ Schema = dict[str, Any]
 _KEYLESS: list[Any] = []
 
 
+_DIALECTS = {
+    **dict.fromkeys(("/embeddings", "/rerank", "/v1/rerank"), "Infinity or Jina"),
+    **dict.fromkeys(("/pooling", "/classify", "/score", "/v1/score"), "vLLM"),
+    **dict.fromkeys(("/v1/embed", "/v2/embed", "/v2/rerank"), "Cohere"),
+    **dict.fromkeys(("/v1/multimodalembeddings",), "Voyage"),
+    **dict.fromkeys(("/embed", "/similarity"), "text-embeddings-inference"),
+    **dict.fromkeys(("/knn-service", "/metadata"), "clip-retrieval"),
+}
+
+
 def document(settings: ServeSettings) -> Schema:
     """OpenAPI 3.1 as a JSON object."""
     return {
@@ -44,8 +54,17 @@ def _paths(settings: ServeSettings) -> dict[str, Schema]:
                     "dimensions": {"enum": [0, None]},
                     "modality": {"enum": ["text", "image", None]},
                     "user": {},
+                    "messages": {"type": ["array", "null"], "items": _OBJECT},
+                    "fusion": {},
+                    "on_error": {},
+                    "output_dtype": {"enum": ["float", "int8", "uint8", "binary", "ubinary", None]},
+                    "embedding_type": {},
+                    "output_dimension": {"enum": [0, None]},
+                    "input_type": {"type": ["string", "null"]},
+                    "task": {"type": ["string", "null"]},
+                    **{name: {"enum": [True, None]} for name in ("truncation", "truncate", "normalized")},
                 },
-                ("input",),
+                (),
             )
         },
         "/v1/classify": {
@@ -96,6 +115,7 @@ def _paths(settings: ServeSettings) -> dict[str, Schema]:
             "post": _keyed("The page, after a search by picture.", {"200": _content("text/html")}),
         },
         **_account_paths(),
+        **_dialect_paths(),
         "/static": {"get": _open("Style and script of the page.", {"200": _content("*/*")})},
     }
 
@@ -122,6 +142,20 @@ def _account_paths() -> dict[str, Schema]:
             "delete": _keyed("Revoke a key.", ok, _PATH_ID),
         },
         "/v1/admin/keys/{id}/rotate": {"post": _keyed("Put a new key in its place.", made, _PATH_ID)},
+    }
+
+
+def _dialect_paths() -> dict[str, Schema]:
+    """Addresses of other families of clients; docs/clients.md says what each takes."""
+    ok = {"200": _json({})}
+    body = {"requestBody": {"required": True, "content": {"application/json": {"schema": _OBJECT}}}}
+    model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+    task = {**model, "name": "task"}
+    return {
+        **{path: {"post": _keyed(f"As {family} has it.", ok) | body} for path, family in _DIALECTS.items()},
+        **{path: {"get": _keyed("What is served.", ok)} for path in ("/models", "/info", "/indices-list")},
+        "/models/{model}": {"post": _keyed("As Hugging Face has it.", ok, model) | body},
+        "/hf/{model}/{task}": {"post": _keyed("As Hugging Face has it.", ok, model, task) | body},
     }
 
 

@@ -40,7 +40,11 @@ def timed(
 
 def timed_task(run: Callable[[Item], Answer], item: Item, watch: Watch) -> Callable[[], Timed[Answer]]:
     """The work on one item, for a lane of tasks."""
-    work = timed(lambda items: [run(items[0])], watch)
+
+    def run_first(items: Sequence[Item]) -> Sequence[Answer]:
+        return [run(items[0])]
+
+    work = timed(run_first, watch)
     return lambda: work([item])[0]
 
 
