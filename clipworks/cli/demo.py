@@ -41,7 +41,7 @@ def demo(port: int | None) -> None:
     """
     require_serve_extra()
     from clipworks.search.embedded import open_index
-    from clipworks.serve.server import run
+    from clipworks.serve.app import run
     from clipworks.serve.settings import ServeSettings
 
     wanted = ServeSettings(**read_settings({"port": port}))

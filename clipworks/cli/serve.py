@@ -67,7 +67,7 @@ def serve(
       clipworks serve --model pictogram --port 8000
     """
     require_serve_extra()
-    from clipworks.serve.server import run
+    from clipworks.serve.app import run
     from clipworks.serve.settings import ServeSettings
 
     flags = {

@@ -6,7 +6,7 @@ be loaded; building and loading engines is the command line's work.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,14 +33,16 @@ from clipworks.serve.edge import Edge
 from clipworks.serve.embeddings import FIELDS as EMBEDDINGS_FIELDS
 from clipworks.serve.embeddings import describe, embeddings, list_models
 from clipworks.serve.endpoints import Endpoint, answer_problem, plain, work_endpoint
-from clipworks.serve.fleet import fleet_of_engines
+from clipworks.serve.fleet import Fleet, fleet_of_engines
 from clipworks.serve.gate import Guard
 from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.keyholders import KeyGate
+from clipworks.serve.logs import start_logging
 from clipworks.serve.openapi import document
 from clipworks.serve.pages import STATIC, Pages
 from clipworks.serve.prices import read_prices
 from clipworks.serve.problems import RequestError
+from clipworks.serve.server import serve_app
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.traces import SpanSink
@@ -118,6 +120,39 @@ def create_service_app(
     )
     app.state.service = service
     return app
+
+
+def run(
+    settings: ServeSettings,
+    fleet: Fleet,
+    gallery: VectorStore | None = None,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    spans: SpanSink | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; requests in work are finished first.
+
+    SIGTERM leaves time for whoever sends requests here to notice: `/readyz` says 503 at once, and for
+    `drain_seconds` the server still takes what comes. Then the process ends with 0.
+    The port is open while models are still loaded: `/livez` answers, `/readyz` says what is missing.
+
+    Args:
+        settings: where to listen and how much to take on.
+        fleet: the models.
+        gallery: pictures to search, embedded by one of the models.
+        on_ready: called once with the address, such as "http://127.0.0.1:8000", when all models that
+            are loaded at start answer.
+        spans: hears of every request that is over; None for nobody.
+
+    Raises:
+        ConfigError: the port is taken, or the gallery is of none of the models.
+        ClipworksError: a model cannot be loaded at start.
+        KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
+    """
+    start_logging(settings.log_format)
+    service = Service(settings, fleet, gallery)
+    app = create_service_app(service, spans=spans)
+    serve_app(app, service, on_ready)
 
 
 def _work_routes(service: Service) -> list[Route]:

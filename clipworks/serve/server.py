@@ -7,49 +7,30 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.applications import Starlette
 
 from clipworks.errors import ConfigError
-from clipworks.search.store import VectorStore
-from clipworks.serve.app import create_service_app
-from clipworks.serve.fleet import Fleet
-from clipworks.serve.logs import start_logging
-from clipworks.serve.service import Service
-from clipworks.serve.settings import ServeSettings
-from clipworks.serve.traces import SpanSink
+
+if TYPE_CHECKING:
+    from clipworks.serve.service import Service
 
 
-def run(
-    settings: ServeSettings,
-    fleet: Fleet,
-    gallery: VectorStore | None = None,
-    *,
-    on_ready: Callable[[str], None] | None = None,
-    spans: SpanSink | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM; requests in work are finished first.
-
-    SIGTERM leaves time for whoever sends requests here to notice: `/readyz` says 503 at once, and for
-    `drain_seconds` the server still takes what comes. Then the process ends with 0.
-    The port is open while models are still loaded: `/livez` answers, `/readyz` says what is missing.
+def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None] | None) -> None:
+    """Listen and answer until SIGINT or SIGTERM.
 
     Args:
-        settings: where to listen and how much to take on.
-        fleet: the models.
-        gallery: pictures to search, embedded by one of the models.
-        on_ready: called once with the address, such as "http://127.0.0.1:8000", when all models that
-            are loaded at start answer.
-        spans: hears of every request that is over; None for nobody.
+        app: the application of `service`.
+        on_ready: called once with the address when all models that are loaded at start answer.
 
     Raises:
-        ConfigError: the port is taken, or the gallery is of none of the models.
+        ConfigError: the port is taken.
         ClipworksError: a model cannot be loaded at start.
         KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
     """
-    start_logging(settings.log_format)
-    service = Service(settings, fleet, gallery)
-    app = create_service_app(service, spans=spans)
+    settings = service.settings
     with _listen(settings.host, settings.port) as listener:
         config = uvicorn.Config(
             app,
@@ -68,7 +49,9 @@ def run(
 class _Server(uvicorn.Server):
     """uvicorn's server, which says when it answers, and stops when a model cannot be loaded at start."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None] | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: "Service", on_ready: Callable[[], None] | None
+    ) -> None:
         super().__init__(config)
         self.failure: BaseException | None = None
         self._service = service

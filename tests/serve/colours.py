@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
 from clipworks.model.preprocess import prepare
-from clipworks.model.tokenizer import decode
+from clipworks.model.tokenizer import decode, tokenize
 
 Vectors = npt.NDArray[np.float32]
 
@@ -109,7 +109,7 @@ def vectors_of(engine: ColourEngine, *items: str | bytes) -> Vectors:
     """What the engine itself gives for texts and picture files, float32 [N, 8]."""
     return np.concatenate(
         [
-            engine.embed_texts([item])
+            engine.embed_tokens(tokenize([item], context_length=engine.config.text.context_length))
             if isinstance(item, str)
             else engine.embed_pixels(engine.prepare_image(item)[None])
             for item in items

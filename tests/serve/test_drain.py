@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 PROGRAM = """
 import sys, time
-from clipworks.serve.server import run
+from clipworks.serve.app import run
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ColourEngine
 

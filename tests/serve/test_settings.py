@@ -1,8 +1,8 @@
 import pytest
 
 from clipworks.errors import ConfigError
+from clipworks.serve.app import run
 from clipworks.serve.fleet import fleet_of_engines
-from clipworks.serve.server import run
 from clipworks.serve.settings import ServeSettings, read_variables
 from tests.serve.colours import ColourEngine
 

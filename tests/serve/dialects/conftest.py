@@ -1,6 +1,7 @@
 """A gate that writes down what is charged."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from starlette.requests import Request
@@ -9,6 +10,7 @@ from starlette.testclient import TestClient
 from clipworks.search.embedded import EmbeddedStore
 from clipworks.serve.app import create_app
 from clipworks.serve.calls import Caller, Charge
+from clipworks.serve.inputs import Payload
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ADDRESS, ColourEngine
 
@@ -22,7 +24,16 @@ class Till:
     async def admit(self, request: Request, scope: str) -> Caller:
         return self
 
-    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
+
+    name = ""
+
+    def headers(self) -> dict[str, str]:
+        return {}
+
+    async def charge(self, *, model: str, images: int, texts: int, payload: Payload) -> Charge:
         return _Noted(self, (images, texts))
 
 
