@@ -67,7 +67,7 @@ def test_a_client_that_leaves_pays_nothing_wherever_its_request_is(
         await asyncio.Event().wait()
 
     if step == "work":
-        monkeypatch.setattr(ServedModel, "embed_texts", never)
+        monkeypatch.setattr(ServedModel, "embed_tokens", never)
     elif step == "reserve":
         whole = ledger.reserve
 
