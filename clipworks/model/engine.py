@@ -21,7 +21,7 @@ from clipworks.model.features import Features
 from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts
 from clipworks.model.pipeline import computed_ahead, prepared_batches, stacked
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
-from clipworks.model.tokenizer import VOCAB_SIZE, tokenize
+from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint
 
 MAX_BATCH_SIZE = 1024
@@ -75,17 +75,8 @@ class Engine:
         precision_note: str = "",
         preprocess: PreprocessMode = "standard",
     ) -> None:
-        """Join a checkpoint and the executor that runs it.
-
-        Raises:
-            CheckpointError: the text tower has another vocabulary than CLIP's 49,408 tokens.
-        """
+        """Join a checkpoint and the executor that runs it; `loading.load` has checked that they fit."""
         config = checkpoint.config
-        if config.text.vocab_size != VOCAB_SIZE:
-            raise CheckpointError(
-                f"{checkpoint.path} has a vocabulary of {config.text.vocab_size} tokens.",
-                f"Only CLIP's own of {VOCAB_SIZE} tokens can be read.",
-            )
         self.config = config
         self.name = name
         self.fingerprint = checkpoint.fingerprint
@@ -161,8 +152,8 @@ class Engine:
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
         """Embed texts with the text tower.
 
-        Texts of like length go through together, cut behind the longest of them, which changes no
-        result since attention is causal.
+        Texts of like length go through together, cut behind their end at the next multiple of eight
+        tokens, which changes no result since attention is causal.
 
         Args:
             texts: any number of strings; what does not fit into the context length is cut off.

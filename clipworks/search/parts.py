@@ -7,7 +7,9 @@ names what it was made of by a digest: one that does not fit the input any more 
 import fcntl
 import json
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +27,19 @@ Dtype = Literal["f32", "f16"]
 """How the numbers of the vectors are stored."""
 
 FORMAT = "clipworks vectors 1"
+
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    NotImplementedError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged .npz file may raise."""
 
 _JOB = "job.json"
 _LOCK = "lock"
@@ -78,7 +93,7 @@ class Parts:
         """The part of this number if it is there and was made of the same entries."""
         try:
             rows = self._read(number)
-        except (OSError, zipfile.BadZipFile, ValueError, KeyError):
+        except DAMAGE:
             return None  # missing, or damaged by something else than us: it is made again
         return rows if rows.digest == digest else None
 
@@ -109,6 +124,8 @@ class Parts:
         # Opened here, since numpy leaves a damaged file open.
         with self._path(number).open("rb") as file, np.load(file, allow_pickle=False) as part:
             values = json.loads(part["rows"].tobytes())
+            if part["vectors"].shape != (len(values["items"]), self.header.dim):
+                raise ValueError("another number of vectors")
         failures = [Failure(**failure) for failure in values.pop("failures")]
         return Rows(failures=failures, **values)
 
@@ -131,7 +148,13 @@ def open_parts(folder: Path, header: Header) -> Iterator[Parts]:
         raise DataError(f"{folder} cannot be written: {error.strerror}.", "Choose another --out.") from error
     with lock:
         _take(lock, folder)
-        _begin(folder, header)
+        try:
+            _begin(folder, header)
+        except OSError as error:
+            raise DataError(
+                f"{folder} cannot be written: {error.strerror or error}.",
+                "Make room, or choose another --out.",
+            ) from error
         yield Parts(folder, header)
         shutil.rmtree(folder, ignore_errors=True)
 
