@@ -21,6 +21,8 @@ from clipworks.search.parts import Dtype, Parts
 from clipworks.search.vectors_file import EmbedReport, Writer, embed_into
 from tests.serve.colours import COLOURS, ColourEngine, picture
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 Embed = Callable[..., EmbedReport]
