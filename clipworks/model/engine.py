@@ -14,17 +14,15 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.errors import CheckpointError, ConfigError, InputError
+from clipworks.errors import CheckpointError, InputError
 from clipworks.model import buckets
 from clipworks.model.config import ClipConfig
 from clipworks.model.features import Features
 from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts
-from clipworks.model.pipeline import computed_ahead, prepared_batches, stacked
+from clipworks.model.pipeline import computed_ahead, prepared_batches, require_batch_size, stacked
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint
-
-MAX_BATCH_SIZE = 1024
 
 _SMALLEST_NORM = 1e-12
 
@@ -105,7 +103,7 @@ class Engine:
         """
         if isinstance(images, str | bytes | Path) or getattr(images, "ndim", 0) == 3:
             raise InputError("images is a single picture.", "Give a list: [picture].")
-        _require_batch_size(batch_size)
+        require_batch_size(batch_size)
         vectors: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)]
         named = [(x, "" if isinstance(x, str | Path) else f"images[{i}]") for i, x in enumerate(images)]
         with (
@@ -166,7 +164,7 @@ class Engine:
             InputError: an item is not a string or is far too long.
             ConfigError: batch_size out of range.
         """
-        _require_batch_size(batch_size)
+        require_batch_size(batch_size)
         return self._encode_tokens(
             tokenize(texts, context_length=self.config.text.context_length), batch_size
         )
@@ -255,11 +253,6 @@ class Engine:
         for group, rows in zip(groups, features, strict=True):
             vectors[group.places] = _unit(rows)
         return vectors
-
-
-def _require_batch_size(batch_size: int) -> None:
-    if not 1 <= batch_size <= MAX_BATCH_SIZE:
-        raise ConfigError(f"batch_size is {batch_size}; it must be in 1..{MAX_BATCH_SIZE}.")
 
 
 def _cut(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

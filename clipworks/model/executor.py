@@ -5,7 +5,6 @@ run side by side, each on one core, so that no core waits for another. The two w
 graphs of one tower, made when they are first needed; each keeps a packed copy of the weights.
 """
 
-import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from clipworks.errors import ConfigError
 from clipworks.model.config import TOWERS, ClipConfig, Tower
 from clipworks.model.graph import Weights, openvino, reading_graph, tower_graph
+from clipworks.model.pipeline import num_cores
 from clipworks.model.readings import Reading
 from clipworks.model.scales import Scales
 
@@ -190,12 +190,6 @@ def describe_processor() -> str:
     """What results depend on: OpenVINO's version, the processor's name and what it computes in."""
     name = _core().get_property(_DEVICE, "FULL_DEVICE_NAME")
     return f"OpenVINO {openvino.__version__}, {name}, {' '.join(_capabilities())}"
-
-
-@cache
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

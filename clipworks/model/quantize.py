@@ -9,9 +9,6 @@ stored again.
 import io
 import json
 import logging
-import struct
-import zipfile
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -21,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.errors import CheckpointError, ConfigError
-from clipworks.files import atomic_write, cache_folder
+from clipworks.files import NPZ_DAMAGE, atomic_write, cache_folder
 from clipworks.model.calibration import Samples, read_samples, samples_hash
 from clipworks.model.config import TOWERS, ClipConfig, Tower
 from clipworks.model.executor import (
@@ -47,18 +44,6 @@ logger = logging.getLogger(__name__)
 
 _FOLDER = "precision"
 """Below the cache folder."""
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _VERSION = 1
 """Changes whenever the same checkpoint and samples would give other scales."""
 _SHARES_KEPT = (0.0, 0.125, 0.25, 0.5)
@@ -252,5 +237,5 @@ def _read_plan(name: str) -> Plan | None:
             }
         fidelity = {tower: Fidelity(**values) for tower, values in about["fidelity"].items()}
         return Plan(precision=about["precision"], scales=scales, fidelity=fidelity)
-    except _DAMAGE:
+    except NPZ_DAMAGE:
         return None

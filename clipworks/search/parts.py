@@ -7,9 +7,6 @@ names what it was made of by a digest: one that does not fit the input any more 
 import fcntl
 import json
 import shutil
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,26 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.errors import ConfigError, DataError
-from clipworks.files import atomic_write, read_json, write_json
+from clipworks.files import NPZ_DAMAGE, atomic_write, read_json, write_json
 from clipworks.search.entries import Failure, Kind
 
 Dtype = Literal["f32", "f16"]
 """How the numbers of the vectors are stored."""
 
 FORMAT = "clipworks vectors 1"
-
-DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    NotImplementedError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What reading a damaged .npz file may raise."""
 
 _JOB = "job.json"
 _LOCK = "lock"
@@ -93,7 +77,7 @@ class Parts:
         """The part of this number if it is there and was made of the same entries."""
         try:
             rows = self._read(number)
-        except DAMAGE:
+        except NPZ_DAMAGE:
             return None  # missing, or damaged by something else than us: it is made again
         return rows if rows.digest == digest else None
 
