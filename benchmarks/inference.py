@@ -25,9 +25,10 @@ from clipworks.model import buckets, catalogue, formats
 from clipworks.model.calibration import GALLERY, read_samples
 from clipworks.model.config import ClipConfig
 from clipworks.model.engine import Engine as ClipEngine
-from clipworks.model.executor import GraphExecutor, compile_graph, num_cores
+from clipworks.model.executor import GraphExecutor, compile_graph
 from clipworks.model.fidelity import compare
 from clipworks.model.graph import openvino
+from clipworks.model.pipeline import num_cores
 from clipworks.model.quantize import Plan, make_plan
 from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint

@@ -10,8 +10,11 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import sys
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,21 @@ from typing import IO, Any
 from clipworks.errors import DataError
 
 MANIFEST = "manifest.json"
+
+
+NPZ_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy may raise on an .npz file that is missing, cut or changed; for files that can be made again."""
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from clipworks.files import atomic_folder, atomic_write, sha256_file, write_json
 from clipworks.model.cards import CARD, model_card
 from clipworks.model.config import HEAD_WIDTH, ClipConfig, PreprocessConfig
 from clipworks.model.formats import Family, Tensors
+from clipworks.model.published import CONFIG, HF_PROCESSOR, OPEN_CLIP_CONFIG
+from clipworks.model.sources import OPEN_CLIP_WEIGHTS, OPENAI_WEIGHTS, WEIGHTS
 from clipworks.model.tokenizer_files import (
     MERGES,
     TOKENIZER_CONFIG,
@@ -24,6 +26,23 @@ from clipworks.model.tokenizer_files import (
     vocabulary,
 )
 from clipworks.model.weights import Checkpoint, Dtype, read_checkpoint, write_checkpoint
+
+WRITTEN = frozenset(
+    {
+        CARD,
+        CONFIG,
+        OPEN_CLIP_CONFIG,
+        HF_PROCESSOR,
+        WEIGHTS,
+        OPEN_CLIP_WEIGHTS,
+        OPENAI_WEIGHTS,
+        VOCABULARY,
+        MERGES,
+        TOKENIZER_CONFIG,
+        "manifest.json",
+    }
+)
+"""Every name that `convert` gives to a file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +107,7 @@ def convert(
             expected = checkpoint.fingerprint if dtype == "f32" else written
             back = _read_back(new, checkpoint.config, to, expected, folder)
             files = {file.name: sha256_file(file) for file in sorted(new.iterdir())}
+            _require_free(folder, replace)  # another process may have been quicker
     except OSError as error:
         raise CheckpointError(
             f"{folder} cannot be written: {error.strerror or error}.", "Make room, or write elsewhere."
@@ -123,10 +143,12 @@ def _require_free(folder: Path, may_replace: bool) -> None:
     others = sorted(file.name for file in folder.iterdir())
     if others and not may_replace:
         raise ConfigError(f"{folder} is not empty.", "Write elsewhere, or pass --force to replace it.")
-    if others and not ((folder / CARD).is_file() and "clipworks convert" in _text(folder / CARD)):
+    is_ours = (folder / CARD).is_file() and "clipworks convert" in _text(folder / CARD)
+    foreign = [name for name in others if name not in WRITTEN or not is_ours]
+    if foreign:
         raise ConfigError(
-            f"{folder} holds {others[0]} and was not written by `clipworks convert`, so it is not replaced.",
-            "Remove it yourself, or write elsewhere.",
+            f"{folder} holds {foreign[0]}, which `clipworks convert` did not write, so it is not replaced.",
+            "Move that away yourself, or write elsewhere.",
         )
 
 

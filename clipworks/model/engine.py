@@ -12,17 +12,15 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.errors import CheckpointError, ConfigError, InputError
+from clipworks.errors import CheckpointError, InputError
 from clipworks.model import buckets
 from clipworks.model.config import ClipConfig
 from clipworks.model.features import Features
 from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts, key_of, softmax
-from clipworks.model.pipeline import computed_ahead, prepared_batches, stacked
+from clipworks.model.pipeline import computed_ahead, prepared_batches, require_batch_size, stacked
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
-from clipworks.model.tokenizer import VOCAB_SIZE, tokenize
+from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint
-
-MAX_BATCH_SIZE = 1024
 
 _SMALLEST_NORM = 1e-12
 
@@ -73,17 +71,8 @@ class Engine:
         precision_note: str = "",
         preprocess: PreprocessMode = "standard",
     ) -> None:
-        """Join a checkpoint and the executor that runs it.
-
-        Raises:
-            CheckpointError: the text tower has another vocabulary than CLIP's 49,408 tokens.
-        """
+        """Join a checkpoint and the executor that runs it; `loading.load` has checked that they fit."""
         config = checkpoint.config
-        if config.text.vocab_size != VOCAB_SIZE:
-            raise CheckpointError(
-                f"{checkpoint.path} has a vocabulary of {config.text.vocab_size} tokens.",
-                f"Only CLIP's own of {VOCAB_SIZE} tokens can be read.",
-            )
         self.config = config
         self.name = name
         self.fingerprint = checkpoint.fingerprint
@@ -112,7 +101,7 @@ class Engine:
         """
         if isinstance(images, str | bytes | Path) or getattr(images, "ndim", 0) == 3:
             raise InputError("images is a single picture.", "Give a list: [picture].")
-        _require_batch_size(batch_size)
+        require_batch_size(batch_size)
         vectors: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)]
         named = [(x, "" if isinstance(x, str | Path) else f"images[{i}]") for i, x in enumerate(images)]
         with (
@@ -159,8 +148,8 @@ class Engine:
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
         """Embed texts with the text tower.
 
-        Texts of like length go through together, cut behind the longest of them, which changes no
-        result since attention is causal.
+        Texts of like length go through together, cut behind their end at the next multiple of eight
+        tokens, which changes no result since attention is causal.
 
         Args:
             texts: any number of strings; what does not fit into the context length is cut off.
@@ -173,6 +162,7 @@ class Engine:
             InputError: an item is not a string or is far too long.
             ConfigError: batch_size out of range.
         """
+        require_batch_size(batch_size)
         return self.embed_tokens(
             tokenize(texts, context_length=self.config.text.context_length), batch_size=batch_size
         )
@@ -191,7 +181,7 @@ class Engine:
             InputError: another shape or type.
             ConfigError: batch_size out of range.
         """
-        _require_batch_size(batch_size)
+        require_batch_size(batch_size)
         longest = self.config.text.context_length
         if tokens.dtype != np.int64 or tokens.ndim != 2 or not 2 <= tokens.shape[1] <= longest:
             raise InputError(
@@ -280,11 +270,6 @@ class Engine:
         for group, rows in zip(groups, features, strict=True):
             vectors[group.places] = _unit(rows)
         return vectors
-
-
-def _require_batch_size(batch_size: int) -> None:
-    if not 1 <= batch_size <= MAX_BATCH_SIZE:
-        raise ConfigError(f"batch_size is {batch_size}; it must be in 1..{MAX_BATCH_SIZE}.")
 
 
 def _cut(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

@@ -5,9 +5,8 @@ run side by side, each on one core, so that no core waits for another. The two w
 graphs of one tower, made when they are first needed; each keeps a packed copy of the weights.
 """
 
-import os
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from clipworks.errors import ConfigError
 from clipworks.model.config import TOWERS, ClipConfig, Tower
 from clipworks.model.graph import Weights, openvino, reading_graph, tower_graph
+from clipworks.model.pipeline import num_cores
 from clipworks.model.readings import Reading
 from clipworks.model.scales import Scales
 
@@ -25,6 +25,9 @@ GraphPrecision = Literal["f32", "bf16"]
 """Type of the arithmetic outside of int8 layers; inputs, outputs and weights in memory do not change."""
 
 Features = NDArray[np.float32]
+
+READINGS_KEPT = 2
+"""Compiled readings in memory, each with weights of its own; the ones used last."""
 
 _DEVICE = "CPU"
 _PIECE_TOKENS = 512
@@ -93,7 +96,8 @@ class GraphExecutor:
 class ReadingExecutor:
     """Readings of both towers on the processor; the graph of each is compiled when it is first used.
 
-    Calls from several threads are safe.
+    The last READINGS_KEPT are kept; another one takes the place of the one not used for longest. Calls
+    from several threads are safe.
     """
 
     def __init__(
@@ -104,7 +108,7 @@ class ReadingExecutor:
         self._open_weights = open_weights
         self._precision = precision
         self._lock = threading.Lock()
-        self._pools: dict[Reading, _RequestPool] = {}
+        self._pools: OrderedDict[Reading, _RequestPool] = OrderedDict()
 
     def read(self, reading: Reading, batch: NDArray[Any]) -> Features:
         """uint8 [B, S, S, 3] RGB or int64 [B, T] -> float32 [B, T, D], or [B, D] where pooled."""
@@ -112,7 +116,11 @@ class ReadingExecutor:
             if reading not in self._pools:
                 model = reading_graph(self._config, self._open_weights(), reading)
                 self._pools[reading] = _RequestPool(compile_graph(model, self._precision))
-        return self._pools[reading].run([batch])[0]
+            self._pools.move_to_end(reading)
+            while len(self._pools) > READINGS_KEPT:
+                self._pools.popitem(last=False)
+            pool = self._pools[reading]
+        return pool.run([batch])[0]
 
 
 class _RequestPool:
@@ -182,12 +190,6 @@ def describe_processor() -> str:
     """What results depend on: OpenVINO's version, the processor's name and what it computes in."""
     name = _core().get_property(_DEVICE, "FULL_DEVICE_NAME")
     return f"OpenVINO {openvino.__version__}, {name}, {' '.join(_capabilities())}"
-
-
-@cache
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from clipworks.errors import ConfigError, InputError
 from clipworks.model.config import ClipConfig, Tower
-from clipworks.model.pipeline import prepared_batches, stacked
+from clipworks.model.pipeline import prepared_batches, require_batch_size, stacked
 from clipworks.model.preprocess import ImageInput
 from clipworks.model.readings import Reading
 from clipworks.model.tokenizer import EOT, VOCAB_SIZE, tokenize
-
-MAX_BATCH_SIZE = 1024
 
 
 class Reader(Protocol):
@@ -118,7 +116,7 @@ class Features:
             InputError: an item is not a string or is far too long.
             ConfigError: batch_size out of range.
         """
-        _check_batch_size(batch_size)
+        require_batch_size(batch_size)
         rows = tokenize(texts, context_length=self._config.text.context_length)
         features = np.empty((len(rows), self._config.text.width), dtype=np.float32)
         lengths = rows.argmax(axis=1) + 1 if len(rows) else np.empty(0, dtype=np.int64)
@@ -229,13 +227,8 @@ class Features:
 
 
 def _cut(count: int, size: int) -> list[slice]:
-    _check_batch_size(size)
+    require_batch_size(size)
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _check_batch_size(size: int) -> None:
-    if not 1 <= size <= MAX_BATCH_SIZE:
-        raise ConfigError(f"batch_size is {size}; it must be in 1..{MAX_BATCH_SIZE}.")
 
 
 def _joined(parts: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from clipworks.model.engine import Engine, Executor
 from clipworks.model.features import Features, Reader
 from clipworks.model.preprocess import PreprocessMode
 from clipworks.model.published import read_config
+from clipworks.model.tokenizer import VOCAB_SIZE
 from clipworks.model.weights import Checkpoint, read_checkpoint
 
 Precision = Literal["auto", "f32", "bf16", "int8"]
@@ -33,8 +34,8 @@ def load(
     Args:
         name: `pictogram` (built in), a name of the catalogue, a Hugging Face id, or the path of a
             checkpoint folder or weights file.
-        precision: arithmetic of the towers; `auto` is the fastest that keeps a cosine of 0.999 to f32 on
-            pictures and captions of the package, measured once per checkpoint and kept.
+        precision: arithmetic of the towers; `auto` is the first of int8, bf16 and f32 that keeps a cosine of
+            0.999 to f32 on pictures and captions of the package, measured once per checkpoint and kept.
         device: `cpu` (OpenVINO); `cuda`, `cuda:1`, ... or `torch-cpu` (PyTorch).
         preprocess: `standard`; `reference` for the exact pixels behind published scores; `scaled` to
             decode large JPEG files at a fraction of their size.
@@ -56,6 +57,7 @@ def load(
         modes = ", ".join(get_args(PreprocessMode))
         raise ConfigError(f"preprocess is {preprocess!r}; it must be one of {modes}.")
     checkpoint = open_checkpoint(name, config=config, activation=activation, image_size=image_size)
+    _require_vocabulary(checkpoint)
     executor, resolved, note = _start_executor(checkpoint, device, precision)
     called = pull.public_name(name)
     engine = Engine(
@@ -92,6 +94,15 @@ def open_checkpoint(
     if row is not None and config is None and read_config(path if path.is_dir() else path.parent) is None:
         config = row.config
     return read_checkpoint(path, config=config, activation=activation, image_size=image_size)
+
+
+def _require_vocabulary(checkpoint: Checkpoint) -> None:
+    size = checkpoint.config.text.vocab_size
+    if size != VOCAB_SIZE:
+        raise CheckpointError(
+            f"{checkpoint.path} has a vocabulary of {size} tokens.",
+            f"Only CLIP's own of {VOCAB_SIZE} tokens can be read.",
+        )
 
 
 def _start_executor(checkpoint: Checkpoint, device: str, precision: Precision) -> tuple[Executor, str, str]:

@@ -6,6 +6,7 @@ onto them. Both towers follow Radford et al. 2021 (arXiv:2103.00020), section 2.
 """
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -194,6 +195,7 @@ class NetworkExecutor:
         self._model.load_state_dict(tensors, assign=True)
         self._model.eval()
         self._is_bf16 = precision == "bf16"
+        self._lock = threading.Lock()
         if self._is_bf16:
             _cast_products(self._model)
         self._vision, self._text = (
@@ -229,7 +231,8 @@ class NetworkExecutor:
         # TF32 would cut the patch embedding of f32 models to 10 bits on graphics cards.
         with (
             torch.inference_mode(),
-            torch.backends.cudnn.flags(allow_tf32=False),
+            self._lock,  # cuDNN's flags are the process's
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
             torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_bf16),
         ):
             features: NDArray[np.float32] = tower(batch).float().cpu().numpy()

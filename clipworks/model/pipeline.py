@@ -14,13 +14,16 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from clipworks.errors import InputError
+from clipworks.errors import ConfigError, InputError
 
 BATCHES_AHEAD = 2
 """Batches that are prepared, or being prepared, while the model runs on another."""
 
 CALLS_AT_ONCE = 2
 """Batches in the model at the same time."""
+
+MAX_BATCH_SIZE = 1024
+"""Most inputs of one forward pass."""
 
 Pixels = npt.NDArray[np.uint8]
 """uint8 [S, S, 3] RGB."""
@@ -47,7 +50,8 @@ def prepared_batches(
         An iterator over batches: per picture its pixels, or the error that says why it cannot be
         used. An error of another kind is raised where its batch would have come.
     """
-    pool = ThreadPoolExecutor(_num_threads(), thread_name_prefix="clipworks-prepare")
+    # One thread per core, and one more since a thread may wait for its disk.
+    pool = ThreadPoolExecutor(num_cores() + 1, thread_name_prefix="clipworks-prepare")
     try:
         yield _prepared(pool, batches, prepare)
     finally:
@@ -75,6 +79,21 @@ def computed_ahead(
         yield _computed(pool, batches, compute)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def require_batch_size(batch_size: int) -> None:
+    """Refuse a number of inputs per forward pass that is out of range.
+
+    Raises:
+        ConfigError: it is not in 1..MAX_BATCH_SIZE.
+    """
+    if not 1 <= batch_size <= MAX_BATCH_SIZE:
+        raise ConfigError(f"batch_size is {batch_size}; it must be in 1..{MAX_BATCH_SIZE}.")
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def stacked(batch: Sequence[Pixels | InputError]) -> Pixels:
@@ -124,9 +143,3 @@ def _result(future: Future[Pixels]) -> Pixels | InputError:
         return future.result()
     except InputError as error:
         return error
-
-
-def _num_threads() -> int:
-    """One thread per usable core, and one more since a thread may wait for its disk."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 1

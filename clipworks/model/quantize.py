@@ -8,7 +8,7 @@ stored again.
 
 import io
 import json
-import zipfile
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.errors import ConfigError
-from clipworks.files import atomic_write, cache_folder
+from clipworks.errors import CheckpointError, ConfigError
+from clipworks.files import NPZ_DAMAGE, atomic_write, cache_folder
 from clipworks.model.calibration import Samples, read_samples, samples_hash
 from clipworks.model.config import TOWERS, ClipConfig, Tower
 from clipworks.model.executor import (
@@ -39,6 +39,8 @@ FLOOR = 0.99
 """Cosine below which `int8` gives layers back to the other precision."""
 SMALLEST_INT8_WIDTH = 512
 """`auto` does not try narrower towers in int8; whether int8 would be faster there is not measured."""
+
+logger = logging.getLogger(__name__)
 
 _FOLDER = "precision"
 """Below the cache folder."""
@@ -99,6 +101,7 @@ def find_plan(
     Raises:
         ConfigError: int8 on a processor that does not compute in it.
         DataError: the package's gallery, on which is measured, is damaged.
+        CheckpointError: the model gives features that are not finite numbers.
     """
     if precision == "int8" and not has_int8():
         raise ConfigError("This processor does not compute in int8.", "Use precision='auto'.")
@@ -106,6 +109,8 @@ def find_plan(
     name = f"{sha256('|'.join(parts).encode()).hexdigest()}.npz"
     plan = _read_plan(name)
     if plan is None:
+        if config.vision.width >= SMALLEST_INT8_WIDTH:
+            logger.warning("The precisions of this model are measured, once; that takes a minute or more.")
         plan = make_plan(config, weights, read_samples(config), precision)
         with suppress(OSError), atomic_write(cache_folder() / _FOLDER / name) as file:
             file.write(_to_bytes(plan))
@@ -143,6 +148,10 @@ class _Trial:
         }
         exact = GraphExecutor(config, weights, precision="f32")
         self._exact = {tower: _encode(exact, tower, self._inputs[tower]) for tower in TOWERS}
+        if not all(np.isfinite(features).all() for features in self._exact.values()):
+            raise CheckpointError(
+                "The model gives features that are not finite numbers; its weights are damaged."
+            )
 
     def compare(
         self, tower: Tower, precision: GraphPrecision, scales: dict[str, LinearScale] | None = None
@@ -228,5 +237,5 @@ def _read_plan(name: str) -> Plan | None:
             }
         fidelity = {tower: Fidelity(**values) for tower, values in about["fidelity"].items()}
         return Plan(precision=about["precision"], scales=scales, fidelity=fidelity)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except NPZ_DAMAGE:
         return None

@@ -14,6 +14,9 @@ from clipworks.model.config import ClipConfig
 
 Tensors = dict[str, NDArray[np.float32]]
 
+MAX_IMAGE_SIZE = 2048
+"""Longest side in pixels: attention over its patches already takes gigabytes."""
+
 _TABLE = "vision.position_embedding"
 _SHARPNESS = -0.5
 """The `a` of Keys' cubic convolution, as Pillow and torch's antialiased bicubic have it."""
@@ -28,13 +31,14 @@ def resized(config: ClipConfig, tensors: Tensors, image_size: int) -> tuple[Clip
         image_size: side in pixels, a multiple of the patch size.
 
     Raises:
-        ConfigError: image_size is no multiple of the patch size.
+        ConfigError: image_size is no multiple of the patch size, or more than MAX_IMAGE_SIZE.
     """
     vision = config.vision
-    if image_size < 1 or image_size % vision.patch_size:
+    is_number = isinstance(image_size, int) and 1 <= image_size <= MAX_IMAGE_SIZE
+    if not is_number or image_size % vision.patch_size:
         raise ConfigError(
-            f"image_size is {image_size}; for this model it must be a multiple of {vision.patch_size}, the "
-            "side of a patch."
+            f"image_size is {image_size!r}; for this model it must be a multiple of {vision.patch_size}, the "
+            f"side of a patch, and at most {MAX_IMAGE_SIZE}."
         )
     if image_size == vision.image_size:
         return config, tensors

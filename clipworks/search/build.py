@@ -24,6 +24,7 @@ import numpy as np
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import MANIFEST, atomic_write
 from clipworks.model.engine import Engine
+from clipworks.model.pipeline import require_batch_size
 from clipworks.search.bulk import embed_files
 from clipworks.search.embedded import (
     EmbeddedStore,
@@ -107,8 +108,7 @@ def build_index(
         DataError: not one picture could be read, the captions file is wrong, or `out` cannot be
             written or holds something else than an index.
     """
-    if not 1 <= batch_size <= 1024:
-        raise ConfigError(f"batch_size is {batch_size}; it must be 1..1024.")
+    require_batch_size(batch_size)
     started = time.monotonic()
     root, paths = _root_of(source), find_pictures([source])
     captions = read_captions(root)

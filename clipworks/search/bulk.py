@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from clipworks.errors import ConfigError, InputError
+from clipworks.errors import InputError
 from clipworks.model.engine import Engine
-from clipworks.model.pipeline import Pixels, computed_ahead, prepared_batches, stacked
+from clipworks.model.pipeline import Pixels, computed_ahead, prepared_batches, require_batch_size, stacked
 from clipworks.model.tokenizer import MAX_TEXT_CHARS
 from clipworks.search.entries import Entry
 from clipworks.search.store import Vectors
@@ -69,8 +69,7 @@ def embed_groups(
     Raises:
         ConfigError: batch_size out of range.
     """
-    if not 1 <= batch_size <= 1024:
-        raise ConfigError(f"batch_size is {batch_size}; it must be 1..1024.")
+    require_batch_size(batch_size)
     waiting: deque[_Batch] = deque()
 
     def pictures() -> Iterator[list[Entry]]:

@@ -154,8 +154,11 @@ def _read_shard(path: Path) -> Iterator[Entry | Failure]:
                         size_bytes=member.size,
                         mtime_ns=status.st_mtime_ns,
                     )
-            if status.st_size < tar.offset + tarfile.BLOCKSIZE:
-                raise tarfile.ReadError("its end mark is missing")
+            # tarfile stops without a word at a damaged header, as it does at the end mark of zeros.
+            assert tar.fileobj is not None
+            tar.fileobj.seek(tar.offset)
+            if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("a header is damaged, or its end mark is missing")
     except (tarfile.TarError, EOFError, OSError) as error:
         reason = f"The shard {path} cannot be read to its end: {error}. Make or copy it again."
         yield Failure(name=str(path), reason=reason)

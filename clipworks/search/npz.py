@@ -1,12 +1,16 @@
 """Parts -> `.npz`: numpy arrays in a zip, written one part at a time; see docs/formats.md."""
 
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import IO
 
 import numpy as np
 
 from clipworks.search.parts import Parts
+
+BYTES_AT_ONCE = 1 << 24
+"""Of padded texts in memory."""
 
 
 def write_npz(file: IO[bytes], parts: Parts) -> None:
@@ -17,14 +21,21 @@ def write_npz(file: IO[bytes], parts: Parts) -> None:
     header = parts.header
     with zipfile.ZipFile(file, "w") as archive:
         number = "<f2" if header.dtype == "f16" else "<f4"
-        chunks = (vectors.tobytes() for vectors in parts.vectors())
-        _add(archive, "vectors", number, (count, header.dim), chunks)
+        numbers = (vectors.tobytes() for vectors in parts.vectors())
+        _add(archive, "vectors", number, (count, header.dim), numbers)
         for name, dtype in (("items", text), ("kinds", "<U5")):
-            chunks = (np.array(getattr(rows, name), dtype=dtype).tobytes() for rows in parts.rows())
-            _add(archive, name, dtype, (count,), chunks, is_packed=True)
+            values = (value for rows in parts.rows() for value in getattr(rows, name))
+            _add(archive, name, dtype, (count,), _texts(values, dtype), is_packed=True)
         for name in ("model", "fingerprint", "precision", "preprocess"):
             value = np.array(getattr(header, name))
             _add(archive, name, value.dtype.str, (), [value.tobytes()])
+
+
+def _texts(values: Iterator[str], dtype: str) -> Iterator[bytes]:
+    """Padded texts, some at a time: each takes as much as the longest."""
+    step = max(1, BYTES_AT_ONCE // np.dtype(dtype).itemsize)
+    while some := list(islice(values, step)):
+        yield np.array(some, dtype=dtype).tobytes()
 
 
 def _add(

@@ -7,7 +7,6 @@ names what it was made of by a digest: one that does not fit the input any more 
 import fcntl
 import json
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.errors import ConfigError, DataError
-from clipworks.files import atomic_write, read_json, write_json
+from clipworks.files import NPZ_DAMAGE, atomic_write, read_json, write_json
 from clipworks.search.entries import Failure, Kind
 
 Dtype = Literal["f32", "f16"]
@@ -78,7 +77,7 @@ class Parts:
         """The part of this number if it is there and was made of the same entries."""
         try:
             rows = self._read(number)
-        except (OSError, zipfile.BadZipFile, ValueError, KeyError):
+        except NPZ_DAMAGE:
             return None  # missing, or damaged by something else than us: it is made again
         return rows if rows.digest == digest else None
 
@@ -109,6 +108,8 @@ class Parts:
         # Opened here, since numpy leaves a damaged file open.
         with self._path(number).open("rb") as file, np.load(file, allow_pickle=False) as part:
             values = json.loads(part["rows"].tobytes())
+            if part["vectors"].shape != (len(values["items"]), self.header.dim):
+                raise ValueError("another number of vectors")
         failures = [Failure(**failure) for failure in values.pop("failures")]
         return Rows(failures=failures, **values)
 
@@ -131,7 +132,13 @@ def open_parts(folder: Path, header: Header) -> Iterator[Parts]:
         raise DataError(f"{folder} cannot be written: {error.strerror}.", "Choose another --out.") from error
     with lock:
         _take(lock, folder)
-        _begin(folder, header)
+        try:
+            _begin(folder, header)
+        except OSError as error:
+            raise DataError(
+                f"{folder} cannot be written: {error.strerror or error}.",
+                "Make room, or choose another --out.",
+            ) from error
         yield Parts(folder, header)
         shutil.rmtree(folder, ignore_errors=True)
 

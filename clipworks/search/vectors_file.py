@@ -15,6 +15,7 @@ from typing import IO
 
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.model.engine import Engine
+from clipworks.model.pipeline import require_batch_size
 from clipworks.search.bulk import embed_groups
 from clipworks.search.entries import Entry, Failure, read_entries
 from clipworks.search.parts import Dtype, Header, Parts, Rows, open_parts, writing
@@ -75,8 +76,7 @@ def embed_into(
         DataError: nothing could be embedded, another process writes the same file, or it cannot be
             written.
     """
-    if not 1 <= batch_size <= 1024:
-        raise ConfigError(f"batch_size is {batch_size}; it must be 1..1024.")
+    require_batch_size(batch_size)
     if out.is_dir():
         raise ConfigError(f"{out} is a folder.", "Name a file.")
     header = _header(engine, dtype, batch_size)

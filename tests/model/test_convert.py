@@ -19,7 +19,7 @@ from clipworks.errors import CheckpointError, ConfigError
 from clipworks.files import sha256_file
 from clipworks.model import convert as conversion
 from clipworks.model.config import PreprocessConfig, VisionConfig
-from clipworks.model.convert import convert
+from clipworks.model.convert import WRITTEN, convert
 from clipworks.model.formats import Family
 from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint, fingerprint, read_checkpoint, write_checkpoint
@@ -99,11 +99,24 @@ def test_a_folder_with_other_files_is_never_replaced(checkpoint: Checkpoint, tmp
     with pytest.raises(ConfigError, match="is not empty") as caught:
         convert(checkpoint, tmp_path, to="hf", source="tiny")
     assert "--force" in caught.value.remedy
-    with pytest.raises(ConfigError, match=r"holds diary\.txt and was not written by `clipworks convert`"):
+    with pytest.raises(ConfigError, match=r"holds diary\.txt, which `clipworks convert` did not write"):
         convert(checkpoint, tmp_path, to="hf", source="tiny", replace=True)
     with pytest.raises(ConfigError, match=r"diary\.txt is a file"):
         convert(checkpoint, tmp_path / "diary.txt", to="hf", source="tiny", replace=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["diary.txt"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_was_put_beside_a_conversion_is_never_removed(
+    checkpoint: Checkpoint, tmp_path: Path, family: Family
+) -> None:
+    out = tmp_path / "out"
+    convert(checkpoint, out, to=family, source="tiny")
+    assert {file.name for file in out.iterdir()} <= WRITTEN
+    (out / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"holds thesis\.txt, which `clipworks convert` did not write"):
+        convert(checkpoint, out, to="hf", source="tiny", replace=True)
+    assert (out / "thesis.txt").read_text() == "years of work"
 
 
 def test_an_earlier_conversion_is_replaced_when_asked(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tiny_clip import TinyClip, tiny_pixels, tiny_tokens
 
 from clipworks.errors import CheckpointError, ConfigError, InputError
 from clipworks.model.engine import Engine
+from clipworks.model.executor import ReadingExecutor
 from clipworks.model.features import Features
 from clipworks.model.loading import load
 from clipworks.model.readings import Reading
@@ -214,3 +216,27 @@ def test_files_that_changed_since_the_model_was_loaded_are_refused(
     write_checkpoint(tmp_path, tiny_clip.config, {**tiny_clip.weights, "text.ln_final.bias": bias + 1})
     with pytest.raises(CheckpointError, match="has changed since it was loaded. Load it again."):
         engine.features.pooled_texts(["a"])
+
+
+def test_no_more_than_two_readings_stay_compiled(tiny_clip: TinyClip) -> None:
+    opened: list[int] = []
+
+    def open_weights() -> Any:
+        opened.append(1)
+        return tiny_clip.weights
+
+    executor = ReadingExecutor(tiny_clip.config, open_weights, precision="f32")
+    for layer, compiled in ((0, 1), (1, 2), (0, 2), (2, 3), (0, 3), (1, 4)):
+        executor.read(Reading(tower="text", layer=layer), tiny_tokens())
+        assert len(opened) == compiled
+
+
+def test_a_model_of_another_vocabulary_is_refused_before_anything_is_measured(
+    tiny_clip: TinyClip, tmp_path: Path
+) -> None:
+    config = replace(tiny_clip.config, text=replace(tiny_clip.config.text, vocab_size=1000))
+    table = "text.token_embedding.weight"
+    weights = {**tiny_clip.weights, table: tiny_clip.weights[table][:1000].copy()}
+    write_checkpoint(tmp_path, config, weights, family="native")
+    with pytest.raises(CheckpointError, match=r"vocabulary of 1000 tokens.*49408"):
+        load(str(tmp_path))

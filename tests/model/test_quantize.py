@@ -17,6 +17,8 @@ from clipworks.model.executor import GraphExecutor, has_bf16
 from clipworks.model.fidelity import compare
 from clipworks.model.quantize import Plan, find_plan, make_plan
 
+pytestmark = pytest.mark.slow
+
 LINEAR_LAYERS = {
     f"{tower}.blocks.{n}.{kind}"
     for tower in ("vision", "text")

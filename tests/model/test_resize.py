@@ -1,5 +1,7 @@
 """A model for pictures of another size computes what open_clip computes after its own resize."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -43,9 +45,9 @@ def test_the_models_own_size_changes_nothing(tiny_clip: TinyClip) -> None:
     assert config == tiny_clip.config and tensors is tiny_clip.weights
 
 
-@pytest.mark.parametrize("image_size", [0, -8, 30])
-def test_a_size_that_is_no_multiple_of_the_patch_is_refused(tiny_clip: TinyClip, image_size: int) -> None:
-    with pytest.raises(ConfigError, match=f"image_size is {image_size}; .* must be a multiple of 8"):
+@pytest.mark.parametrize("image_size", [0, -8, 30, 100_000, "48", 48.0])
+def test_a_size_that_is_no_multiple_of_the_patch_is_refused(tiny_clip: TinyClip, image_size: Any) -> None:
+    with pytest.raises(ConfigError, match=f"image_size is {image_size!r}; .* must be a multiple of 8"):
         resized(tiny_clip.config, tiny_clip.weights, image_size)
 
 

@@ -138,6 +138,15 @@ def test_a_shard_that_is_cut_short_gives_what_is_before_the_cut(tmp_path: Path) 
     assert isinstance(found[-1], Failure) and "cannot be read to its end" in found[-1].reason
     path.write_bytes(path.read_bytes()[:1536])
     assert "its end mark is missing" in failures(path)[0]
+
+
+def test_a_shard_with_a_damaged_header_is_a_failure_behind_what_could_be_read(tmp_path: Path) -> None:
+    path = shard(tmp_path / "a.tar", {f"{i}.png": b"xx" for i in range(4)})
+    data = bytearray(path.read_bytes())
+    data[1024 + 100] ^= 0xFF  # the second member's header
+    path.write_bytes(data)
+    assert names(path) == [f"{path}/0.png", str(path)]
+    assert "a header is damaged" in failures(path)[0]
     path.write_bytes(b"no tar at all")
     (reason,) = failures(path)
     assert "cannot be read to its end" in reason

@@ -21,6 +21,8 @@ from clipworks.search.parts import Dtype, Parts
 from clipworks.search.vectors_file import EmbedReport, Writer, embed_into
 from tests.serve.colours import COLOURS, ColourEngine, picture
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 Embed = Callable[..., EmbedReport]
@@ -237,11 +239,17 @@ def test_a_picture_that_changed_since_the_interruption_is_embedded_again(
     np.testing.assert_allclose(vector, engine.embed_texts(["green"])[0], atol=1e-4)
 
 
-def test_a_part_that_was_damaged_is_made_again(tmp_path: Path, texts: Path, engine: Engine) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:-100], lambda data: b"", lambda data: data[:-9000] + bytes(99) + data[-8901:]],
+)
+def test_a_part_that_was_damaged_is_made_again(
+    tmp_path: Path, texts: Path, engine: Engine, damage: Callable[[bytes], bytes]
+) -> None:
     out = tmp_path / "out.npz"
     interrupt(out, [texts], engine, after=8192)
     part = tmp_path / "out.npz.parts" / "00000.npz"
-    part.write_bytes(part.read_bytes()[:-100])
+    part.write_bytes(damage(part.read_bytes()))
     assert embed_into(out, [texts], engine, write=write_npz).reused == 4096
     assert read(out)["items"].tolist() == texts.read_text().splitlines()
 
