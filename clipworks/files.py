@@ -88,14 +88,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock of a file, which is made, while other processes that ask for it wait.
 
     The lock ends with the process, however the process ends; the file stays.
+
+    Args:
+        wait: whether to wait for another holder; else `BlockingIOError` is raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 

@@ -46,7 +46,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "opentelemetry": ("serve/telemetry.py",),
     "openvino": ("model/executor.py", "model/graph.py"),
     "prometheus_client": ("serve/metrics.py",),
-    "pyarrow": ("search/parquet.py",),
+    "pyarrow": ("collect/", "curate/", "search/parquet.py", "tables.py"),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),
     "safetensors": ("model/tensorfiles.py", "train/checkpoint.py"),

@@ -1,0 +1,291 @@
+"""A stage of the road from a crawl to shards: sources in, a folder of parts out, whatever dies on the way.
+
+`stage.json` says what the folder is made with, before the first part. A part is one or several files and
+`NAME.part.json`, which is written after them and names them with their hashes: a part without it does
+not exist. `manifest.json` ends the folder. Whoever repeats the command goes on with the parts that are
+missing; parts do not depend on each other, on their order or on who makes them, so that the bytes of a
+finished folder are those of an undisturbed run.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from itertools import islice
+from json import dumps
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from clipworks.errors import ConfigError, DataError
+from clipworks.files import (
+    MANIFEST,
+    atomic_write,
+    exclusive_lock,
+    is_complete,
+    read_json,
+    read_manifest,
+    sha256_file,
+    write_json,
+    write_manifest,
+)
+
+STAGE = "stage.json"
+PART_SUFFIX = ".part.json"
+MAX_ATTEMPTS = 3
+"""Tries at a source whose work kills the process that does it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What one part is made of."""
+
+    name: str
+    """Name of the part: letters, digits, dots, dashes and underscores; unique in the folder."""
+    path: str
+    """Where the input is, a path or an address."""
+    digest: str
+    """Changes when the input does: its sha256, or what else is known of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What became of one source."""
+
+    rows: int
+    """Rows in the part."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """How often what happened, by reason; summed in the manifest."""
+    files: Sequence[str] = ()
+    """The part's files, relative to the folder."""
+    failure: str = ""
+    """Why the source could not be read; the part then has no rows and counts as failed."""
+
+
+Work = Callable[[Source, Path], Made]
+"""Makes the files of a part in the folder given; picklable, and the same for the same source."""
+
+ShowProgress = Callable[[int, int, str], None]
+"""Parts done, parts in all, words."""
+
+
+def run_stage(
+    work: Work,
+    sources: Sequence[Source],
+    folder: Path,
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    workers: int = 1,
+    show: ShowProgress | None = None,
+) -> dict[str, Any]:
+    """Make all parts that are missing, then the manifest.
+
+    Args:
+        work: called in processes of their own where `workers` is above 1. A source for which it tells a
+            failure, or on which its process dies MAX_ATTEMPTS times, becomes a failed part: it has no
+            rows, a reason, and a count. Errors end the stage.
+        sources: in the order of the finished table.
+        folder: made if needed; resumed if it was begun with the same stage, config and sources.
+        stage: name of the stage, kept in `stage.json`.
+        config: everything that changes the result, as JSON values.
+        workers: processes.
+        show: told when a part is done.
+
+    Returns:
+        The manifest: stage, config, rows, counts (`failed_sources` among them) and parts in order.
+
+    Raises:
+        ConfigError: two sources have one name, or the folder was begun with something else.
+        DataError: another process is writing the folder, or it cannot be written.
+    """
+    names = Counter(source.name for source in sources)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ConfigError(f"Two sources are called {twice[0]!r}.", "Rename one of the files.")
+    with _begun(folder, stage, config):
+        if is_complete(folder):
+            manifest = read_manifest(folder)
+            if manifest.get("sources") == _digest_of(sources):
+                return manifest
+            (folder / MANIFEST).unlink()
+        missing = [source for source in sources if find_part(folder, source) is None]
+        done = len(sources) - len(missing)
+        if show is not None:
+            show(done, len(sources), "")
+        for name in _make_all(partial(make_part, work, folder=folder), missing, workers, folder):
+            done += 1
+            if show is not None:
+                show(done, len(sources), name)
+        return _finish(folder, stage, config, sources)
+
+
+def make_part(work: Work, source: Source, *, folder: Path) -> str:
+    """Do the work on one source and write its part's file; the part's name. Raises what the work raises."""
+    _write_part(folder, source, work(source, folder))
+    return source.name
+
+
+def find_part(folder: Path, source: Source) -> dict[str, Any] | None:
+    """What is known of a source's part; None where it is missing, or of another input, or cut."""
+    try:
+        part = read_json(folder / f"{source.name}{PART_SUFFIX}")
+    except DataError:
+        return None
+    if not isinstance(part, dict) or part.get("digest") != source.digest:
+        return None
+    files = part.get("files")
+    if not isinstance(files, dict):
+        return None
+    is_whole = all(_has_bytes(folder / name, file["bytes"]) for name, file in files.items())
+    return part if is_whole else None
+
+
+def part_files(folder: Path, suffix: str) -> Iterator[Path]:
+    """The files of a finished folder's parts whose names end with a suffix, in the order of the sources.
+
+    Raises:
+        DataError: the folder is unfinished, or a file is missing.
+    """
+    manifest = read_manifest(folder)
+    for part in manifest.get("parts", ()):
+        for name in part["files"]:
+            if name.endswith(suffix):
+                if not (folder / name).is_file():
+                    raise DataError(f"{folder / name} is missing.", "Repeat the command that writes it.")
+                yield folder / name
+
+
+def digest_of_files(paths: Sequence[Path], *names: str) -> str:
+    """sha256 over files and words, 64 hex characters: the digest of a source."""
+    parts = [sha256_file(path) for path in paths]
+    return sha256("\n".join([*parts, *names]).encode()).hexdigest()
+
+
+@contextmanager
+def _begun(folder: Path, stage: str, config: Mapping[str, Any]) -> Iterator[None]:
+    """The folder, begun or taken up, while nobody else writes it."""
+    job = {"stage": stage, "config": dict(config)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(folder / ".lock", wait=False):
+            if (folder / STAGE).exists():
+                _check_same(folder, job)
+            elif any(path.name != ".lock" and not path.name.startswith(".") for path in folder.iterdir()):
+                raise DataError(f"{folder} holds other files.", "Choose another --out.")
+            else:
+                write_json(folder / STAGE, job)
+            yield
+    except BlockingIOError as error:
+        raise DataError(
+            f"{folder} is being written by another process.", "Wait for it, or choose another --out."
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written: {error.strerror or error}.",
+            "Make room and repeat the command: it goes on where it stopped.",
+        ) from error
+
+
+def _check_same(folder: Path, job: dict[str, Any]) -> None:
+    begun = read_json(folder / STAGE)
+    old = begun.get("config", {}) if isinstance(begun, dict) else {}
+    if not isinstance(begun, dict) or begun.get("stage") != job["stage"]:
+        raise ConfigError(f"{folder} was begun by another stage.", "Choose another --out.")
+    for name in {**old, **job["config"]}:
+        if old.get(name) != job["config"].get(name):
+            raise ConfigError(
+                f"{folder} was begun with {name} {old.get(name)!r}, not {job['config'].get(name)!r}.",
+                "Use the same settings, choose another --out, or delete that folder.",
+            )
+
+
+def _make_all(
+    make: Callable[[Source], str], sources: Sequence[Source], workers: int, folder: Path
+) -> Iterator[str]:
+    if workers <= 1:
+        yield from map(make, sources)
+        return
+    waiting = list(sources)
+    while waiting:
+        suspects, waiting = yield from _make_in_pool(make, waiting, workers)
+        for source in suspects:  # one of them killed its process: alone, each answers for itself
+            for _ in range(MAX_ATTEMPTS):
+                again, _ = yield from _make_in_pool(make, [source], 1)
+                if not again:
+                    break
+            else:
+                failure = f"Its process died {MAX_ATTEMPTS} times."
+                _write_part(folder, source, Made(rows=0, failure=failure))
+                yield source.name
+
+
+def _make_in_pool(
+    make: Callable[[Source], str], sources: Sequence[Source], workers: int
+) -> Generator[str, None, tuple[list[Source], list[Source]]]:
+    """Work in processes; what was in work when one of them died, and what had not begun."""
+    queue = iter(sources)
+    running: dict[Future[str], Source] = {}
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        while True:
+            for source in islice(queue, workers - len(running)):
+                running[pool.submit(make, source)] = source
+            if not running:
+                return [], []
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                name = future.result()
+                del running[future]
+                yield name
+    except BrokenProcessPool:
+        return list(running.values()), list(queue)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_part(folder: Path, source: Source, made: Made) -> None:
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
+        for name in made.files
+    }
+    part: dict[str, Any] = {"source": source.path, "digest": source.digest, "rows": made.rows}
+    part |= {"counts": dict(sorted(made.counts.items())), "files": files}
+    if made.failure:
+        part |= {"failure": made.failure, "counts": {"failed_sources": 1}}
+    with atomic_write(folder / f"{source.name}{PART_SUFFIX}") as file:
+        file.write(dumps(part, indent=1, ensure_ascii=False).encode())
+
+
+def _finish(folder: Path, stage: str, config: Mapping[str, Any], sources: Sequence[Source]) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    parts = []
+    for source in sources:
+        part = find_part(folder, source)
+        if part is None:
+            raise DataError(f"{folder} lacks the part {source.name}.", "Repeat the command.")
+        counts.update(part["counts"])
+        parts.append({"name": source.name, **part})
+    manifest = {
+        "format": f"clipworks {stage} 1",
+        "stage": stage,
+        "config": dict(config),
+        "sources": _digest_of(sources),
+        "rows": sum(part["rows"] for part in parts),
+        "counts": dict(sorted(counts.items())),
+        "parts": parts,
+    }
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _has_bytes(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _digest_of(sources: Sequence[Source]) -> str:
+    return sha256("\n".join(f"{one.name} {one.digest}" for one in sources).encode()).hexdigest()

@@ -1,0 +1,171 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from stage_work import double, double_or_die
+
+from clipworks.errors import ConfigError, DataError
+from clipworks.files import exclusive_lock
+from clipworks.stage import Made, Source, digest_of_files, find_part, part_files, run_stage
+
+SOURCES = [Source(name=f"part-{n:03}", path="abcdefgh"[: n % 8 + 1], digest=str(n)) for n in range(12)]
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from stage_work import double
+from test_stage import SOURCES
+from clipworks.stage import run_stage
+run_stage(double, SOURCES, Path(sys.argv[1]), stage="doubling", config={"n": 1}, workers=int(sys.argv[2]),
+          show=lambda done, total, words: print(done, flush=True))
+"""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def run(folder: Path, sources: Sequence[Source] = SOURCES, workers: int = 1) -> dict[str, object]:
+    return run_stage(double, sources, folder, stage="doubling", config={"n": 1}, workers=workers)
+
+
+def test_the_manifest_sums_what_the_parts_say_in_the_order_of_the_sources(tmp_path: Path) -> None:
+    manifest = run(tmp_path)
+    assert manifest["rows"] == sum(len(source.path) for source in SOURCES)
+    assert manifest["counts"] == {"letters": 2 * sum(len(source.path) for source in SOURCES)}
+    assert [path.stem for path in part_files(tmp_path, ".txt")] == [source.name for source in SOURCES]
+    assert run(tmp_path) == manifest
+
+
+def test_processes_give_the_bytes_of_one_process(tmp_path: Path) -> None:
+    run(tmp_path / "one")
+    run(tmp_path / "many", workers=3)
+    assert contents(tmp_path / "one") == contents(tmp_path / "many")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_is_killed_at_random_moments_ends_in_the_same_bytes(tmp_path: Path, workers: int) -> None:
+    run(tmp_path / "undisturbed")
+    chance = random.Random(workers)
+    tests = os.pathsep.join(path for path in sys.path if path)
+    for _ in range(10):
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path / "killed"), str(workers)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": tests}, start_new_session=True
+        )
+        assert process.stdout is not None
+        for _ in range(chance.randrange(1, 6)):
+            process.stdout.readline()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    run(tmp_path / "killed")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
+
+
+def test_a_source_that_kills_its_process_fails_alone(tmp_path: Path) -> None:
+    sources = [*SOURCES[:3], Source(name="bad", path="deadly", digest="x"), *SOURCES[3:6]]
+    manifest = run_stage(double_or_die, sources, tmp_path, stage="doubling", config={}, workers=2)
+    parts = {part["name"]: part for part in manifest["parts"]}
+    assert parts["bad"]["failure"] == "Its process died 3 times."
+    assert manifest["counts"]["failed_sources"] == 1
+    assert manifest["rows"] == sum(len(source.path) for source in SOURCES[:6])
+
+
+def test_a_source_that_cannot_be_read_is_counted_and_told(tmp_path: Path) -> None:
+    sources = [SOURCES[0], Source(name="bad", path="damaged", digest="x")]
+    manifest = run_stage(double_or_die, sources, tmp_path, stage="doubling", config={})
+    assert manifest["counts"] == {"failed_sources": 1, "letters": 2}
+    assert manifest["parts"][1]["failure"] == "It cannot be read."
+
+
+def test_an_error_of_the_work_ends_the_stage_and_the_parts_stay(tmp_path: Path) -> None:
+    def fail_at_the_third(source: Source, folder: Path) -> Made:
+        if source.name == "part-002":
+            raise DataError("The disk is full.")
+        return double(source, folder)
+
+    with pytest.raises(DataError, match="disk is full"):
+        run_stage(fail_at_the_third, SOURCES, tmp_path, stage="doubling", config={"n": 1})
+    assert find_part(tmp_path, SOURCES[1]) is not None
+    assert find_part(tmp_path, SOURCES[2]) is None
+    run(tmp_path)
+    assert len(list(part_files(tmp_path, ".txt"))) == len(SOURCES)
+
+
+def test_changed_sources_are_made_again_and_the_others_kept(tmp_path: Path) -> None:
+    run(tmp_path)
+    kept = (tmp_path / "part-001.txt").stat().st_mtime_ns
+    changed = [SOURCES[0], SOURCES[1], Source(name="part-002", path="zz", digest="new")]
+    assert run(tmp_path, changed)["rows"] == 1 + 2 + 2
+    assert (tmp_path / "part-001.txt").stat().st_mtime_ns == kept
+    assert (tmp_path / "part-002.txt").read_text() == "zzzz"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"digest": "1", "files": 3}'])
+def test_a_damaged_part_is_made_again(tmp_path: Path, damage: str) -> None:
+    run(tmp_path)
+    whole = contents(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "part-001.part.json").write_text(damage)
+    (tmp_path / "part-002.txt").write_text("cut")
+    run(tmp_path)
+    assert contents(tmp_path) == whole
+
+
+def test_a_folder_begun_otherwise_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"begun with n 1, not 2"):
+        run_stage(double, SOURCES, tmp_path / "a", stage="doubling", config={"n": 2})
+    with pytest.raises(ConfigError, match="another stage"):
+        run_stage(double, SOURCES, tmp_path / "a", stage="halving", config={"n": 1})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "letter.doc").touch()
+    with pytest.raises(DataError, match="holds other files"):
+        run(tmp_path / "b")
+    with pytest.raises(ConfigError, match="Two sources are called 'part-000'"):
+        run(tmp_path / "c", [SOURCES[0], SOURCES[0]])
+
+
+def test_a_folder_that_another_process_writes_is_refused(tmp_path: Path) -> None:
+    with (
+        exclusive_lock(tmp_path / "out" / ".lock"),
+        pytest.raises(DataError, match="being written by another process"),
+    ):
+        run(tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        run(tmp_path / "file" / "out")
+
+
+def test_a_missing_file_of_a_finished_folder_is_an_error(tmp_path: Path) -> None:
+    run(tmp_path)
+    (tmp_path / "part-001.txt").unlink()
+    with pytest.raises(DataError, match=r"part-001\.txt is missing"):
+        list(part_files(tmp_path, ".txt"))
+
+
+def test_the_digest_of_files_is_of_their_content_and_of_words(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    first = digest_of_files([tmp_path / "a"], "x")
+    assert first != digest_of_files([tmp_path / "a"], "y")
+    (tmp_path / "a").write_text("2")
+    assert first != digest_of_files([tmp_path / "a"], "x")
+    assert len(first) == 64
+
+
+def test_the_part_says_what_it_was_made_of(tmp_path: Path) -> None:
+    run(tmp_path)
+    part = json.loads((tmp_path / "part-001.part.json").read_text())
+    assert part["source"] == "ab"
+    assert part["files"]["part-001.txt"]["bytes"] == 4
