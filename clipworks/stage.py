@@ -8,18 +8,14 @@ finished folder are those of an undisturbed run.
 """
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from itertools import islice
 from json import dumps
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import (
@@ -33,11 +29,10 @@ from clipworks.files import (
     write_json,
     write_manifest,
 )
+from clipworks.processes import Processes
 
 STAGE = "stage.json"
 PART_SUFFIX = ".part.json"
-MAX_ATTEMPTS = 3
-"""Tries at a source whose work kills the process that does it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +64,17 @@ class Made:
 Work = Callable[[Source, Path], Made]
 """Makes the files of a part in the folder given; picklable, and the same for the same source."""
 
+
+class Pool(Protocol):
+    """Where work is done."""
+
+    def run(self, make: Callable[[Source], None], sources: Sequence[Source]) -> Iterator[tuple[Source, str]]:
+        """Make each source's part; each source as it is done, with why it was given up, or "".
+
+        Raises what `make` raises.
+        """
+
+
 ShowProgress = Callable[[int, int, str], None]
 """Parts done, parts in all, words."""
 
@@ -81,19 +87,21 @@ def run_stage(
     stage: str,
     config: Mapping[str, Any],
     workers: int = 1,
+    pool: "Pool | None" = None,
     show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Make all parts that are missing, then the manifest.
 
     Args:
         work: called in processes of their own where `workers` is above 1. A source for which it tells a
-            failure, or on which its process dies MAX_ATTEMPTS times, becomes a failed part: it has no
+            failure, or on which its process dies again and again, becomes a failed part: it has no
             rows, a reason, and a count. Errors end the stage.
         sources: in the order of the finished table.
         folder: made if needed; resumed if it was begun with the same stage, config and sources.
         stage: name of the stage, kept in `stage.json`.
         config: everything that changes the result, as JSON values.
-        workers: processes.
+        workers: processes of this machine.
+        pool: where parts are made instead, for example on a cluster that shares the folder.
         show: told when a part is done.
 
     Returns:
@@ -117,17 +125,18 @@ def run_stage(
         done = len(sources) - len(missing)
         if show is not None:
             show(done, len(sources), "")
-        for name in _make_all(partial(make_part, work, folder=folder), missing, workers, folder):
+        for source, failure in (pool or Processes(workers)).run(partial(make_part, work, folder), missing):
+            if failure:
+                _write_part(folder, source, Made(rows=0, failure=failure))
             done += 1
             if show is not None:
-                show(done, len(sources), name)
+                show(done, len(sources), source.name)
         return _finish(folder, stage, config, sources)
 
 
-def make_part(work: Work, source: Source, *, folder: Path) -> str:
-    """Do the work on one source and write its part's file; the part's name. Raises what the work raises."""
+def make_part(work: Work, folder: Path, source: Source) -> None:
+    """Do the work on one source and write its part's file. Raises what the work raises."""
     _write_part(folder, source, work(source, folder))
-    return source.name
 
 
 def find_part(folder: Path, source: Source) -> dict[str, Any] | None:
@@ -202,50 +211,6 @@ def _check_same(folder: Path, job: dict[str, Any]) -> None:
                 f"{folder} was begun with {name} {old.get(name)!r}, not {job['config'].get(name)!r}.",
                 "Use the same settings, choose another --out, or delete that folder.",
             )
-
-
-def _make_all(
-    make: Callable[[Source], str], sources: Sequence[Source], workers: int, folder: Path
-) -> Iterator[str]:
-    if workers <= 1:
-        yield from map(make, sources)
-        return
-    waiting = list(sources)
-    while waiting:
-        suspects, waiting = yield from _make_in_pool(make, waiting, workers)
-        for source in suspects:  # one of them killed its process: alone, each answers for itself
-            for _ in range(MAX_ATTEMPTS):
-                again, _ = yield from _make_in_pool(make, [source], 1)
-                if not again:
-                    break
-            else:
-                failure = f"Its process died {MAX_ATTEMPTS} times."
-                _write_part(folder, source, Made(rows=0, failure=failure))
-                yield source.name
-
-
-def _make_in_pool(
-    make: Callable[[Source], str], sources: Sequence[Source], workers: int
-) -> Generator[str, None, tuple[list[Source], list[Source]]]:
-    """Work in processes; what was in work when one of them died, and what had not begun."""
-    queue = iter(sources)
-    running: dict[Future[str], Source] = {}
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        while True:
-            for source in islice(queue, workers - len(running)):
-                running[pool.submit(make, source)] = source
-            if not running:
-                return [], []
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                name = future.result()
-                del running[future]
-                yield name
-    except BrokenProcessPool:
-        return list(running.values()), list(queue)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _write_part(folder: Path, source: Source, made: Made) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+from clipworks.errors import DataError
 from clipworks.stage import Made, Source
 
 
@@ -21,3 +22,8 @@ def double_or_die(source: Source, folder: Path) -> Made:
     if source.path == "damaged":
         return Made(rows=0, failure="It cannot be read.")
     return double(source, folder)
+
+
+def raise_an_error(source: Source, folder: Path) -> Made:
+    """As a disk that is full."""
+    raise DataError("The disk is full.", "Make room.")

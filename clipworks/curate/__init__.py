@@ -1,0 +1,1 @@
+"""Pairs and pictures to curated shards: filters, matching, balancing, duplicates."""

@@ -1,0 +1,75 @@
+"""Work spread over processes of this machine, some of which may die."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context
+from typing import TypeVar
+
+MAX_ATTEMPTS = 3
+"""Tries at an item whose work kills the process that does it."""
+
+Item = TypeVar("Item")
+
+
+class Processes:
+    """So many processes; with one, the work is done in this one.
+
+    Args:
+        count: 1 or more.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def run(self, work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[tuple[Item, str]]:
+        """Do the work on every item; each as it is done, with "", or with why it was given up.
+
+        Args:
+            work: picklable, as the items are, where there is more than one process.
+
+        Raises:
+            Exception: what the work raises.
+        """
+        if self.count <= 1:
+            for item in items:
+                work(item)
+                yield item, ""
+            return
+        waiting = list(items)
+        while waiting:
+            suspects, waiting = yield from _run_until_one_dies(work, waiting, self.count)
+            for item in suspects:  # one of them killed its process: alone, each answers for itself
+                yield from _run_alone(work, item)
+
+
+def _run_alone(work: Callable[[Item], None], item: Item) -> Iterator[tuple[Item, str]]:
+    for _ in range(MAX_ATTEMPTS):
+        left, _ = yield from _run_until_one_dies(work, [item], 1)
+        if not left:
+            return
+    yield item, f"Its process died {MAX_ATTEMPTS} times."
+
+
+def _run_until_one_dies(
+    work: Callable[[Item], None], items: Sequence[Item], count: int
+) -> Generator[tuple[Item, str], None, tuple[list[Item], list[Item]]]:
+    """What was in work when a process died, and what had not begun; nothing where none died."""
+    queue = iter(items)
+    running: dict[Future[None], Item] = {}
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    try:
+        while True:
+            for item in islice(queue, count - len(running)):
+                running[pool.submit(work, item)] = item
+            if not running:
+                return [], []
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                future.result()
+                yield running.pop(future), ""
+    except BrokenProcessPool:
+        return list(running.values()), list(queue)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
