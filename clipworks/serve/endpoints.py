@@ -42,6 +42,9 @@ def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...], s
             payload |= request.path_params
             call = Call(service, payload, caller_of(request), request_id=request_id(request))
             seconds = _seconds_for(request, service.settings)
+            earlier = await call.earlier()
+            if earlier is not None:
+                return earlier
             work = asyncio.ensure_future(answer(call))
             gone = asyncio.ensure_future(_disconnected(request))
             is_answered = False
@@ -50,7 +53,7 @@ def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...], s
                 if gone.done():
                     return Response(status_code=499)  # nobody reads it
                 response = await _in_time(work, seconds)
-                await call.settle()
+                await call.settle(response)
                 is_answered = True
                 return response
             finally:

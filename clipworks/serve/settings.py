@@ -44,6 +44,8 @@ class ServeSettings:
     """When a charge in work may be taken for abandoned; longer than any request works."""
     idempotency_hours: float = 24.0
     """How long an `Idempotency-Key` is remembered."""
+    idempotency_bytes: int = 1 << 20
+    """Largest answer that is kept for its `Idempotency-Key`, bytes; a larger one is computed again, free."""
     max_body_bytes: int = 32 << 20
     """Largest request body, bytes."""
     max_image_bytes: int = 20 << 20

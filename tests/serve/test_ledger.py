@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
-from clipworks.serve import accounts, audit, keys, ledger
+from clipworks.serve import accounts, audit, keys, ledger, repeats
 from clipworks.serve.database import Database, open_database
 from clipworks.serve.keys import Key, KeyTerms, now_ms
-from clipworks.serve.ledger import Order, Repeat
+from clipworks.serve.ledger import Order
 from clipworks.serve.prices import Price
 from clipworks.serve.problems import RequestError, status_and_code
+from clipworks.serve.repeats import Answer, Repeat
 from clipworks.serve.tables import ACCOUNTS, KEYS, LEDGER
 from clipworks.serve.usage import credit_of, usage_of
 from tests.serve.paying import assert_books_agree, balance, new_key, rows
@@ -46,9 +47,9 @@ def reserve(database: Database, order: Order) -> ledger.Reserved:
         return ledger.reserve(connection, order)
 
 
-def settle(database: Database, order: Order, charge_id: str) -> str:
+def settle(database: Database, order: Order, charge_id: str, answer: Answer | None = None) -> str:
     with database.write() as connection:
-        return ledger.settle(connection, order, charge_id)
+        return ledger.settle(connection, order, charge_id, answer)
 
 
 def release(database: Database, charge_id: str, *, may_refund: bool = False) -> bool:
@@ -125,6 +126,25 @@ def test_a_charge_that_was_taken_for_abandoned_is_paid_anew_or_not_at_all(databa
     assert_books_agree(database)
 
 
+def test_what_was_set_aside_and_not_needed_comes_back_with_the_row_that_spends_the_rest(
+    database: Database,
+) -> None:
+    key, _ = new_key(database, credit=200, terms=KeyTerms(name="a", budget_micro_usd=190))
+    reserved = reserve(database, order_of(key, images=4))
+    assert (reserved.cost_micro_usd, balance(database)) == (188, 12)
+    charge_id = settle(database, order_of(key, images=1), reserved.charge_id)
+    assert balance(database) == 153
+    (row,) = rows(database, "settle")
+    assert (row.amount_micro_usd, row.cost_micro_usd, row.images) == (141, 47, 1)
+    with database.read() as connection:
+        assert keys.key_named(connection, key.id).spent_micro_usd == 47
+        assert credit_of(connection, key.account_id).spent_micro_usd == 47
+    assert release(database, charge_id, may_refund=True) and balance(database) == 200
+    with database.read() as connection:
+        assert keys.key_named(connection, key.id).spent_micro_usd == 0
+    assert_books_agree(database)
+
+
 def test_no_more_is_set_aside_than_there_is(database: Database) -> None:
     key, _ = new_key(database, credit=47)
     reserve(database, order_of(key))
@@ -158,13 +178,13 @@ def test_a_revoked_key_spends_nothing_even_when_it_was_let_in_before(database: D
 
 def test_the_same_idempotency_key_is_the_same_charge(database: Database) -> None:
     key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", place=0, digest="a" * 64))
+    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
     first = reserve(database, order)
     assert code_of(lambda: reserve(database, order)) == (409, "idempotency_in_progress")
     settle(database, order, first.charge_id)
     again = reserve(database, order)
     assert (again.is_settled, again.charge_id, again.cost_micro_usd) == (True, first.charge_id, 47)
-    other = replace(order, repeat=Repeat(key="mine", place=0, digest="b" * 64))
+    other = replace(order, repeat=Repeat(key="mine", digest="b" * 64))
     assert code_of(lambda: reserve(database, other)) == (409, "idempotency_conflict")
     assert balance(database) == 1_000_000 - 47
     assert_books_agree(database)
@@ -172,12 +192,45 @@ def test_the_same_idempotency_key_is_the_same_charge(database: Database) -> None
 
 def test_an_idempotency_key_is_free_again_when_its_charge_is_released_or_old(database: Database) -> None:
     key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", place=0, digest="a" * 64))
+    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
     release(database, reserve(database, order).charge_id)
     settle(database, order, reserve(database, order).charge_id)
     with database.write() as connection:
-        ledger.forget_repeats(connection, before_ms=now_ms() + 1)
+        repeats.forget(connection, before_ms=now_ms() + 1)
     assert not reserve(database, order).is_settled
+
+
+def test_what_was_answered_is_kept_with_the_charge(database: Database) -> None:
+    key, _ = new_key(database)
+    repeat = Repeat(key="mine", digest="a" * 64)
+    order, answer = order_of(key, repeat=repeat), Answer(body=b"\x00\xff", media_type="text/plain")
+    with database.read() as connection:
+        assert repeats.earlier(connection, key.account_id, repeat) is None
+    charge_id = settle(database, order, reserve(database, order).charge_id, answer)
+    with database.read() as connection:
+        known = repeats.earlier(connection, key.account_id, repeat)
+        assert known is not None and known.answer == answer
+        other = Repeat(key="mine", digest="b" * 64)
+        assert code_of(lambda: repeats.earlier(connection, key.account_id, other))[0] == 409
+    release(database, charge_id, may_refund=True)
+    with database.read() as connection:
+        assert repeats.earlier(connection, key.account_id, repeat) is None
+
+
+def test_a_request_that_was_taken_for_abandoned_and_sent_again_is_paid_once(database: Database) -> None:
+    key, _ = new_key(database)
+    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
+    late = reserve(database, order)
+    release(database, late.charge_id)
+    again = reserve(database, order)
+    assert code_of(lambda: settle(database, order, late.charge_id)) == (409, "idempotency_in_progress")
+    settle(database, order, again.charge_id)
+    assert code_of(lambda: settle(database, order, late.charge_id)) == (409, "idempotency_in_progress")
+    assert balance(database) == 1_000_000 - 47
+    release(database, again.charge_id, may_refund=True)
+    anew = settle(database, order, late.charge_id)
+    assert reserve(database, order).charge_id == anew, "the request is remembered under the new charge"
+    assert_books_agree(database)
 
 
 def test_what_is_abandoned_is_found_by_time_and_by_process(database: Database) -> None:
@@ -239,7 +292,7 @@ def test_the_check_finds_a_balance_that_is_not_the_sum_of_its_rows(database: Dat
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["grant", "adjust", "reserve", "settle", "release", "refund"]),
+        st.sampled_from(["grant", "adjust", "reserve", "settle", "settle less", "release", "refund"]),
         st.integers(0, 5),
         st.integers(0, 4),
     ),
@@ -262,7 +315,7 @@ def test_any_order_of_moves_leaves_a_balance_that_is_the_sum_of_its_rows(
     """A model beside it: what is free, what is set aside and what is spent, in plain numbers."""
     name = uuid.uuid4().hex
     key, _ = new_key(shared, name, credit=150)
-    order = order_of(key)
+    order, less = order_of(key), order_of(key, images=0, texts=4)
     free, in_work, spent = 150, [], []
     for kind, place, size in actions:
         if kind == "grant" and size:
@@ -279,17 +332,24 @@ def test_any_order_of_moves_leaves_a_balance_that_is_the_sum_of_its_rows(
             in_work.append(reserve(shared, order).charge_id)
             free -= 47
         elif kind == "settle" and in_work:
-            spent.append(settle(shared, order, in_work.pop(place % len(in_work))))
+            spent.append((settle(shared, order, in_work.pop(place % len(in_work))), 47))
+        elif kind == "settle less" and in_work:
+            spent.append((settle(shared, less, in_work.pop(place % len(in_work))), 2))
+            free += 45
         elif kind == "release" and in_work:
             assert release(shared, in_work.pop(place % len(in_work)))
             free += 47
         elif kind == "refund" and spent:
-            assert release(shared, spent.pop(place % len(spent)), may_refund=True)
-            free += 47
+            charge_id, cost = spent.pop(place % len(spent))
+            assert release(shared, charge_id, may_refund=True)
+            free += cost
         assert balance(shared, name) == free >= 0
     with shared.read() as connection:
         assert audit.check(connection) == []
-        assert credit_of(connection, key.account_id).spent_micro_usd == 47 * len(spent)
+        assert credit_of(connection, key.account_id).spent_micro_usd == sum(cost for _, cost in spent)
+        assert keys.key_named(connection, key.id).spent_micro_usd == sum(
+            cost for _, cost in spent
+        ) + 47 * len(in_work)
 
 
 def test_threads_that_spend_together_never_overdraw(database: Database) -> None:
@@ -311,7 +371,7 @@ def test_threads_that_spend_together_never_overdraw(database: Database) -> None:
 
 def test_two_equal_requests_at_the_same_time_are_one_charge(database: Database) -> None:
     key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", place=0, digest="a" * 64))
+    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
 
     def ask(_: int) -> str:
         try:
