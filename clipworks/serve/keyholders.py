@@ -58,6 +58,8 @@ class KeyGate:
         self.limits = Limits()
         self.server = name_this_process()
         self._pending: set[asyncio.Task[None]] = set()
+        self.owed: set[str] = set()
+        """Charges to be given back, by id, which the database could not do when it was asked."""
 
     async def admit(self, request: Request, scope: str) -> "KeyCaller":
         """The caller whose key the request carries; one request of its limit is used for work.
@@ -106,11 +108,16 @@ class KeyGate:
                 await asyncio.gather(*self._pending, sweeping, return_exceptions=True)
 
     async def sweep(self) -> int:
-        """Release every charge that nobody will end; how many there were."""
+        """Release every charge that nobody will end, and those that are owed; how many there were."""
+        num_released = 0
+        for charge_id in tuple(self.owed):
+            num_released += await self.books.write(
+                partial(ledger.release, charge_id=charge_id, may_refund=True)
+            )
+            self.owed.discard(charge_id)
         servers = await self.books.read(ledger.servers_at_work)
         dead = [name for name in servers if name != self.server and has_died(name)]
         charges = await self.books.read(partial(ledger.abandoned, dead_servers=dead))
-        num_released = 0
         for charge_id in charges:
             num_released += await self.books.write(partial(ledger.release, charge_id=charge_id))
         if num_released:
@@ -312,8 +319,9 @@ class KeyCharge:
             self.is_settled = False
             self.returned_micro_usd = self._held_micro_usd if self._is_released else 0
         except ClipworksError:
+            self._gate.owed.add(self._charge_id)  # a settling whose answer was lost may have happened
             logger.warning(
-                "charge %s of request %s is released when its time is over",
+                "charge %s of request %s is given back later",
                 self._charge_id,
                 self._order and self._order.request_id,
                 exc_info=True,

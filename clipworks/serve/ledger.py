@@ -252,8 +252,14 @@ def _claim(connection: Connection, order: Order, charge_id: str) -> Answered | N
     """Let the order's `Idempotency-Key`, if it has one, stand for a charge; or what it stands for."""
     if order.repeat is None:
         return None
-    cost = order.cost_micro_usd
-    return repeats.claim(connection, order.account_id, order.repeat, charge_id=charge_id, cost_micro_usd=cost)
+    return repeats.claim(
+        connection,
+        order.account_id,
+        order.repeat,
+        charge_id=charge_id,
+        cost_micro_usd=order.cost_micro_usd,
+        at_ms=now_ms(),
+    )
 
 
 def _take(connection: Connection, order: Order) -> int:

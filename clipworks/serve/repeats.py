@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import IntegrityError
 
-from clipworks.serve.keys import now_ms
 from clipworks.serve.problems import RequestError
 from clipworks.serve.tables import REPEATS
 
@@ -59,7 +58,13 @@ def earlier(connection: Connection, account_id: str, repeat: Repeat) -> Answered
 
 
 def claim(
-    connection: Connection, account_id: str, repeat: Repeat, *, charge_id: str, cost_micro_usd: int
+    connection: Connection,
+    account_id: str,
+    repeat: Repeat,
+    *,
+    charge_id: str,
+    cost_micro_usd: int,
+    at_ms: int,
 ) -> Answered | None:
     """Let the name stand for a charge; or else what became of the request that has it already.
 
@@ -76,7 +81,7 @@ def claim(
         "charge_id": charge_id,
         "cost_micro_usd": cost_micro_usd,
         "is_settled": False,
-        "created_at_ms": now_ms(),
+        "created_at_ms": at_ms,
     }
     try:
         with connection.begin_nested():

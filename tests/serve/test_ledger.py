@@ -1,7 +1,6 @@
 """Money: every move is a row, balances are their sums, nothing is overdrawn and a charge ends once."""
 
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,55 +11,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
-from clipworks.serve import accounts, audit, keys, ledger, repeats
+from clipworks.serve import accounts, audit, keys, ledger
 from clipworks.serve.database import Database, open_database
-from clipworks.serve.keys import Key, KeyTerms, now_ms
-from clipworks.serve.ledger import Order
-from clipworks.serve.prices import Price
-from clipworks.serve.problems import RequestError, status_and_code
-from clipworks.serve.repeats import Answer, Repeat
+from clipworks.serve.keys import KeyTerms, now_ms
+from clipworks.serve.problems import RequestError
 from clipworks.serve.tables import ACCOUNTS, KEYS, LEDGER
 from clipworks.serve.usage import credit_of, usage_of
-from tests.serve.paying import assert_books_agree, balance, new_key, rows
-
-PRICE = Price(model="colours", usd_per_1k_images="0.047", usd_per_1k_texts="0.0005")
-
-
-def order_of(key: Key, images: int = 1, texts: int = 0, *, repeat: Repeat | None = None) -> Order:
-    return Order(
-        account_id=key.account_id,
-        key_id=key.id,
-        budget_period=key.terms.budget_period,
-        model="colours",
-        images=images,
-        texts=texts,
-        price=PRICE,
-        request_id="req_1",
-        server="here",
-        expires_at_ms=now_ms() + 60_000,
-        repeat=repeat,
-    )
-
-
-def reserve(database: Database, order: Order) -> ledger.Reserved:
-    with database.write() as connection:
-        return ledger.reserve(connection, order)
-
-
-def settle(database: Database, order: Order, charge_id: str, answer: Answer | None = None) -> str:
-    with database.write() as connection:
-        return ledger.settle(connection, order, charge_id, answer)
-
-
-def release(database: Database, charge_id: str, *, may_refund: bool = False) -> bool:
-    with database.write() as connection:
-        return ledger.release(connection, charge_id, may_refund=may_refund)
-
-
-def code_of(work: Callable[[], Any]) -> tuple[int, str]:
-    with pytest.raises(RequestError) as refused:
-        work()
-    return status_and_code(refused.value)
+from tests.serve.paying import (
+    assert_books_agree,
+    balance,
+    code_of,
+    new_key,
+    order_of,
+    release,
+    reserve,
+    rows,
+    settle,
+)
 
 
 def test_a_request_is_reserved_then_settled_and_the_rows_keep_its_price(database: Database) -> None:
@@ -174,63 +141,6 @@ def test_a_revoked_key_spends_nothing_even_when_it_was_let_in_before(database: D
         keys.revoke_key(connection, key)
     assert code_of(lambda: reserve(database, order_of(key))) == (401, "invalid_api_key")
     assert balance(database) == 1_000_000
-
-
-def test_the_same_idempotency_key_is_the_same_charge(database: Database) -> None:
-    key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
-    first = reserve(database, order)
-    assert code_of(lambda: reserve(database, order)) == (409, "idempotency_in_progress")
-    settle(database, order, first.charge_id)
-    again = reserve(database, order)
-    assert (again.is_settled, again.charge_id, again.cost_micro_usd) == (True, first.charge_id, 47)
-    other = replace(order, repeat=Repeat(key="mine", digest="b" * 64))
-    assert code_of(lambda: reserve(database, other)) == (409, "idempotency_conflict")
-    assert balance(database) == 1_000_000 - 47
-    assert_books_agree(database)
-
-
-def test_an_idempotency_key_is_free_again_when_its_charge_is_released_or_old(database: Database) -> None:
-    key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
-    release(database, reserve(database, order).charge_id)
-    settle(database, order, reserve(database, order).charge_id)
-    with database.write() as connection:
-        repeats.forget(connection, before_ms=now_ms() + 1)
-    assert not reserve(database, order).is_settled
-
-
-def test_what_was_answered_is_kept_with_the_charge(database: Database) -> None:
-    key, _ = new_key(database)
-    repeat = Repeat(key="mine", digest="a" * 64)
-    order, answer = order_of(key, repeat=repeat), Answer(body=b"\x00\xff", media_type="text/plain")
-    with database.read() as connection:
-        assert repeats.earlier(connection, key.account_id, repeat) is None
-    charge_id = settle(database, order, reserve(database, order).charge_id, answer)
-    with database.read() as connection:
-        known = repeats.earlier(connection, key.account_id, repeat)
-        assert known is not None and known.answer == answer
-        other = Repeat(key="mine", digest="b" * 64)
-        assert code_of(lambda: repeats.earlier(connection, key.account_id, other))[0] == 409
-    release(database, charge_id, may_refund=True)
-    with database.read() as connection:
-        assert repeats.earlier(connection, key.account_id, repeat) is None
-
-
-def test_a_request_that_was_taken_for_abandoned_and_sent_again_is_paid_once(database: Database) -> None:
-    key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
-    late = reserve(database, order)
-    release(database, late.charge_id)
-    again = reserve(database, order)
-    assert code_of(lambda: settle(database, order, late.charge_id)) == (409, "idempotency_in_progress")
-    settle(database, order, again.charge_id)
-    assert code_of(lambda: settle(database, order, late.charge_id)) == (409, "idempotency_in_progress")
-    assert balance(database) == 1_000_000 - 47
-    release(database, again.charge_id, may_refund=True)
-    anew = settle(database, order, late.charge_id)
-    assert reserve(database, order).charge_id == anew, "the request is remembered under the new charge"
-    assert_books_agree(database)
 
 
 def test_what_is_abandoned_is_found_by_time_and_by_process(database: Database) -> None:
@@ -367,22 +277,6 @@ def test_threads_that_spend_together_never_overdraw(database: Database) -> None:
         assert sum(pool.map(spend, range(40))) == 20
     assert balance(database) == 0
     assert_books_agree(database)
-
-
-def test_two_equal_requests_at_the_same_time_are_one_charge(database: Database) -> None:
-    key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
-
-    def ask(_: int) -> str:
-        try:
-            return reserve(database, order).charge_id
-        except RequestError as error:
-            return error.code
-
-    with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(ask, range(8)))
-    assert outcomes.count("idempotency_in_progress") == 7
-    assert balance(database) == 1_000_000 - 47
 
 
 def test_an_account_is_found_by_name_and_by_id_and_the_nearest_is_named(tmp_path: Path) -> None:

@@ -2,15 +2,32 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from clipworks.serve import repeats
 from clipworks.serve.database import Database
-from clipworks.serve.keys import KeyTerms
+from clipworks.serve.keys import KeyTerms, now_ms
+from clipworks.serve.problems import RequestError
+from clipworks.serve.repeats import Answer, Repeat
 from clipworks.serve.tables import REPEATS
 from tests.serve.colours import ColourEngine, data_uri, picture, refusal
-from tests.serve.paying import TEXT_COST, assert_books_agree, balance, bearer, new_key, paid_server, rows
+from tests.serve.paying import (
+    TEXT_COST,
+    assert_books_agree,
+    balance,
+    bearer,
+    code_of,
+    new_key,
+    order_of,
+    paid_server,
+    release,
+    reserve,
+    rows,
+    settle,
+)
 
 EMBEDDINGS = "/v1/embeddings"
 BODY = {"model": "colours", "input": "red"}
@@ -137,3 +154,76 @@ def test_a_name_is_forgotten_after_its_time(address: str) -> None:
         assert num_kept(database) == 0
         answer = client.post(EMBEDDINGS, json={**BODY, "input": "blue"}, headers=named(secret))
         assert answer.status_code == 200 and balance(database) == 1_000_000 - 2 * TEXT_COST
+
+
+def test_the_same_idempotency_key_is_the_same_charge(database: Database) -> None:
+    key, _ = new_key(database)
+    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
+    first = reserve(database, order)
+    assert code_of(lambda: reserve(database, order)) == (409, "idempotency_in_progress")
+    settle(database, order, first.charge_id)
+    again = reserve(database, order)
+    assert (again.is_settled, again.charge_id, again.cost_micro_usd) == (True, first.charge_id, 47)
+    other = replace(order, repeat=Repeat(key="mine", digest="b" * 64))
+    assert code_of(lambda: reserve(database, other)) == (409, "idempotency_conflict")
+    assert balance(database) == 1_000_000 - 47
+    assert_books_agree(database)
+
+
+def test_an_idempotency_key_is_free_again_when_its_charge_is_released_or_old(database: Database) -> None:
+    key, _ = new_key(database)
+    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
+    release(database, reserve(database, order).charge_id)
+    settle(database, order, reserve(database, order).charge_id)
+    with database.write() as connection:
+        repeats.forget(connection, before_ms=now_ms() + 1)
+    assert not reserve(database, order).is_settled
+
+
+def test_what_was_answered_is_kept_with_the_charge(database: Database) -> None:
+    key, _ = new_key(database)
+    repeat = Repeat(key="mine", digest="a" * 64)
+    order, answer = order_of(key, repeat=repeat), Answer(body=b"\x00\xff", media_type="text/plain")
+    with database.read() as connection:
+        assert repeats.earlier(connection, key.account_id, repeat) is None
+    charge_id = settle(database, order, reserve(database, order).charge_id, answer)
+    with database.read() as connection:
+        known = repeats.earlier(connection, key.account_id, repeat)
+        assert known is not None and known.answer == answer
+        other = Repeat(key="mine", digest="b" * 64)
+        assert code_of(lambda: repeats.earlier(connection, key.account_id, other))[0] == 409
+    release(database, charge_id, may_refund=True)
+    with database.read() as connection:
+        assert repeats.earlier(connection, key.account_id, repeat) is None
+
+
+def test_a_request_that_was_taken_for_abandoned_and_sent_again_is_paid_once(database: Database) -> None:
+    key, _ = new_key(database)
+    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
+    late = reserve(database, order)
+    release(database, late.charge_id)
+    again = reserve(database, order)
+    assert code_of(lambda: settle(database, order, late.charge_id)) == (409, "idempotency_in_progress")
+    settle(database, order, again.charge_id)
+    assert code_of(lambda: settle(database, order, late.charge_id)) == (409, "idempotency_in_progress")
+    assert balance(database) == 1_000_000 - 47
+    release(database, again.charge_id, may_refund=True)
+    anew = settle(database, order, late.charge_id)
+    assert reserve(database, order).charge_id == anew, "the request is remembered under the new charge"
+    assert_books_agree(database)
+
+
+def test_two_equal_requests_at_the_same_time_are_one_charge(database: Database) -> None:
+    key, _ = new_key(database)
+    order = order_of(key, repeat=Repeat(key="mine", digest="a" * 64))
+
+    def ask(_: int) -> str:
+        try:
+            return reserve(database, order).charge_id
+        except RequestError as error:
+            return error.code
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(ask, range(8)))
+    assert outcomes.count("idempotency_in_progress") == 7
+    assert balance(database) == 1_000_000 - 47
