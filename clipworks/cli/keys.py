@@ -177,7 +177,8 @@ def rotate(key: str, grace_hours: float, database: str | None, as_json: bool) ->
         print_json(details)
         return
     click.echo(secret)
-    note(f"The old secret of {rotated.terms.name!r} works for {grace_hours:g} hours more.")
+    words = f"works for {grace_hours:g} hours more" if grace_hours else "works no longer"
+    note(f"The old secret of {rotated.terms.name!r} {words}. The new one is shown only now: keep it.")
 
 
 def _owner(connection: "Connection", settings: "ServeSettings", name: str, credit: str | None) -> "Account":

@@ -58,7 +58,10 @@ def test_terms_of_a_key_are_named_settings(run: Run) -> None:
 
 def test_a_key_is_rotated_and_revoked_by_name(run: Run) -> None:
     first = run("keys", "create", "--name", "demo").stdout.strip()
-    second = run("keys", "rotate", "demo", "--grace-hours", "0").stdout.strip()
+    result = run("keys", "rotate", "demo", "--grace-hours", "0")
+    second = result.stdout.strip()
+    assert "works no longer" in result.stderr
+    assert "24 hours more" in run("keys", "rotate", "demo").stderr
     assert second.startswith("cw_") and second != first
     assert json.loads(run("keys", "rotate", "demo", "--json").stdout)["key"] != second
     assert "revoked 20" in run("keys", "revoke", "demo").stdout
