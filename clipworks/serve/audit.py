@@ -1,6 +1,5 @@
 """What an auditor asks: whether the books agree, and which rows an account has."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +47,7 @@ def check(connection: Connection) -> list[Difference]:
     return found
 
 
-def entries_of(connection: Connection, account_id: str, *, limit: int) -> list[Mapping[str, Any]]:
+def entries_of(connection: Connection, account_id: str, *, limit: int) -> list[dict[str, Any]]:
     """The newest rows of an account's ledger, newest first, by the names of their columns."""
     newest = select(LEDGER).where(LEDGER.c.account_id == account_id).order_by(LEDGER.c.id.desc()).limit(limit)
-    return [row._mapping for row in connection.execute(newest)]
+    return [dict(row._mapping) for row in connection.execute(newest)]

@@ -29,8 +29,8 @@ class Charge(Protocol):
     def reduce(self, *, images: int, texts: int) -> None:
         """Only so many of the items could be used; the others cost nothing."""
 
-    async def settle(self, response: Response) -> None:
-        """Take the money: this is the answer."""
+    async def settle(self, response: Response) -> Response:
+        """Take the money: this is the answer, or that which an equal request got, if there was one."""
 
     async def release(self) -> None:
         """Give it back: there is no answer. Also what was taken already."""
@@ -129,14 +129,15 @@ class Call:
         """
         return await self._caller.earlier(self.payload)
 
-    async def settle(self, response: Response) -> None:
-        """Take the money for everything that was charged: this is the answer.
+    async def settle(self, response: Response) -> Response:
+        """Take the money for everything that was charged; what is to be answered.
 
         Raises:
             ClipworksError: it cannot be taken, so the answer must not be given.
         """
         for charge in self._charges:
-            await charge.settle(response)
+            response = await charge.settle(response)
+        return response
 
     async def release(self) -> None:
         """Give back everything that was charged: there is no answer, even where money was taken for it."""
@@ -181,8 +182,9 @@ class _Nothing:
     def reduce(self, *, images: int, texts: int) -> None:
         """Nothing costs nothing."""
 
-    async def settle(self, response: Response) -> None:
+    async def settle(self, response: Response) -> Response:
         """Nothing to take."""
+        return response
 
     async def release(self) -> None:
         """Nothing to give back."""

@@ -53,7 +53,7 @@ def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...], s
                 if gone.done():
                     return Response(status_code=499)  # nobody reads it
                 response = await _in_time(work, seconds)
-                await call.settle(response)
+                response = await call.settle(response)
                 is_answered = True
                 return response
             finally:

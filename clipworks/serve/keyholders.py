@@ -182,7 +182,7 @@ class KeyCaller:
         if known is None or known.answer is None:
             return None
         self._charges.append(KeyCharge(self._gate, None, ledger.paid_before(known)))
-        return Response(known.answer.body, media_type=known.answer.media_type)
+        return _response(known.answer)
 
     async def charge(self, *, model: str, images: int, texts: int) -> "KeyCharge":
         """Set money aside before the work.
@@ -269,6 +269,7 @@ class KeyCharge:
         self._gate = gate
         self._order = order
         self._held_micro_usd = reserved.cost_micro_usd
+        self._earlier = reserved.answer
         self._charge_id = reserved.charge_id
         self._settling: asyncio.Future[str] | None = None
         self._is_released = False
@@ -279,14 +280,16 @@ class KeyCharge:
             self._order = replace(self._order, images=images, texts=texts)
             self.cost_micro_usd = self._order.cost_micro_usd
 
-    async def settle(self, response: Response) -> None:
-        """Spend it: the answer is ready.
+    async def settle(self, response: Response) -> Response:
+        """Spend it: the answer is ready. What is to be said, which is what was said before where it was.
 
         Raises:
             RequestError: it cannot be spent, so the answer must not be given.
         """
+        if self._earlier is not None:  # an equal request was answered while this one was in work
+            return _response(self._earlier)
         if self.is_settled or self._order is None:
-            return
+            return response
         work = partial(
             ledger.settle, order=self._order, charge_id=self._charge_id, answer=self._kept(response)
         )
@@ -294,6 +297,7 @@ class KeyCharge:
         self._charge_id = await asyncio.shield(self._settling)
         self.is_settled = True
         self.returned_micro_usd = self._held_micro_usd - self.cost_micro_usd
+        return response
 
     async def release(self) -> None:
         """Give it back: there is no answer."""
@@ -337,6 +341,10 @@ def _secret(request: Request) -> str:
             code="invalid_api_key",
         )
     return secret.strip()[:_MAX_SECRET]
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, media_type=answer.media_type)
 
 
 def _digest(path: str, payload: "Payload") -> str:

@@ -72,6 +72,8 @@ class Reserved:
     """What is left to spend; None where nothing was moved."""
     is_settled: bool
     """Whether it was paid before, by an equal request with the same `Idempotency-Key`."""
+    answer: Answer | None = None
+    """What that request was answered, where it was paid before and the answer was kept."""
 
 
 def grant(connection: Connection, account_id: str, amount_micro_usd: int, *, note: str = "") -> int:
@@ -133,6 +135,7 @@ def paid_before(known: Answered) -> Reserved:
         cost_micro_usd=known.cost_micro_usd,
         balance_micro_usd=None,
         is_settled=True,
+        answer=known.answer,
     )
 
 

@@ -6,6 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
 from clipworks.serve import repeats
 from clipworks.serve.database import Database
@@ -227,3 +230,36 @@ def test_two_equal_requests_at_the_same_time_are_one_charge(database: Database) 
         outcomes = list(pool.map(ask, range(8)))
     assert outcomes.count("idempotency_in_progress") == 7
     assert balance(database) == 1_000_000 - 47
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with paid_server(f"sqlite:///{tmp_path_factory.mktemp('repeats')}/accounts.db") as server:
+        yield server
+
+
+TRIES = st.lists(
+    st.tuples(st.sampled_from(["one", "two", "three"]), st.sampled_from(["red", "blue", 5])), max_size=10
+)
+
+
+@given(tries=TRIES)
+@settings(max_examples=30, deadline=None)
+def test_whatever_is_sent_again_a_name_is_paid_once_and_says_one_thing(
+    shop: tuple[TestClient, Database], tries: list[tuple[str, Any]]
+) -> None:
+    client, database = shop
+    account = f"payer {len(rows(database, 'grant'))}"
+    _, secret = new_key(database, account)
+    said: dict[str, tuple[Any, bytes]] = {}
+    for name, item in tries:
+        answer = client.post(EMBEDDINGS, json={**BODY, "input": item}, headers=named(secret, name))
+        first = said.get(name)
+        if answer.status_code == 200:
+            assert item != 5 and said.setdefault(name, (item, answer.content)) == (item, answer.content)
+        elif first is None:
+            assert item == 5 and answer.status_code == 400
+        else:
+            assert item != first[0] and answer.status_code == 409
+    assert balance(database, account) == 1_000_000 - TEXT_COST * len(said)
+    assert_books_agree(database)

@@ -18,8 +18,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import func, select
 
+from clipworks.serve import keys
 from clipworks.serve.database import Database, open_database
+from clipworks.serve.tables import LEDGER
 from tests.conftest import TinyClip
 from tests.serve.colours import ColourEngine
 from tests.serve.paying import TEXT_COST, assert_books_agree, balance, bearer, new_key, paid_server, rows
@@ -60,6 +63,54 @@ def test_64_spenders_are_answered_exactly_as_often_as_they_pay(address: str) -> 
         assert statuses.count(200) == billed(database)
         assert statuses.count(200) == 300 and statuses.count(402) > 0 and statuses.count(500) > 0
         assert balance(database) == 0
+        assert_books_agree(database)
+
+
+@pytest.mark.slow
+def test_64_who_send_the_same_eight_requests_pay_eight_times_and_hear_eight_answers(address: str) -> None:
+    with paid_server(address, max_requests=SPENDERS) as (client, database):
+        _, secret = new_key(database)
+
+        def ask(place: int) -> tuple[str, int, bytes]:
+            name = f"order {place % 8}"
+            headers = {**bearer(secret), "idempotency-key": name}
+            body = {"model": "colours", "input": f"red {name}"}
+            while True:
+                answer = client.post(EMBEDDINGS, json=body, headers=headers)
+                if answer.status_code != 409:  # the first is in work
+                    return name, answer.status_code, answer.content
+
+        with ThreadPoolExecutor(SPENDERS) as pool:
+            outcomes = list(pool.map(ask, range(4 * SPENDERS)))
+        assert {status for _, status, _ in outcomes} == {200}
+        assert len({(name, content) for name, _, content in outcomes}) == 8 == billed(database)
+        assert balance(database) == 1_000_000 - 8 * TEXT_COST
+        assert_books_agree(database)
+
+
+@pytest.mark.slow
+def test_nothing_is_set_aside_for_a_key_after_its_revocation_while_many_spend(address: str) -> None:
+    with paid_server(address, max_requests=SPENDERS) as (client, database):
+        key, secret = new_key(database)
+        body = {"model": "colours", "input": "red"}
+        has_begun = threading.Semaphore(0)
+
+        def spend(_: int) -> int:
+            while True:
+                status = client.post(EMBEDDINGS, json=body, headers=bearer(secret)).status_code
+                has_begun.release()
+                if status != 200:
+                    return status
+
+        with ThreadPoolExecutor(16) as pool:
+            spending = [pool.submit(spend, place) for place in range(16)]
+            for _ in range(100):
+                assert has_begun.acquire(timeout=60)
+            with database.write() as connection:
+                keys.revoke_key(connection, key)
+                last = connection.execute(select(func.max(LEDGER.c.id))).scalar_one()
+            assert [one.result() for one in spending] == [401] * 16
+        assert all(row.id <= last for row in rows(database, "reserve"))
         assert_books_agree(database)
 
 

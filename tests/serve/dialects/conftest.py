@@ -51,8 +51,9 @@ class _Noted:
         self._amounts = (images, texts)
         self.cost_micro_usd = (images + texts) * 1_000_000
 
-    async def settle(self, response: Response) -> None:
+    async def settle(self, response: Response) -> Response:
         self._till.settled.append(self._amounts)
+        return response
 
     async def release(self) -> None:
         pass
