@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Connection, bindparam, case, or_, select
 
 from clipworks.serve import repeats
+from clipworks.serve.database import Prepared
 from clipworks.serve.keys import now_ms, period_of
 from clipworks.serve.prices import Price, show_usd
 from clipworks.serve.problems import RequestError
@@ -112,8 +113,8 @@ def reserve(connection: Connection, order: Order) -> Reserved:
     if known is not None:
         return paid_before(known)
     balance = _take(connection, order)
-    connection.execute(
-        _RESERVE,
+    _RESERVE.run(
+        connection,
         {
             "id": charge_id,
             "account_id": order.account_id,
@@ -150,7 +151,7 @@ def settle(connection: Connection, order: Order, charge_id: str, answer: Answer 
     Raises:
         RequestError: it was taken for abandoned and its money is gone; the answer must not be given.
     """
-    held = connection.execute(_END, {"charge": charge_id}).one_or_none()
+    held = _END.one_or_none(connection, {"charge": charge_id})
     cost = order.cost_micro_usd
     if held is not None:
         amount = held.amount_micro_usd - cost
@@ -181,13 +182,13 @@ def release(connection: Connection, charge_id: str, *, may_refund: bool = False)
     Returns:
         Whether money moved; False where the charge was given back before.
     """
-    row = connection.execute(_END, {"charge": charge_id}).one_or_none()
+    row = _END.one_or_none(connection, {"charge": charge_id})
     if row is None:
         return may_refund and _refund(connection, charge_id)
     _give_back(connection, row.account_id, row.key_id, row.amount_micro_usd, row.period)
     repeats.free(connection, charge_id)
-    connection.execute(
-        _ENTER,
+    _ENTER.run(
+        connection,
         {
             **_row(row.account_id, "release", row.amount_micro_usd),
             "key_id": row.key_id,
@@ -210,19 +211,15 @@ def servers_at_work(connection: Connection) -> list[str]:
     return list(connection.execute(select(RESERVATIONS.c.server).distinct()).scalars())
 
 
-_LOWER = (
+_COST, _AMOUNT = bindparam("cost", type_=BigInteger), bindparam("amount", type_=BigInteger)
+_LOWER = Prepared(
     ACCOUNTS.update()
-    .where(
-        ACCOUNTS.c.id == bindparam("payer"),
-        ACCOUNTS.c.balance_micro_usd >= bindparam("cost", type_=BigInteger),
-    )
-    .values(balance_micro_usd=ACCOUNTS.c.balance_micro_usd - bindparam("cost", type_=BigInteger))
+    .where(ACCOUNTS.c.id == bindparam("payer"), ACCOUNTS.c.balance_micro_usd >= _COST)
+    .values(balance_micro_usd=ACCOUNTS.c.balance_micro_usd - _COST)
     .returning(ACCOUNTS.c.balance_micro_usd)
 )
-_SPENT = case((KEYS.c.spent_period == bindparam("period"), KEYS.c.spent_micro_usd), else_=0) + bindparam(
-    "cost", type_=BigInteger
-)
-_COUNT = (
+_SPENT = case((KEYS.c.spent_period == bindparam("period"), KEYS.c.spent_micro_usd), else_=0) + _COST
+_COUNT = Prepared(
     KEYS.update()
     .where(
         KEYS.c.id == bindparam("spender"),
@@ -231,24 +228,23 @@ _COUNT = (
     )
     .values(spent_micro_usd=_SPENT, spent_period=bindparam("period"))
 )
-_RAISE = (
+_RAISE = Prepared(
     ACCOUNTS.update()
     .where(ACCOUNTS.c.id == bindparam("payer"))
-    .values(balance_micro_usd=ACCOUNTS.c.balance_micro_usd + bindparam("amount", type_=BigInteger))
+    .values(balance_micro_usd=ACCOUNTS.c.balance_micro_usd + _AMOUNT)
 )
-_COUNT_BACK = (
+_COUNT_BACK = Prepared(
     KEYS.update()
     .where(
         KEYS.c.id == bindparam("spender"),
         KEYS.c.spent_period == bindparam("period"),
-        KEYS.c.spent_micro_usd >= bindparam("amount", type_=BigInteger),
+        KEYS.c.spent_micro_usd >= _AMOUNT,
     )
-    .values(spent_micro_usd=KEYS.c.spent_micro_usd - bindparam("amount", type_=BigInteger))
+    .values(spent_micro_usd=KEYS.c.spent_micro_usd - _AMOUNT)
 )
-_RESERVE = RESERVATIONS.insert()
-_END = RESERVATIONS.delete().where(RESERVATIONS.c.id == bindparam("charge")).returning(RESERVATIONS)
-_ENTER = LEDGER.insert().inline()  # nobody asks for the number of the row
-"""The statements of every request, made once: making them takes longer than SQLite takes to run them."""
+_RESERVE = Prepared(RESERVATIONS.insert(), RESERVATIONS.c.keys())
+_END = Prepared(RESERVATIONS.delete().where(RESERVATIONS.c.id == bindparam("charge")).returning(RESERVATIONS))
+_ENTER = Prepared(LEDGER.insert().inline(), LEDGER.c.keys()[1:])  # the database numbers the rows
 
 
 def _claim(connection: Connection, order: Order, charge_id: str) -> Answered | None:
@@ -268,18 +264,17 @@ def _claim(connection: Connection, order: Order, charge_id: str) -> Answered | N
 def _take(connection: Connection, order: Order) -> int:
     """Lower the balance and count the key's budget, both or none (the caller's transaction is undone)."""
     cost = order.cost_micro_usd
-    balance = connection.execute(_LOWER, {"payer": order.account_id, "cost": cost}).scalar_one_or_none()
-    if balance is None:
+    left = _LOWER.one_or_none(connection, {"payer": order.account_id, "cost": cost})
+    if left is None:
         raise RequestError(
             f"The credit is used up: the request costs {show_usd(cost)} US dollars, the account has less.",
             "Ask the owner of this server for more; GET /v1/credits says what is left.",
             code="credit_balance_exhausted",
         )
     period = period_of(order.budget_period, now_ms())
-    counted = connection.execute(_COUNT, {"spender": order.key_id, "period": period, "cost": cost}).rowcount
-    if not counted:
+    if not _COUNT.run(connection, {"spender": order.key_id, "period": period, "cost": cost}):
         raise _refused_by_key(connection, order)
-    return int(balance)
+    return int(left.balance_micro_usd)
 
 
 def _refused_by_key(connection: Connection, order: Order) -> RequestError:
@@ -294,8 +289,8 @@ def _refused_by_key(connection: Connection, order: Order) -> RequestError:
 
 
 def _give_back(connection: Connection, account_id: str, key_id: str, amount: int, period: str) -> None:
-    connection.execute(_RAISE, {"payer": account_id, "amount": amount})
-    connection.execute(_COUNT_BACK, {"spender": key_id, "period": period, "amount": amount})
+    _RAISE.run(connection, {"payer": account_id, "amount": amount})
+    _COUNT_BACK.run(connection, {"spender": key_id, "period": period, "amount": amount})
 
 
 def _refund(connection: Connection, charge_id: str) -> bool:
@@ -316,7 +311,7 @@ def _refund(connection: Connection, charge_id: str) -> bool:
         **{name: getattr(paid, name) for name in kept},
         **{name: -getattr(paid, name) for name in counts},
     }
-    connection.execute(_ENTER, values)
+    _ENTER.run(connection, values)
     return True
 
 
@@ -331,7 +326,7 @@ def _move(connection: Connection, account_id: str, kind: str, amount: int, note:
         raise RequestError(
             f"The account has less than {show_usd(-amount)} US dollars.", "Take less.", param="amount_usd"
         )
-    connection.execute(_ENTER, {**_row(account_id, kind, amount), "note": note[:400] or None})
+    _ENTER.run(connection, {**_row(account_id, kind, amount), "note": note[:400] or None})
     return int(balance)
 
 
@@ -352,7 +347,7 @@ def _write(connection: Connection, kind: str, order: Order, charge_id: str, *, a
             "texts": order.texts,
             "cost_micro_usd": order.cost_micro_usd,
         }
-    connection.execute(_ENTER, values)
+    _ENTER.run(connection, values)
 
 
 def _row(account_id: str, kind: str, amount_micro_usd: int) -> dict[str, str | int | None]:
