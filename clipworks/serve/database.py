@@ -82,7 +82,7 @@ class Prepared:
     def __init__(self, statement: Select[Any] | UpdateBase, columns: Sequence[str] | None = None) -> None:
         self._statement = statement
         self._columns = columns
-        self._row = namedtuple("Row", statement.exported_columns.keys())  # type: ignore[misc]
+        self._row = namedtuple("Row", map(str, statement.exported_columns.keys()))  # type: ignore[misc]
         self._by_dialect: dict[str, tuple[str, Mapping[str, Any], Sequence[str] | None]] = {}
 
     def run(self, connection: Connection, values: Mapping[str, Any]) -> int:

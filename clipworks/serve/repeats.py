@@ -123,6 +123,7 @@ def in_progress() -> RequestError:
         "The request with this Idempotency-Key is in work.",
         "Try again when it has been answered.",
         code="idempotency_in_progress",
+        retry_after_seconds=0.5,
     )
 
 

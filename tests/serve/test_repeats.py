@@ -127,7 +127,7 @@ def test_equal_requests_at_the_same_time_are_one_answer_and_refusals_that_may_be
         (answer,) = [one.result() for one in asking if one.result().status_code == 200]
         for one in refused:
             refusal(one, 409, "idempotency_in_progress", None)
-            assert one.headers.get("x-should-retry") != "false"
+            assert one.headers.get("x-should-retry") != "false" and one.headers["retry-after-ms"] == "500"
         assert client.post(EMBEDDINGS, json=BODY, headers=named(secret)).content == answer.content
         assert balance(database) == 1_000_000 - TEXT_COST
         assert_books_agree(database)
