@@ -68,7 +68,7 @@ def fleet_of_loaders(
 
     def make(spec: ModelSpec) -> Worker:
         if settings.workers == "thread":
-            return ThreadWorker(loader_of(spec))
+            return ThreadWorker(loader_of(spec), batches=(settings.image_batch, settings.text_batch))
         return ProcessWorker(
             spec.id,
             loader_of(spec),

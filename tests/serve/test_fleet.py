@@ -339,3 +339,25 @@ def test_both_towers_are_asked_when_readiness_is() -> None:
             await model.embed_images([Picture(data=picture(), param="x")])
 
     run(story())
+
+
+def test_a_fault_in_what_watches_a_model_is_told_to_who_waits_and_leaves_other_models_alone() -> None:
+    async def story() -> None:
+        stage = Stage(LAZY, B)
+
+        def fail(worker: HeldWorker) -> None:
+            if worker.engine.name == "a":
+                raise ValueError("a bug of ours")
+
+        stage.arrange = fail
+        async with stage.fleet.running():
+            await stage.fleet.loaded()
+            model = stage.models["a"]
+            for _ in range(2):
+                with pytest.raises(UnavailableError) as caught:
+                    await model.embed_texts(["red"])
+                assert caught.value.code == "model_failed" and caught.value.retry_after_seconds > 3000
+            assert model.state == "failed" and "a bug of ours" in str(model.error)
+            assert (await stage.models["b"].embed_texts(["red"])).shape == (1, 8)
+
+    run(story())
