@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench
+.PHONY: help demo test check clients bench
 
 help: ## List these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -20,6 +20,9 @@ check: ## Lint, formatting, types
 test: check ## Everything that can be checked here: check, the fast tests, then the slow ones
 	.venv/bin/pytest -m "not slow and not browser" --durations=5
 	.venv/bin/pytest -m "slow or browser" --durations=5
+
+clients: ## Drive the client libraries of docs/clients.md, in environments of their own
+	@scripts/clients.sh
 
 bench: ## Measure, write benchmarks/results/*.json, copy the numbers into README.md
 	@scripts/environment.sh .venv test

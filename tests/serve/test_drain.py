@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import sys, time
 from clipworks.serve.app import run
+from clipworks.serve.fleet import fleet_of_engines
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ColourEngine
 
@@ -28,8 +29,9 @@ class SlowEngine(ColourEngine):
             sys.stdin.readline()
         return super().embed_texts(texts)
 
-run(ServeSettings(port=0, drain_seconds=float(sys.argv[1]), log_format="json"), {"colours": SlowEngine()},
-    on_ready=lambda address: print(address, flush=True))
+settings = ServeSettings(port=0, drain_seconds=float(sys.argv[1]), log_format="json")
+fleet = fleet_of_engines(settings, {"colours": SlowEngine()})
+run(settings, fleet, on_ready=lambda address: print(address, flush=True))
 """
 
 
