@@ -1,7 +1,7 @@
 """The clients that people have, unmodified, against a real server; values equal the engine's own.
 
-A test is skipped where its client is not installed; `make clients` installs them, in environments of their
-own, and names them in CLIPWORKS_TEST_CLIENTS, which makes a missing one a failure.
+A test is skipped where its client is not installed; `make clients` installs all of them, and names them in
+CLIPWORKS_TEST_CLIENTS, which makes a missing one a failure.
 """
 
 import base64
@@ -296,7 +296,9 @@ def test_jina_as_its_documentation_asks(served: Served) -> None:
     binary = post(served, "/v1/embeddings", {**body, "embedding_type": "ubinary"})
     exact = np.stack([served.engine.embed_texts([TEXTS[0]])[0], served.engine.embed_images([RED])[0]])
     rows = np.asarray([row["embedding"] for row in binary["data"]][:2], dtype=np.uint8)
-    assert np.unpackbits(rows ^ to_dtype(exact, "ubinary")).mean() < 0.02  # a number near 0 may change its sign
+    assert (
+        np.unpackbits(rows ^ to_dtype(exact, "ubinary")).mean() < 0.02
+    )  # a number near 0 may change its sign
 
 
 def test_vllm_as_its_documentation_asks(served: Served) -> None:
