@@ -34,8 +34,11 @@ from ssrf import private_urls, redirect_targets
 from benchmarks.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parent.parent
-MARGIN_BYTES = 200 << 20
+MARGIN_BYTES = 64 << 20
 """How much the server may grow after the first tenth of the requests."""
+
+READINGS = 20
+"""How often its size is written down."""
 
 Send = Callable[[httpx2.Request], None]
 
@@ -78,15 +81,14 @@ def fuzz(num_requests: int, seed: int) -> dict[str, Any]:
         server.stdin.write("stop\n")
         server.stdin.flush()
         traffic = json.loads(server.stdout.readline())
-    growth_bytes = outcome.last_bytes - outcome.early_bytes
+    growth_bytes = outcome.readings[-1] - outcome.readings[READINGS // 10 - 1]
     return {
         "machine": describe_machine(),
         "requests": outcome.count,
         "statuses": dict(sorted(outcome.statuses.items())),
         "server_errors": outcome.errors[:10],
         "codes": dict(outcome.codes.most_common()),
-        "early_rss_mb": round(outcome.early_bytes / 1e6),
-        "last_rss_mb": round(outcome.last_bytes / 1e6),
+        "rss_mb": [round(num_bytes / 1e6) for num_bytes in outcome.readings],
         "peak_rss_mb": round(outcome.peak_bytes / 1e6),
         **traffic,
         "seconds": round(time.monotonic() - started),
@@ -107,9 +109,11 @@ class _Outcome:
         self.statuses: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
         self.errors: list[str] = []
-        self.early_bytes = self.last_bytes = self.peak_bytes = 0
+        self.readings: list[int] = []
+        """Bytes resident after each twentieth of the requests."""
+        self.peak_bytes = 0
         self._status = Path(f"/proc/{pid}/statm")
-        self._early = num_requests // 10
+        self._num_requests = num_requests
 
     def note(self, request: httpx2.Request, answer: httpx2.Response | None) -> None:
         self.count += 1
@@ -122,10 +126,10 @@ class _Outcome:
                 self.codes["no error object"] += 1
         if answer is not None and answer.status_code >= 500:
             self.errors.append(f"{request.method} {request.url.path} {status} {answer.text[:300]}")
-        self.last_bytes = int(self._status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        self.peak_bytes = max(self.peak_bytes, self.last_bytes)
-        if self.count == self._early:
-            self.early_bytes = self.last_bytes
+        num_bytes = int(self._status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        self.peak_bytes = max(self.peak_bytes, num_bytes)
+        if self.count * READINGS >= (len(self.readings) + 1) * self._num_requests:
+            self.readings.append(num_bytes)
 
 
 def _sender(client: httpx2.Client, outcome: _Outcome) -> Send:

@@ -21,6 +21,7 @@ from clipworks.addresses import is_public
 from clipworks.net import Fetcher
 from clipworks.serve.app import create_app
 from clipworks.serve.fetching import rules_of
+from clipworks.serve.heap import limit_freed_memory
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ColourEngine, picture
 
@@ -64,6 +65,7 @@ def by_host(trap_port: int) -> Any:
 
 async def main() -> None:
     logging.disable(logging.CRITICAL)
+    limit_freed_memory()
     async with running_web() as trap, running_web() as base:
         world = World(port=base.port, names={"pictures.example": [PUBLIC], "large.example": [PUBLIC]})
         world.names |= NAMES | {"loop.example": [PUBLIC]}

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from clipworks.errors import ConfigError
+from clipworks.serve.heap import limit_freed_memory
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
@@ -31,6 +32,7 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
         KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
     """
     settings = service.settings
+    limit_freed_memory()
     with _listen(settings.host, settings.port) as listener:
         config = uvicorn.Config(
             app,
