@@ -15,7 +15,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def limit_freed_memory() -> bool:
-    """Have freed memory given back to the system; False where the C library is not glibc, and nothing changes."""
+    """Have freed memory given back to the system; False where the C library is not glibc: nothing changes."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
