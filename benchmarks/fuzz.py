@@ -289,8 +289,9 @@ def _request_of(client: httpx2.Client, case: Any) -> httpx2.Request:
     content = raw.get("data", raw.get("content"))
     if isinstance(content, str | bytes):
         known["content"] = content
-    headers = known.pop("headers", None) or {}
-    safe = {str(n).encode(): str(v).encode("utf-8", "replace") for n, v in dict(headers).items()}
+    headers = dict(known.pop("headers", None) or {})
+    safe = {str(name).encode(): str(value).encode("utf-8", "replace") for name, value in headers.items()}
+    safe = {name: value for name, value in safe.items() if name.lower() != b"authorization"}  # ours is right
     try:
         return client.build_request(**known, headers=safe)
     except (ValueError, UnicodeError, httpx2.InvalidURL, TypeError):

@@ -73,6 +73,9 @@ class _Server(uvicorn.Server):
         """The first SIGTERM begins the drain; any signal after it ends the drain at once."""
         if sig == signal.SIGTERM and not self._service.is_stopping:
             self._service.is_stopping = True
+            # Clients send their next request on another connection, which leads elsewhere if anywhere.
+            self.config.encoded_headers.append((b"connection", b"close"))
+            self.server_state.default_headers.append((b"connection", b"close"))
             self._stop_at = time.monotonic() + self._service.settings.drain_seconds
         elif sig == signal.SIGTERM:
             self.should_exit = True

@@ -328,15 +328,25 @@ class ProcessWorker:
         try:
             with self._in_use[place]:
                 channel.send_bytes(message)
-                if not channel.poll(self._call_seconds):
-                    self.kill()
-                    raise self._lost(f"did not answer within {self._call_seconds:g} seconds and is replaced")
-                answer = channel.recv_bytes()
+                has_answered = channel.poll(self._call_seconds)
+                answer = channel.recv_bytes() if has_answered else b""
         except (EOFError, OSError) as error:
-            raise self._lost("died during the call and is replaced") from error
+            raise self._gone("died during the call and is replaced") from error
+        if not has_answered:
+            raise self._gone(f"did not answer within {self._call_seconds:g} seconds and is replaced")
         if answer[:1] == b"e":
             raise RuntimeError(answer[1:].decode(errors="replace"))
         return np.frombuffer(answer, dtype=np.float32, offset=4).reshape(-1, self._facts.dim)
+
+    def _gone(self, words: str) -> UnavailableError:
+        """What a call without an answer raises: first of all the server hears that the process is gone.
+
+        So it begins no further call, and what waits is answered by the next process.
+        """
+        self.kill()
+        if self._watcher is not None:
+            self._watcher.join()
+        return self._lost(words)
 
     def _lost(self, words: str) -> UnavailableError:
         return UnavailableError(

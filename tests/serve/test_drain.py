@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ def test_a_server_that_is_told_to_stop_is_first_not_ready_then_finishes_its_work
         process.send_signal(signal.SIGTERM)
         until(lambda: ask(port, "GET", "/readyz")[0] == 503)
         assert json.loads(ask(port, "GET", "/readyz")[1])["status"] == "stopping"
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as kept:
+            kept.request("GET", "/livez")
+            assert kept.getresponse().headers["connection"] == "close"
         assert ask(port, "GET", "/livez")[0] == 200
         assert answers == []
         process.stdin.write("go on\n")
