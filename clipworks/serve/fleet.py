@@ -6,6 +6,7 @@ memory budget, loads take turns, and the model not used for longest finishes its
 """
 
 import asyncio
+import datetime
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -68,7 +69,7 @@ def fleet_of_loaders(
 
     def make(spec: ModelSpec) -> Worker:
         if settings.workers == "thread":
-            return ThreadWorker(loader_of(spec))
+            return ThreadWorker(loader_of(spec), batches=(settings.image_batch, settings.text_batch))
         return ProcessWorker(
             spec.id,
             loader_of(spec),
@@ -146,7 +147,7 @@ class Fleet:
         for model in self.models.values():
             for lane in model.lanes:
                 lane.start()
-            if model.state == "coming_soon":
+            if model.state == "coming_soon" or model.spec.is_over(datetime.date.today()):
                 continue
             model.reopen()
             model.become("idle")
@@ -200,7 +201,8 @@ class Fleet:
             await self._make_room(model, model.known_bytes)
             worker = self._make_worker(model.spec)
             loop = asyncio.get_running_loop()
-            start = loop.run_in_executor(self._starters, worker.start, lambda: _tell(loop, gone.set))
+            note = partial(_note_death, model, gone)
+            start = loop.run_in_executor(self._starters, worker.start, lambda: _tell(loop, note))
             try:
                 await asyncio.wait([start])
             except asyncio.CancelledError:
@@ -289,6 +291,13 @@ def _give_up(model: ServedModel, task: asyncio.Task[None]) -> None:
     if error is not None:
         logger.error("Nothing looks after %s any more.", model.name, exc_info=error)
         model.become("failed", RuntimeError(repr(error)), 3600.0)
+
+
+def _note_death(model: ServedModel, gone: asyncio.Event) -> None:
+    """What waits is kept for the next worker from now on, not only when `_attend` has its turn."""
+    for lane in model.lanes:
+        lane.pause()
+    gone.set()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from clipworks.errors import ConfigError
+from clipworks.serve.heap import limit_freed_memory
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
@@ -31,6 +32,7 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
         KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
     """
     settings = service.settings
+    limit_freed_memory()
     with _listen(settings.host, settings.port) as listener:
         config = uvicorn.Config(
             app,
@@ -71,6 +73,9 @@ class _Server(uvicorn.Server):
         """The first SIGTERM begins the drain; any signal after it ends the drain at once."""
         if sig == signal.SIGTERM and not self._service.is_stopping:
             self._service.is_stopping = True
+            # Clients send their next request on another connection, which leads elsewhere if anywhere.
+            self.config.encoded_headers.append((b"connection", b"close"))
+            self.server_state.default_headers.append((b"connection", b"close"))
             self._stop_at = time.monotonic() + self._service.settings.drain_seconds
         elif sig == signal.SIGTERM:
             self.should_exit = True

@@ -64,7 +64,7 @@ class Service:
         if name is None:
             raise RequestError(
                 "The field 'model' is missing.",
-                f"Served here: {', '.join(self.models)}.",
+                f"Served here: {', '.join(self.served_names())}.",
                 code="missing_field",
                 param="model",
             )
@@ -94,6 +94,12 @@ class Service:
             code="model_not_found",
             param="model",
         )
+
+    def served_names(self) -> list[str]:
+        """The ids that requests may use now."""
+        today = datetime.date.today()
+        specs = (model.spec for model in self.models.values())
+        return [spec.id for spec in specs if spec.status != "coming_soon" and not spec.is_over(today)]
 
     @asynccontextmanager
     async def admission(self) -> AsyncIterator[None]:
@@ -186,9 +192,11 @@ class Service:
         elif model.spec.is_over(datetime.date.today()):
             words = f"The model {model.name} was deprecated and shut down on {model.spec.shutdown_date}."
         if words:
-            served = [one.name for one in self.models.values() if one.spec.status == "live"]
             raise RequestError(
-                words, f"Served here: {', '.join(served)}.", code="model_not_found", param="model"
+                words,
+                f"Served here: {', '.join(self.served_names())}.",
+                code="model_not_found",
+                param="model",
             )
 
     def _seconds_until_room(self) -> float:

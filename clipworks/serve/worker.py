@@ -41,6 +41,9 @@ Loader = Callable[[], "Engine"]
 """Builds the engine; for a process it must be picklable: a function of a module, or a partial of one."""
 
 PROGRAM = "from clipworks.serve.worker_process import main; main()"
+_SOT, _WORD, _EOT = 49406, 320, 49407
+"""Tokens of the texts that warm the tower: start, "a", end."""
+
 RETRY_SECONDS = 2.0
 """What clients are told when a worker died: a new one has answered by then where models are small."""
 
@@ -94,6 +97,16 @@ def facts_of(engine: "Engine") -> EngineFacts:
     )
 
 
+def warm(engine: "Engine", image_batch: int, text_batch: int) -> None:
+    """Let both towers compile what one item and what a full batch need."""
+    side, length = engine.image_size, engine.config.text.context_length
+    for num_images, num_texts in ((1, 1), (image_batch, text_batch)):
+        engine.embed_pixels(np.zeros((num_images, side, side, 3), dtype=np.uint8))
+        tokens = np.full((num_texts, length), _WORD, dtype=np.int64)
+        tokens[:, 0], tokens[:, -1] = _SOT, _EOT
+        engine.embed_tokens(tokens)
+
+
 class Worker(Protocol):
     """One engine at work."""
 
@@ -126,15 +139,24 @@ class Worker(Protocol):
 
 
 class ThreadWorker:
-    """An engine in the server's own process: calls run in the lanes' threads."""
+    """An engine in the server's own process: calls run in the lanes' threads.
 
-    def __init__(self, load: Loader) -> None:
+    Args:
+        load: builds the engine, or gives one that is there.
+        batches: most pictures and most texts in one call, for which the towers are warmed; None for
+            an engine that was used before.
+    """
+
+    def __init__(self, load: Loader, *, batches: tuple[int, int] | None = None) -> None:
         self._load = load
+        self._batches = batches
         self._engine: Engine | None = None
 
     def start(self, on_gone: Callable[[], None]) -> EngineFacts:
         """Load the model; a thread does not die, so `on_gone` is not called."""
         self._engine = self._load()
+        if self._batches is not None:
+            warm(self._engine, *self._batches)
         return facts_of(self._engine)
 
     def embed_pixels(self, pixels: Sequence[Pixels]) -> Vectors:
@@ -183,6 +205,8 @@ class ProcessWorker:
         self._call_seconds = call_seconds
         self._load_seconds = load_seconds
         self._lock = threading.Lock()
+        self._in_use = tuple(threading.Lock() for _ in range(3))
+        """Each held while its channel is read or written: only then may it not be closed."""
         self._is_closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._channels: list[Connection] = []
@@ -199,8 +223,9 @@ class ProcessWorker:
         """
         memory = os.memfd_create(f"clipworks {self.name}")
         try:
-            self._spawn(memory)
-            self._facts = self._read_facts()
+            with self._in_use[0]:
+                self._spawn(memory)
+                self._facts = self._read_facts()
             side = self._facts.image_size
             shape = (self._batches[0], side, side, 3)
             os.ftruncate(memory, int(np.prod(shape)))
@@ -255,8 +280,9 @@ class ProcessWorker:
         watcher = self._watcher
         if watcher is not None and watcher is not threading.current_thread():
             watcher.join()
-        for channel in self._channels:
-            channel.close()
+        for in_use, channel in zip(self._in_use, self._channels, strict=False):
+            with in_use:  # the process is gone, so whoever waits for its answer is on the way out
+                channel.close()
 
     def _spawn(self, memory: int) -> None:
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
@@ -300,16 +326,27 @@ class ProcessWorker:
         assert self._facts is not None
         channel = self._channels[place]
         try:
-            channel.send_bytes(message)
-            if not channel.poll(self._call_seconds):
-                self.kill()
-                raise self._lost(f"did not answer within {self._call_seconds:g} seconds and is replaced")
-            answer = channel.recv_bytes()
+            with self._in_use[place]:
+                channel.send_bytes(message)
+                has_answered = channel.poll(self._call_seconds)
+                answer = channel.recv_bytes() if has_answered else b""
         except (EOFError, OSError) as error:
-            raise self._lost("died during the call and is replaced") from error
+            raise self._gone("died during the call and is replaced") from error
+        if not has_answered:
+            raise self._gone(f"did not answer within {self._call_seconds:g} seconds and is replaced")
         if answer[:1] == b"e":
             raise RuntimeError(answer[1:].decode(errors="replace"))
         return np.frombuffer(answer, dtype=np.float32, offset=4).reshape(-1, self._facts.dim)
+
+    def _gone(self, words: str) -> UnavailableError:
+        """What a call without an answer raises: first of all the server hears that the process is gone.
+
+        So it begins no further call, and what waits is answered by the next process.
+        """
+        self.kill()
+        if self._watcher is not None:
+            self._watcher.join()
+        return self._lost(words)
 
     def _lost(self, words: str) -> UnavailableError:
         return UnavailableError(

@@ -111,9 +111,9 @@ class HeldWorker:
 
     def die(self) -> None:
         self.is_dead = True
-        self.may_answer.set()
         assert self._on_gone is not None
         self._on_gone()
+        self.may_answer.set()
 
     def _pass(self, kind: str, count: int) -> None:
         self.calls.append((kind, count))
