@@ -39,7 +39,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "alembic": ("serve/database.py", "serve/migrations/"),
     "click": ("cli/",),
     "ftfy": ("model/tokenizer.py",),
-    "h11": ("net.py",),
+    "h11": ("net.py", "origins.py"),
     "huggingface_hub": ("model/pull.py",),
     "jinja2": ("serve/",),
     "numpy": ("",),

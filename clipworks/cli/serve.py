@@ -148,7 +148,7 @@ def make_fleet(settings: "ServeSettings", models: tuple[str, ...], roster: Path 
     from clipworks.serve.roster import ModelSpec, read_models
 
     if roster is not None:
-        specs = read_models(roster)
+        specs = read_models(roster, os.environ)
     else:
         specs = [ModelSpec(id=public_name(one), source=one) for one in dict.fromkeys(models)]
     return fleet_of_loaders(

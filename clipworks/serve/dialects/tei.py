@@ -90,7 +90,7 @@ def info(service: "Service", payload: Payload) -> Response:
         "model_dtype": model.engine.precision,
         "model_type": {"embedding": {"pooling": "eot"}},
         "max_concurrent_requests": settings.max_requests,
-        "max_input_length": model.engine.config.text.context_length,
+        "max_input_length": model.engine.context_length,
         "max_batch_requests": settings.text_batch,
         "max_client_batch_size": settings.max_texts,
         "auto_truncate": True,
