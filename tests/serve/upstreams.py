@@ -89,25 +89,23 @@ def says(status: int, body: Any = b"", headers: dict[str, str] | None = None) ->
     return app
 
 
-def drips(pause: float = 0.05) -> Any:
+def drips() -> Any:
     """An application that answers 200 and then a byte now and then, without end."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        while True:
-            await send({"type": "http.response.body", "body": b" ", "more_body": True})
-            await asyncio.sleep(pause)
-
-    return app
+    return _endless(b" ", 0.05)
 
 
 def floods() -> Any:
     """An application that answers 200 and then more than anybody can hold."""
+    return _endless(bytes(1 << 16), 0.0)
 
+
+def _endless(piece: bytes, pause: float) -> Any:
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        gone = asyncio.ensure_future(hangs()(scope, receive, send))
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        while True:
-            await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+        while not gone.done():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(pause)
 
     return app
 
@@ -172,6 +170,11 @@ def gateway(
     service = Service(settings, fleet_of_loaders(settings, [spec], lambda _: loader), None)
     with TestClient(create_service_app(service), base_url=ADDRESS) as client:
         yield client
+
+
+def live(*names: str) -> Any:
+    """Whether these providers get requests, for `wait_until`."""
+    return lambda states: all(states[name] == "live" for name in names)
 
 
 def wait_until(client: TestClient, condition: Any) -> dict[str, Any]:
