@@ -47,6 +47,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "openvino": ("model/executor.py", "model/graph.py"),
     "prometheus_client": ("serve/metrics.py",),
     "pyarrow": ("search/parquet.py",),
+    "ray": ("serve/replicas.py",),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),
     "safetensors": ("model/tensorfiles.py", "train/checkpoint.py"),
