@@ -1,4 +1,4 @@
-"""The only outbound HTTP of the package, beside the model hub: one guarded GET.
+"""The outbound HTTP that requests can ask for: one guarded GET. (`origins.py` asks what the operator named.)
 
 A name is resolved once, every answer is checked, and the checked address itself is dialled; the name
 goes only into the `Host` header and the TLS handshake. There are no proxies, cookies, netrc files or
@@ -128,7 +128,7 @@ class Fetcher:
     ) -> None:
         self.rules = rules
         self._resolve = resolve or self._ask_system
-        self._dial = dial or _dial
+        self._dial = dial or dial_address
         self._tls = tls
         self._places = asyncio.Semaphore(rules.max_fetches)
         self._callers: dict[str, tuple[asyncio.Semaphore, list[None]]] = {}
@@ -289,7 +289,12 @@ class Fetcher:
         return self._tls
 
 
-async def _dial(address: str, port: int) -> socket.socket:
+async def dial_address(address: str, port: int) -> socket.socket:
+    """A connection to an IP address that was checked, and to nothing else.
+
+    Raises:
+        OSError: there is none.
+    """
     is_v6 = ":" in address
     connection = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
     try:

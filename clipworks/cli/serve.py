@@ -1,6 +1,7 @@
 """`clipworks serve`: models and an index behind HTTP."""
 
 import os
+import secrets
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +14,7 @@ from clipworks.errors import MissingExtraError
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
     from clipworks.serve.fleet import Fleet
+    from clipworks.serve.service import Service
     from clipworks.serve.settings import ServeSettings
     from clipworks.serve.traces import SpanSink
 
@@ -45,8 +47,16 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--workers",
-    type=click.Choice(["process", "thread"]),
-    help="Where models compute: each in a process of its own, or in the server's.  [default: process]",
+    type=click.Choice(["process", "thread", "ray"]),
+    help="Where models compute: each in a process of its own, in the server's, or as --ray says.  "
+    "[default: process]",
+)
+@click.option(
+    "--ray",
+    "workers",
+    flag_value="ray",
+    default=None,
+    help="Run replicas of the whole server with Ray Serve; see docs/scale.md.",
 )
 def serve(
     models: tuple[str, ...],
@@ -78,6 +88,9 @@ def serve(
         "workers": workers,
     }
     settings = ServeSettings(**read_settings(flags))
+    if settings.workers == "ray":
+        serve_replicas(settings, models, index, roster)
+        return
     from clipworks.search.embedded import open_index
 
     store = open_index(index) if index is not None else None
@@ -90,6 +103,48 @@ def serve(
         on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
         spans=spans,
     )
+
+
+def serve_replicas(
+    settings: "ServeSettings", models: tuple[str, ...], index: Path | None, roster: Path | None
+) -> None:
+    """Serve from replicas that Ray Serve starts and stops.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ConfigError: the settings do not fit replicas.
+    """
+    # Ray reads these when it is imported: nothing is reported to anybody, and every line of the log is shown.
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
+    if not settings.ray_address:
+        # Ray's processes listen on every address of the machine; only who has the token is heard.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    try:
+        from clipworks.serve.replicas import run_replicas
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "ray", "ray") from error
+    roster, index = (path and path.absolute() for path in (roster, index))
+    fleet = make_fleet(settings, models, roster)  # says what is wrong before anything starts
+    run_replicas(
+        settings,
+        partial(make_service, models=models, index=index, roster=roster),
+        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
+    )
+
+
+def make_service(
+    settings: "ServeSettings", *, models: tuple[str, ...], index: Path | None, roster: Path | None
+) -> "Service":
+    """Models and index of one replica; it finds this function by its name.
+
+    Raises:
+        ConfigError: the models or the index cannot be used.
+    """
+    from clipworks.search.embedded import open_index
+    from clipworks.serve.service import Service
+
+    store = open_index(index) if index is not None else None
+    return Service(settings, make_fleet(settings, models, roster), store, loads_first=True)
 
 
 def require_serve_extra() -> None:
@@ -148,7 +203,7 @@ def make_fleet(settings: "ServeSettings", models: tuple[str, ...], roster: Path 
     from clipworks.serve.roster import ModelSpec, read_models
 
     if roster is not None:
-        specs = read_models(roster)
+        specs = read_models(roster, os.environ)
     else:
         specs = [ModelSpec(id=public_name(one), source=one) for one in dict.fromkeys(models)]
     return fleet_of_loaders(

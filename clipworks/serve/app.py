@@ -285,10 +285,10 @@ async def _ready(service: Service, request: Request) -> Response:
         return JSONResponse({"status": "stopping", "models": {}}, 503)
     words = {}
     for name, model in service.models.items():
-        if model.state == "live":
+        if model.status == "live":
             words[name] = "ready" if await model.is_ready() else "not ready"
         else:
-            words[name] = model.state
+            words[name] = model.status
     is_ready = set(words.values()) <= {"ready", "idle", "coming_soon", "unloading"}
     return JSONResponse(
         {"status": "ready" if is_ready else "not ready", "models": words}, 200 if is_ready else 503

@@ -1,6 +1,7 @@
 """Endpoints made of answers: a payload is read, the work is charged for, given up in time, and settled."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...], s
             earlier = await call.earlier()
             if earlier is not None:
                 return earlier
+            current_trace().deadline_at = time.monotonic() + seconds
             work = asyncio.ensure_future(answer(call))
             gone = asyncio.ensure_future(_disconnected(request))
             is_answered = False

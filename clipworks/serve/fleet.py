@@ -9,7 +9,7 @@ import asyncio
 import datetime
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -21,6 +21,7 @@ from clipworks.serve.batcher import Lane
 from clipworks.serve.fetching import PictureFetcher
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import UnavailableError
+from clipworks.serve.providers import Providers
 from clipworks.serve.room import Room
 from clipworks.serve.roster import ModelSpec, check_names
 from clipworks.serve.served import Preparing, ServedModel, Shared
@@ -112,7 +113,9 @@ class Fleet:
             metrics=self.metrics,
             room=Room(settings.max_decoded_bytes),
         )
-        self.models = {spec.id: ServedModel(spec, settings, shared) for spec in specs}
+        self.models = {
+            spec.id: ServedModel(spec, settings, shared, Providers(spec, self.metrics)) for spec in specs
+        }
         self.ids = {name: spec.id for spec in specs for name in (spec.id, *spec.aliases)}
         """Every name that requests may use -> the id behind it."""
         self._turns = asyncio.Lock()
@@ -153,9 +156,15 @@ class Fleet:
             model.become("idle")
             if model.spec.preload:
                 model.wanted.set()
-            task = asyncio.create_task(self._watch(model), name=f"watching {model.name}")
-            task.add_done_callback(partial(_give_up, model))
-            self._tasks.append(task)
+            work: list[Coroutine[Any, Any, None]] = list(model.providers.start())
+            if model.spec.is_local:
+                work.append(self._watch(model))
+            else:
+                model.become("loading")
+            for one in work:
+                task = asyncio.create_task(one, name=f"watching {model.name}")
+                task.add_done_callback(partial(_give_up, model))
+                self._tasks.append(task)
 
     async def _close(self) -> None:
         for task in self._tasks:
@@ -169,6 +178,7 @@ class Fleet:
         for model in self.models.values():
             if model.worker is not None:
                 await asyncio.to_thread(model.worker.close)
+            model.providers.close()
         await closing
         self._starters.shutdown(wait=False)
 
@@ -241,6 +251,12 @@ class Fleet:
                 "Raise CLIPWORKS_MAX_PIXEL_BYTES or lower CLIPWORKS_MAX_IMAGES.",
             )
         if model.facts is not None and model.facts.fingerprint != facts.fingerprint:
+            if model.providers.is_answering:
+                return ConfigError(
+                    f"{model.name} has the checkpoint {facts.fingerprint[:12]} here, and its providers have "
+                    f"{model.facts.fingerprint[:12]}.",
+                    "All providers of a model must hold the same checkpoint.",
+                )
             return ConfigError(f"The files of {model.name} have changed.", "Start the server anew.")
         return None
 

@@ -23,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clipworks.errors import ClipworksError
-from clipworks.model.config import ClipConfig
 from clipworks.model.heads import Vectors, softmax
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.serve.problems import UnavailableError
@@ -53,25 +52,19 @@ class EngineFacts:
     """What the server must know of an engine that it does not hold."""
 
     fingerprint: str
-    """sha256 of config and weights, 64 hex characters."""
+    """sha256 of config and weights, 64 hex characters; empty where a server of another make does not say."""
     precision: str
     """As `Engine.precision`."""
     preprocess: PreprocessMode
     """How pictures become pixels."""
-    config: ClipConfig
-    """Shape of the model."""
+    dim: int
+    """Dimensions of a vector."""
+    image_size: int
+    """Side of the square of pixels that the image tower reads."""
+    context_length: int
+    """Tokens that the text tower reads."""
     logit_scale: float
     """What cosines are multiplied by before a softmax."""
-
-    @property
-    def dim(self) -> int:
-        """Dimensions of a vector."""
-        return self.config.embed_dim
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square pixels that the image tower reads."""
-        return self.config.vision.image_size
 
     def prepare_image(self, image: ImageInput, name: str = "") -> Pixels:
         """As `Engine.prepare_image`.
@@ -92,7 +85,9 @@ def facts_of(engine: "Engine") -> EngineFacts:
         fingerprint=engine.fingerprint,
         precision=engine.precision,
         preprocess=engine.preprocess,
-        config=engine.config,
+        dim=engine.config.embed_dim,
+        image_size=engine.config.vision.image_size,
+        context_length=engine.config.text.context_length,
         logit_scale=engine.logit_scale,
     )
 

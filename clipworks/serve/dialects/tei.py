@@ -93,7 +93,7 @@ async def info(service: "Service", payload: Payload) -> Response:
         "model_dtype": facts.precision,
         "model_type": {"embedding": {"pooling": "eot"}},
         "max_concurrent_requests": settings.max_requests,
-        "max_input_length": facts.config.text.context_length,
+        "max_input_length": facts.context_length,
         "max_batch_requests": settings.text_batch,
         "max_client_batch_size": settings.max_texts,
         "auto_truncate": True,
