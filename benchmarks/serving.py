@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from benchmarks.machine import RESULTS, ROOT, write_result
+from benchmarks.machine import RESULTS, ROOT, describe_commit, write_result
 
 NUM_PICTURES = 24
 BATCH = 32
@@ -78,14 +78,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="clipworks-serving-") as temporary:
         bench = Bench(given.folder or Path(temporary), given.seconds, given.workers)
         if given.soak:
-            results = {"soak": bench.soak(given.soak * 60)}
+            keep("soak", bench.soak(given.soak * 60))
         elif given.kill:
-            results = {"kill": bench.kill()}
+            keep("kill", bench.kill())
         else:
-            results = bench.rates(only_peer=given.peer)
-    old = RESULTS / "serving.json"
-    before = json.loads(old.read_text())["results"] if old.exists() else {}
-    write_result("serving", {**before, **results})
+            bench.rates(only_peer=given.peer)
 
 
 class Bench:
@@ -104,20 +101,18 @@ class Bench:
         self.roster = folder / "models.toml"
         self.roster.write_text(f'[models.b32]\nsource = "{self.model}"\nprecision = "int8"\n')
 
-    def rates(self, *, only_peer: bool = False) -> dict[str, Any]:
+    def rates(self, *, only_peer: bool = False) -> None:
         """Requests a second of every server at every number of clients, one server after the other."""
-        results: dict[str, Any] = {}
         if not only_peer:
-            results["engine"] = self.engine()
+            keep("engine", self.engine())
             with self.ours() as (address, _):
-                results[f"clipworks ({self.workers})"] = self.load_all(address, "/v1/embeddings")
+                keep(f"clipworks ({self.workers})", self.load_all(address, "/v1/embeddings"))
             with self.bare() as address:
-                results["bare loop"] = self.load_all(address, "/v1/embeddings")
+                keep("bare loop", self.load_all(address, "/v1/embeddings"))
         python = os.environ.get("CLIPWORKS_INFINITY_PYTHON")
         if python:
             with self.infinity(python) as address:
-                results["infinity"] = self.load_all(address, "/embeddings")
-        return results
+                keep("infinity", self.load_all(address, "/embeddings"))
 
     def load_all(self, address: str, path: str) -> dict[str, Any]:
         return {f"{count} clients": self.load(address, path, count) for count in CLIENTS}
@@ -202,11 +197,19 @@ class Bench:
         port, folder = free_port(), self.folder / "random-b32-hf"
         if not folder.exists():
             write_transformers_folder(self.model, folder)
-        command = [python, "-m", "infinity_emb", "v2", "--model-id", str(folder), "--engine", "torch"]
+        program = str(Path(python).with_name("infinity_emb"))
+        command = [program, "v2", "--model-id", str(folder), "--engine", "torch"]
         command += ["--served-model-name", "b32", "--port", str(port), "--no-bettertransformer"]
         command += ["--device", "cpu", "--log-level", "error", "--no-model-warmup"]
         with server(command, f"http://127.0.0.1:{port}/health"):
             yield f"http://127.0.0.1:{port}"
+
+
+def keep(name: str, result: Any) -> None:
+    """Put one row among those of earlier runs; each says of which commit it is."""
+    file = RESULTS / "serving.json"
+    before = json.loads(file.read_text())["results"] if file.exists() else {}
+    write_result("serving", {**before, name: {"commit": describe_commit(), **result}})
 
 
 def write_model(folder: Path) -> None:
