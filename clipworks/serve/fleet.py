@@ -212,7 +212,9 @@ class Fleet:
             worker = self._make_worker(model.spec)
             loop = asyncio.get_running_loop()
             note = partial(_note_death, model, gone)
-            start = loop.run_in_executor(self._starters, worker.start, lambda: _tell(loop, note))
+            is_known = model.facts is not None
+            begin = partial(worker.start, lambda: _tell(loop, note), warms=not is_known)
+            start = loop.run_in_executor(self._starters, begin)
             try:
                 await asyncio.wait([start])
             except asyncio.CancelledError:
@@ -222,7 +224,10 @@ class Fleet:
                 raise
             failure = start.exception()
             if failure is None:
-                model.known_bytes = worker.resident_bytes() or model.known_bytes
+                held = (
+                    worker.resident_bytes()
+                )  # a worker that was not warmed grows to what the first one held
+                model.known_bytes = max(held, model.known_bytes) if is_known else held or model.known_bytes
                 refusal = self._refusal(model, start.result())
                 if refusal is None:
                     await self._make_room(model, model.known_bytes)

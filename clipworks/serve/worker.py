@@ -105,11 +105,12 @@ def warm(engine: "Engine", image_batch: int, text_batch: int) -> None:
 class Worker(Protocol):
     """One engine at work."""
 
-    def start(self, on_gone: Callable[[], None]) -> EngineFacts:
+    def start(self, on_gone: Callable[[], None], *, warms: bool = True) -> EngineFacts:
         """Load the model and warm both towers.
 
         Args:
             on_gone: called from another thread when the worker has died after its start.
+            warms: False where requests wait already: the first of them is the sooner answered.
 
         Raises:
             ClipworksError: the model cannot be loaded.
@@ -147,10 +148,10 @@ class ThreadWorker:
         self._batches = batches
         self._engine: Engine | None = None
 
-    def start(self, on_gone: Callable[[], None]) -> EngineFacts:
+    def start(self, on_gone: Callable[[], None], *, warms: bool = True) -> EngineFacts:
         """Load the model; a thread does not die, so `on_gone` is not called."""
         self._engine = self._load()
-        if self._batches is not None:
+        if self._batches is not None and warms:
             warm(self._engine, *self._batches)
         return facts_of(self._engine)
 
@@ -209,7 +210,7 @@ class ProcessWorker:
         self._pixels: Pixels = np.empty((0, 0, 0, 3), dtype=np.uint8)
         self._watcher: threading.Thread | None = None
 
-    def start(self, on_gone: Callable[[], None]) -> EngineFacts:
+    def start(self, on_gone: Callable[[], None], *, warms: bool = True) -> EngineFacts:
         """As `Worker.start`.
 
         Raises:
@@ -219,7 +220,7 @@ class ProcessWorker:
         memory = os.memfd_create(f"clipworks {self.name}")
         try:
             with self._in_use[0]:
-                self._spawn(memory)
+                self._spawn(memory, warms)
                 self._facts = self._read_facts()
             side = self._facts.image_size
             shape = (self._batches[0], side, side, 3)
@@ -279,7 +280,7 @@ class ProcessWorker:
             with in_use:  # the process is gone, so whoever waits for its answer is on the way out
                 channel.close()
 
-    def _spawn(self, memory: int) -> None:
+    def _spawn(self, memory: int, warms: bool) -> None:
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
         try:
             numbers = [*(one.fileno() for one in theirs), memory]
@@ -298,7 +299,7 @@ class ProcessWorker:
             for one in (*ours, *theirs):
                 one.close()
         try:
-            self._channels[0].send_bytes(pickle.dumps((self._load, *self._batches)))
+            self._channels[0].send_bytes(pickle.dumps((self._load, *self._batches, warms)))
         except OSError as error:
             raise self._lost("died before it began") from error
 

@@ -28,10 +28,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     orders, images, texts = (Connection(int(number)) for number in sys.argv[1:4])
     memory = int(sys.argv[4])
-    load, image_batch, text_batch = pickle.loads(orders.recv_bytes())  # noqa: S301 - the server wrote it
+    load, image_batch, text_batch, warms = pickle.loads(orders.recv_bytes())  # noqa: S301 - the server wrote it
     try:
         engine = load()
-        warm(engine, image_batch, text_batch)
+        if warms:
+            warm(engine, image_batch, text_batch)
     except ClipworksError as error:
         orders.send_bytes(pickle.dumps((error.message, error.remedy)))
         return

@@ -90,6 +90,8 @@ def test_a_worker_that_dies_idle_is_replaced_before_anybody_asks() -> None:
             )
             assert (await stage.models["a"].embed_texts(["red"])).shape == (1, 8)
             assert stage.made["a"][0].is_closed
+            # Only the first is warmed before it is live: behind the next ones requests wait.
+            assert [worker.warms for worker in stage.made["a"]] == [True, False]
 
     run(story())
 
