@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
@@ -27,7 +28,6 @@ POSTGRES_THREADS = 8
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Any]
-Begin = Callable[[], AbstractContextManager[Connection]]
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class Books:
         self._database = database
         threads = 1 if database.is_sqlite else POSTGRES_THREADS
         batch = MAX_BATCH if database.is_sqlite else 1
-        self._writing = _Desk("ledger", database.write, max_batch=batch, threads=threads)
-        self._reading = _Desk("keys", database.read, max_batch=batch, threads=threads)
+        self._writing = _Desk("ledger", self._write, max_batch=batch, threads=threads)
+        self._reading = _Desk("keys", self._read, max_batch=batch, threads=threads)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -75,6 +75,23 @@ class Books:
         """
         return cast(Result, await self._reading.ask(work))
 
+    def _write(self, works: Sequence[Work]) -> list[Any]:
+        """The result or the error of each, all in one transaction; an error undoes that work and no other."""
+        if len(works) == 1:
+            return [_outcome(partial(_alone, self._database.write, works[0]))]
+        with self._database.write() as connection:
+            return [_outcome(partial(self._part, connection, work)) for work in works]
+
+    def _read(self, works: Sequence[Work]) -> list[Any]:
+        if len(works) == 1:
+            return [_outcome(partial(_alone, self._database.read, works[0]))]
+        with self._database.read() as connection:
+            return [_outcome(partial(work, connection)) for work in works]
+
+    def _part(self, connection: Connection, work: Work) -> Any:
+        with self._database.part(connection):
+            return work(connection)
+
 
 class _Desk:
     """Threads that do what waits.
@@ -83,9 +100,11 @@ class _Desk:
     event loop, and a paid request comes here three times. All state belongs to the event loop.
     """
 
-    def __init__(self, name: str, begin: Begin, *, max_batch: int, threads: int) -> None:
+    def __init__(
+        self, name: str, run: Callable[[Sequence[Work]], list[Any]], *, max_batch: int, threads: int
+    ) -> None:
         self._name = name
-        self._begin = begin
+        self._run = run
         self._max_batch = max_batch
         self._num_threads = self._num_free = threads
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
@@ -139,7 +158,7 @@ class _Desk:
         self._num_free -= 1
         self._is_idle.clear()
         loop, futures = asyncio.get_running_loop(), [future for _, future in batch]
-        call = self._threads.submit(_do, self._begin, [work for work, _ in batch])
+        call = self._threads.submit(self._run, [work for work, _ in batch])
         call.add_done_callback(lambda call: loop.call_soon_threadsafe(self._end, call, futures))
 
     def _end(self, call: "Future[list[Any]]", futures: Sequence["asyncio.Future[Any]"]) -> None:
@@ -159,23 +178,15 @@ class _Desk:
         return BusyError(f"The queue for {self._name} is closed: the server is stopping.")
 
 
-def _do(begin: Begin, works: Sequence[Work]) -> list[Any]:
-    """The result or the error of each, all in one transaction."""
-    if len(works) > 1:
-        with begin() as connection:
-            return [_apart(connection, work) for work in works]
-    try:
-        with begin() as connection:
-            return [works[0](connection)]
-    except (ClipworksError, SQLAlchemyError) as error:
-        return [error]
+def _alone(begin: Callable[[], AbstractContextManager[Connection]], work: Work) -> Any:
+    with begin() as connection:
+        return work(connection)
 
 
-def _apart(connection: Connection, work: Work) -> Any:
-    """The work's result or its error; an error undoes this work and no other of the transaction."""
+def _outcome(work: Callable[[], Any]) -> Any:
+    """What it gives, or its error, where that is one that its asker should hear."""
     try:
-        with connection.begin_nested():
-            return work(connection)
+        return work()
     except (ClipworksError, SQLAlchemyError) as error:
         return error
 

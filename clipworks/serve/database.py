@@ -63,6 +63,24 @@ class Database:
         with self._engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def part(self, connection: Connection) -> Iterator[None]:
+        """A part of a transaction of SQLite, which an error in it undoes and nothing else.
+
+        `Connection.begin_nested` does it too, and takes longer than what the part itself does.
+        """
+        cursor = connection.connection.cursor()
+        cursor.execute("SAVEPOINT part")
+        is_done = False
+        try:
+            yield
+            is_done = True
+        finally:
+            if not is_done:
+                cursor.execute("ROLLBACK TO part")
+            cursor.execute("RELEASE part")
+            cursor.close()
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
