@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.core import ParameterSource
 
-from clipworks.cli.output import SETTINGS
+from clipworks.cli.output import SETTINGS, note
 from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def serve(
     Example:
       clipworks serve --model pictogram --port 8000
     """
+    named_by = click.get_current_context().get_parameter_source("models")
+    if roster is not None and named_by is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--models takes the place of --model: give one of them.")
     require_serve_extra()
     from clipworks.serve.app import run
     from clipworks.serve.settings import ServeSettings
@@ -100,7 +104,7 @@ def serve(
         settings,
         fleet,
         store,
-        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
+        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.served_names())} on {address}"),
         spans=spans,
     )
 
@@ -180,8 +184,10 @@ def read_settings(flags: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: a variable cannot be read.
     """
-    from clipworks.serve.settings import read_variables
+    from clipworks.serve.settings import misspelt_variables, read_variables
 
+    for given, meant in misspelt_variables(os.environ).items():
+        note(f"There is no setting {given}; is {meant} meant?")
     return {
         **read_variables(os.environ),
         **{name: value for name, value in flags.items() if value is not None},

@@ -143,6 +143,12 @@ class Fleet:
                     raise model.error
                 await model.changed()
 
+    def served_names(self) -> list[str]:
+        """The ids that requests may use now: neither models that are coming nor those shut down."""
+        today = datetime.date.today()
+        specs = (model.spec for model in self.models.values())
+        return [spec.id for spec in specs if spec.status != "coming_soon" and not spec.is_over(today)]
+
     def _start(self) -> None:
         self._turns, self._tasks = asyncio.Lock(), []
         self._starters = ThreadPoolExecutor(len(self.models), thread_name_prefix="loading")

@@ -76,7 +76,7 @@ class Service:
         if name is None:
             raise RequestError(
                 "The field 'model' is missing.",
-                f"Served here: {', '.join(self.served_names())}.",
+                f"Served here: {', '.join(self.fleet.served_names())}.",
                 code="missing_field",
                 param="model",
             )
@@ -106,12 +106,6 @@ class Service:
             code="model_not_found",
             param="model",
         )
-
-    def served_names(self) -> list[str]:
-        """The ids that requests may use now."""
-        today = datetime.date.today()
-        specs = (model.spec for model in self.models.values())
-        return [spec.id for spec in specs if spec.status != "coming_soon" and not spec.is_over(today)]
 
     @asynccontextmanager
     async def admission(self) -> AsyncIterator[None]:
@@ -206,7 +200,7 @@ class Service:
         if words:
             raise RequestError(
                 words,
-                f"Served here: {', '.join(self.served_names())}.",
+                f"Served here: {', '.join(self.fleet.served_names())}.",
                 code="model_not_found",
                 param="model",
             )

@@ -7,6 +7,7 @@ the environment anywhere else in `serve/`.
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from clipworks.errors import ConfigError
@@ -225,6 +226,16 @@ def read_variables(environ: Mapping[str, str]) -> dict[str, Any]:
             assert isinstance(field.type, type)
             values[field.name] = _parse(variable, environ[variable], field.type)
     return values
+
+
+def misspelt_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like a setting and are none -> the setting that may be meant."""
+    known = [field.name.upper() for field in fields(ServeSettings)]
+    given = [
+        name.removeprefix(VARIABLE_PREFIX) for name in sorted(environ) if name.startswith(VARIABLE_PREFIX)
+    ]
+    near = {name: get_close_matches(name, known, 1, 0.8) for name in given if name not in known}
+    return {VARIABLE_PREFIX + name: VARIABLE_PREFIX + found[0] for name, found in near.items() if found}
 
 
 def _parse(variable: str, text: str, kind: type) -> Any:

@@ -76,6 +76,17 @@ def test_a_wrong_variable_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert "CLIPWORKS_MAX_IMAGES" in run("serve", status=1).stderr
 
 
+def test_a_misspelt_variable_is_noted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPWORKS_MAX_IMAGE", "3")
+    said = run("serve", "--port", "70000", status=1).stderr
+    assert "no setting CLIPWORKS_MAX_IMAGE; is CLIPWORKS_MAX_IMAGES meant?" in said
+
+
+def test_a_file_of_models_and_a_model_are_not_given_together(run: Run) -> None:
+    said = run("serve", "--models", "models.toml", "--model", "pictogram", status=2).stderr
+    assert "give one of them" in said
+
+
 def test_two_models_of_one_name_are_refused(run: Run, tiny_clip: TinyClip, tmp_path: Path) -> None:
     (tmp_path / "native").symlink_to(tiny_clip.native)
     other = tmp_path / "copy" / "native"
