@@ -1,7 +1,7 @@
 """One server process against two replicas of Ray Serve on the same cores; writes benchmarks/results/ray.json.
 
-The requests of `benchmarks/serving.py`: one JPEG of 640 x 480 each, in base64, a ViT-B/32 of random weights in
-int8, from 8 and 32 clients that each wait for their answer, on the same machine. Needs the extra `ray`.
+The requests of `benchmarks/serving.py`: one JPEG of 640 x 480 each, in base64, a ViT-B/32 of random weights
+in int8, from 1, 8 and 32 clients that each wait for their answer, on the same machine. Needs the extra `ray`.
 """
 
 import argparse
