@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +54,20 @@ def serving(bench: Bench, flags: list[str]) -> Iterator[tuple[str, int]]:
     os.environ["CLIPWORKS_MIN_REPLICAS"] = os.environ["CLIPWORKS_MAX_REPLICAS"] = str(REPLICAS)
     command = [sys.executable, "-m", "clipworks", "serve", "--models", str(bench.roster), "--port", str(port)]
     with server([*command, *flags], f"http://127.0.0.1:{port}/readyz") as process:
+        wait_until_ready(f"http://127.0.0.1:{port}/readyz")
         yield f"http://127.0.0.1:{port}", process.pid
+
+
+def wait_until_ready(address: str) -> None:
+    """Ray's proxy says 404 until a replica is there."""
+    until = time.monotonic() + 180
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(address, timeout=10):
+                return
+        except OSError:
+            time.sleep(0.1)
+    sys.exit(f"{address} is not ready")
 
 
 def memory_below(process_id: int) -> tuple[int, int]:

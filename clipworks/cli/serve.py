@@ -115,8 +115,10 @@ def serve_replicas(
         MissingExtraError: Ray is not installed.
         ConfigError: the settings do not fit replicas.
     """
-    # Ray reads these when it is imported: nothing is reported to anybody, and every line of the log is shown.
+    # Ray reads these when it is imported: nothing is reported to anybody, every line of the log is shown, and
+    # replicas have the priority of any server (its own choice is the one of background work).
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if not settings.ray_address:
         # Ray's processes listen on every address of the machine; only who has the token is heard.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))

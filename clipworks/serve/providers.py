@@ -120,7 +120,7 @@ class Providers:
         left = [row for row in self.rows if row.name not in failures]
         working = [row for row in left if self._works(row)]
         local = next((row for row in left if row.is_local), None)
-        if local is not None and self._model.state == "idle":
+        if local is not None and self._model.state == "idle" and (not working or left[0] is local):
             self._model.wanted.set()
         if not working:
             return local

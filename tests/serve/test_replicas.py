@@ -34,7 +34,13 @@ NEEDS_RAY = pytest.mark.skipif(
 def test_without_ray_its_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "clipworks.serve.replicas", raising=False)
-    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_DEDUP_LOGS", "RAY_COLOR_PREFIX", "RAY_AUTH_MODE"):
+    for name in (
+        "RAY_USAGE_STATS_ENABLED",
+        "RAY_DEDUP_LOGS",
+        "RAY_COLOR_PREFIX",
+        "RAY_AUTH_MODE",
+        "RAY_worker_niceness",
+    ):
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0")
     result = CliRunner().invoke(main, ["serve", "--ray"])
