@@ -12,8 +12,6 @@ from clipworks.cli.output import SETTINGS
 from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from clipworks.model.engine import Engine
     from clipworks.serve.fleet import Fleet
     from clipworks.serve.settings import ServeSettings
@@ -137,7 +135,7 @@ def serve_replicas(
 
 def make_app(
     settings: "ServeSettings", *, models: tuple[str, ...], index: Path | None, roster: Path | None
-) -> "Starlette":
+) -> Any:
     """The application of one replica, with its models and its index; it finds this function by its name.
 
     Raises:

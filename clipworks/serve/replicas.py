@@ -27,15 +27,13 @@ from clipworks.serve.logs import start_logging
 from clipworks.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from clipworks.serve.service import Service
 
 NAME = "clipworks"
 OBJECT_STORE_BYTES = 80 << 20
 """Requests do not go through it; the least that Ray takes is 75 MiB."""
 
-MakeApp = Callable[[ServeSettings], "Starlette"]
+MakeApp = Callable[[ServeSettings], Any]
 """Builds the application in a replica; a function of a module, or a partial of one."""
 
 logger = logging.getLogger(__name__)

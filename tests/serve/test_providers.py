@@ -351,7 +351,6 @@ def test_a_provider_that_is_not_there_at_the_start_is_used_when_it_comes() -> No
 def test_keys_and_addresses_of_providers_are_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     east, west = Upstream(), Upstream()
     caplog.set_level("DEBUG")
-    given = provider(east, "east", key="sk-secret-7")
     with upstreams(east, west), gateway(provider(east, "east", key="sk-secret-7")) as client:
         given = provider(east, "east", key="sk-secret-7")
         wait_until(client, live("east"))
