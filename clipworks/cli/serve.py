@@ -15,7 +15,6 @@ from clipworks.errors import MissingExtraError
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
     from clipworks.serve.fleet import Fleet
-    from clipworks.serve.service import Service
     from clipworks.serve.settings import ServeSettings
     from clipworks.serve.traces import SpanSink
 
@@ -118,8 +117,10 @@ def serve_replicas(
         MissingExtraError: Ray is not installed.
         ConfigError: the settings do not fit replicas.
     """
-    # Ray reads these when it is imported: nothing is reported to anybody, and every line of the log is shown.
+    # Ray reads these when it is imported: nothing is reported to anybody, every line of the log is shown, and
+    # replicas have the priority of any server (its own choice is the one of background work).
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if not settings.ray_address:
         # Ray's processes listen on every address of the machine; only who has the token is heard.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
@@ -131,24 +132,26 @@ def serve_replicas(
     fleet = make_fleet(settings, models, roster)  # says what is wrong before anything starts
     run_replicas(
         settings,
-        partial(make_service, models=models, index=index, roster=roster),
+        partial(make_app, models=models, index=index, roster=roster),
         on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
     )
 
 
-def make_service(
+def make_app(
     settings: "ServeSettings", *, models: tuple[str, ...], index: Path | None, roster: Path | None
-) -> "Service":
-    """Models and index of one replica; it finds this function by its name.
+) -> Any:
+    """The application of one replica, with its models and its index; it finds this function by its name.
 
     Raises:
         ConfigError: the models or the index cannot be used.
     """
     from clipworks.search.embedded import open_index
+    from clipworks.serve.app import create_service_app
     from clipworks.serve.service import Service
 
     store = open_index(index) if index is not None else None
-    return Service(settings, make_fleet(settings, models, roster), store, loads_first=True)
+    service = Service(settings, make_fleet(settings, models, roster), store, loads_first=True)
+    return create_service_app(service, spans=open_spans() if settings.tracing else None)
 
 
 def require_serve_extra() -> None:

@@ -28,6 +28,9 @@ REFUSED_PAUSE_SECONDS = 30.0
 """After an answer that trying again will not change soon: a wrong key, another checkpoint."""
 MAX_REFUSED_PAUSE_SECONDS = 300.0
 
+SETTLED_SECONDS = 10.0
+"""Who worked for so long begins with the first pause again."""
+
 _STEP = 1.1
 """Each answer moves the estimate of the median by a tenth, up or down: after some dozens it is there, and
 single slow answers do not move it far."""
@@ -111,8 +114,9 @@ class Provider:
             self.median_seconds[modality] = seconds
         else:
             self.median_seconds[modality] = known * (_STEP if seconds > known else 1 / _STEP)
-        self.measured_at[modality] = time.monotonic()
-        self._pause = 0.0
+        self.measured_at[modality] = now = time.monotonic()
+        if now - self._live_since > SETTLED_SECONDS:
+            self._pause = 0.0
 
     def asked_in_vain(self, error: ProviderError, started: float, given: float, modality: str) -> None:
         """One call was not answered, or not as it should be.

@@ -120,7 +120,7 @@ class Providers:
         left = [row for row in self.rows if row.name not in failures]
         working = [row for row in left if self._works(row)]
         local = next((row for row in left if row.is_local), None)
-        if local is not None and self._model.state == "idle":
+        if local is not None and self._model.state == "idle" and (not working or left[0] is local):
             self._model.wanted.set()
         if not working:
             return local
@@ -178,6 +178,7 @@ class Providers:
 
     async def _accept(self, row: Provider, look: Look) -> None:
         """Take an upstream whose vectors are those of the model; the first of all says what the model is."""
+        await self._local_known()
         known = self._model.facts
         if known is None:
             await self._wait_for_another(row, look)
@@ -198,6 +199,17 @@ class Providers:
                 )
             return
         await self._compare(row, look, known)
+
+    async def _local_known(self) -> None:
+        """Wait for the local engine while it is being loaded: it says first what the model is."""
+        model = self._model
+        while (
+            model.facts is None
+            and model.spec.is_local
+            and model.spec.preload
+            and model.state in ("idle", "loading")
+        ):
+            await model.changed()
 
     async def _wait_for_another(self, row: Provider, look: Look) -> None:
         """Where it does not say what it is, let another provider say first what the model is."""

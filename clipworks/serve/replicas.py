@@ -23,7 +23,6 @@ from ray.serve.schema import LoggingConfig
 
 from clipworks.errors import ClipworksError, ConfigError
 from clipworks.model.pipeline import num_cores
-from clipworks.serve.app import create_service_app
 from clipworks.serve.logs import start_logging
 from clipworks.serve.settings import ServeSettings
 
@@ -34,20 +33,20 @@ NAME = "clipworks"
 OBJECT_STORE_BYTES = 80 << 20
 """Requests do not go through it; the least that Ray takes is 75 MiB."""
 
-MakeService = Callable[[ServeSettings], "Service"]
-"""Builds models and index in a replica; a function of a module, or a partial of one."""
+MakeApp = Callable[[ServeSettings], Any]
+"""Builds the application in a replica; a function of a module, or a partial of one."""
 
 logger = logging.getLogger(__name__)
 
 
 def run_replicas(
-    settings: ServeSettings, make_service: MakeService, *, on_ready: Callable[[str], None] | None = None
+    settings: ServeSettings, make_app: MakeApp, *, on_ready: Callable[[str], None] | None = None
 ) -> None:
     """Serve from replicas until SIGINT or SIGTERM; requests in work are finished first.
 
     Args:
         settings: where to listen, how many replicas, and how much each of them takes on.
-        make_service: called in every replica, with settings for one in which engines are in threads.
+        make_app: called in every replica, with settings for one in which engines are in threads.
         on_ready: called once with the address when the first replicas answer.
 
     Raises:
@@ -65,7 +64,7 @@ def run_replicas(
                 http_options=HTTPOptions(host=settings.host, port=port, request_timeout_s=None),
                 logging_config=_quiet(),
             )
-            serve.run(_deployment(inner, make_service), name=NAME, route_prefix="/")
+            serve.run(_deployment(inner, make_app), name=NAME, route_prefix="/")
             if on_ready is not None:
                 host = f"[{settings.host}]" if ":" in settings.host else settings.host
                 on_ready(f"http://{host}:{port}")
@@ -76,7 +75,7 @@ def run_replicas(
             serve.shutdown()
 
 
-def _deployment(settings: ServeSettings, make_service: MakeService) -> Any:
+def _deployment(settings: ServeSettings, make_app: MakeApp) -> Any:
     """What Ray starts as often as it finds right."""
     threads = threads_of(settings)
 
@@ -84,7 +83,7 @@ def _deployment(settings: ServeSettings, make_service: MakeService) -> Any:
         """In the replica: its share of the cores, its engines and the application."""
         start_logging(settings.log_format)
         take_cores(serve.get_replica_context().rank.local_rank, threads)
-        return create_service_app(make_service(settings))
+        return make_app(settings)
 
     class Replica:
         """Ray asks it whether it is well, and replaces it when it is not."""

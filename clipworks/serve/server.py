@@ -33,7 +33,7 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
     """
     settings = service.settings
     limit_freed_memory()
-    with _listen(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port) as listener:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -46,6 +46,27 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
         server.run(sockets=[listener])
         if server.failure is not None:
             raise server.failure
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address, on whose connections answers are sent at once.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends answers at once (TCP_NODELAY) only where the protocol is said; otherwise each one of
+    # two parts waits 40 ms for the client's acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"Cannot listen on {host} port {port}: {error.strerror or error}.", "Choose another with --port."
+        ) from error
+    return listener
 
 
 class _Server(uvicorn.Server):
@@ -94,20 +115,6 @@ class _Server(uvicorn.Server):
             self.should_exit = True
         elif self._on_ready is not None:
             self._on_ready()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}.", "Choose another with --port."
-        ) from error
-    return listener
 
 
 def _address(listener: socket.socket) -> str:

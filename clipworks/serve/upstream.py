@@ -12,6 +12,7 @@ import json
 import math
 import re
 import struct
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ CANARY_TEXT = "a photo of a cat"
 _ANSWER_BYTES = 256 << 10
 _BYTES_PER_NUMBER = 32
 _CLIENT_STATUSES = (400, 413, 415, 422)
+_PASSING_STATUSES = (408, 409, 425)
 _THEIR_LIMITS = (
     *("too_many_inputs", "request_too_large", "rate_limit_exceeded", "model_not_found", "missing_field"),
     *("host_not_allowed", "url_fetch_disabled", "not_found"),
@@ -160,6 +162,7 @@ class Upstream:
     ) -> Vectors:
         rows = []
         start = 0
+        until = time.monotonic() + seconds
         async with asyncio.timeout(seconds):
             for items in calls:
                 body = {
@@ -169,7 +172,8 @@ class Upstream:
                     "encoding_format": "base64",
                 }
                 room = _ANSWER_BYTES + len(items) * (dim or 8192) * _BYTES_PER_NUMBER
-                answer = await self._ask("/embeddings", json.dumps(body).encode(), seconds, room)
+                left = max(0.001, until - time.monotonic())
+                answer = await self._ask("/embeddings", json.dumps(body).encode(), left, room)
                 if answer.status != 200:
                     raise _failure(answer, start, len(items), param_of)
                 said = answer.headers.get(FINGERPRINT_HEADER, "")
@@ -288,7 +292,9 @@ def _failure(
     seconds = _retry_after(answer.headers)
     if status in (429, 503):
         return ProviderError(f"answers {status}", reason="busy", retry_after_seconds=seconds)
-    if status >= 500:
+    if status == 504:  # it was told how long it had
+        return ProviderError("has no answer in the time given", reason="timeout")
+    if status >= 500 or status in _PASSING_STATUSES:
         return ProviderError(f"answers {status}", reason="failed", retry_after_seconds=seconds)
     return ProviderError(f"answers {status} {code}".rstrip(), reason="refused", retry_after_seconds=seconds)
 

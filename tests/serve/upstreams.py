@@ -26,6 +26,8 @@ class Upstream:
         self.engine = engine or ColourEngine()
         self.fault: Any = None
         """None, or an ASGI application that answers POST requests."""
+        self.delay = 0.0
+        """Seconds before each answer to a POST request."""
         self.hides = hides
         """Fields of the row of the model that are not told."""
         self.bodies: list[Any] = []
@@ -43,6 +45,7 @@ class Upstream:
             await self._app(scope, receive, self._hiding(send))
             return
         self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        await asyncio.sleep(self.delay)
         if self.fault is not None:
             await self.fault(scope, receive, send)
             return
