@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench
+.PHONY: help demo test check clients bench
 
 help: ## List these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -20,6 +20,13 @@ check: ## Lint, formatting, types
 test: check ## Everything that can be checked here: check, the fast tests, then the slow ones
 	.venv/bin/pytest -m "not slow and not browser" --durations=5
 	.venv/bin/pytest -m "slow or browser" --durations=5
+
+clients: ## Drive every client library of docs/clients.md, in an environment of their own
+	@scripts/environment.sh .venv-clients clients
+	@# clip-retrieval's client is one file that needs `requests`; what its package needs (NumPy 1) does not go with ours.
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-deps clip-retrieval==2.45.0
+	CLIPWORKS_TEST_CLIENTS="clip_retrieval cohere huggingface_hub infinity_client langchain_openai litellm openai voyageai" \
+	    .venv-clients/bin/pytest tests/serve/dialects/test_clients.py
 
 bench: ## Measure, write benchmarks/results/*.json, copy the numbers into README.md
 	@scripts/environment.sh .venv test

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import RESULTS, describe_commit, describe_machine, write_result
 from benchmarks.peers import OPEN_CLIP, Engine, Floats, own_engines, peer_engines, random_weights
 from clipworks.model import buckets, catalogue, formats
-from clipworks.model.calibration import GALLERY, read_samples
+from clipworks.model.calibration import GALLERY, read_calibration
 from clipworks.model.config import ClipConfig
 from clipworks.model.engine import Engine as ClipEngine
 from clipworks.model.executor import GraphExecutor, compile_graph
@@ -72,7 +72,7 @@ def main() -> None:
 def measure_images(section: str, peaks: Result, arguments: argparse.Namespace) -> Result:
     """The image tower of a shape on pictures of the gallery, one by one and 32 together."""
     architecture, config, weights, plan = _model(section)
-    pixels = read_samples(config).pixels
+    pixels = read_calibration(config).held_out.pixels
     mean, std = (np.array(v, dtype=np.float32) for v in (config.preprocess.mean, config.preprocess.std))
     floats = np.ascontiguousarray(((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2))
     gflop = image_gflop(config)
@@ -231,7 +231,7 @@ def _model(section: str) -> tuple[str, ClipConfig, formats.Tensors, Plan]:
     _say(f"{section}: weights")
     weights = random_weights(config)
     _say(f"{section}: int8")
-    return architecture, config, weights, make_plan(config, weights, read_samples(config), "int8")
+    return architecture, config, weights, make_plan(config, weights, read_calibration(config), "int8")
 
 
 def _bucketed(engine: Engine) -> Engine:

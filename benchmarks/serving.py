@@ -3,7 +3,7 @@
 Clients are a program of their own on the same cores. Every server gets the same files: JPEG pictures of
 640 x 480, one per request, in base64; the model is a ViT-B/32 of random weights. Modes:
 
-    python -m benchmarks.serving              rates at 1, 8 and 32 clients; ours, a bare loop, Infinity
+    python -m benchmarks.serving              rates at 1, 8 and 32 clients; ours and others in turns
     python -m benchmarks.serving --soak 10    minutes at 1.5 times what it can: answers, memory
     python -m benchmarks.serving --kill       SIGKILL to the worker under load: what fails, and how long
 
@@ -25,44 +25,45 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from benchmarks.machine import RESULTS, ROOT, write_result
+from benchmarks.machine import RESULTS, ROOT, describe_commit, write_result
 
 NUM_PICTURES = 24
 BATCH = 32
 CLIENTS = (1, 8, 32)
+ROUNDS = 5
 ENGINE_PROGRAM = """
 import json, sys, time, numpy as np
 from pathlib import Path
 from clipworks.model.loading import load
 engine = load(sys.argv[1], precision=sys.argv[2])
-pictures = [Path(name).read_bytes() for name in sys.argv[4:]]
-pixels = np.stack([engine.prepare_image(data) for data in pictures])
-batch = np.concatenate([pixels, pixels])[:32]
-result = {"precision": engine.precision, "note": engine.precision_note}
-for name, rows in (("batch32", batch), ("batch8", batch[:8]), ("batch1", batch[:1])):
-    engine.embed_pixels(rows)
-    times, end = [], time.perf_counter() + float(sys.argv[3])
+pictures = [Path(name).read_bytes() for name in sys.argv[3:]]
+batch = np.stack([engine.prepare_image(data) for data in pictures] * 2)[:32]
+
+def median_ms(call, seconds):
+    call()
+    times, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 5:
         start = time.perf_counter()
-        engine.embed_pixels(rows)
+        call()
         times.append(time.perf_counter() - start)
-    times.sort()
-    result[name] = {"n": len(times), "images_per_second": len(rows) / times[len(times) // 2],
-                    "p50_ms": times[len(times) // 2] * 1000, "best_ms": times[0] * 1000}
-times = []
-for _ in range(3):
-    for data in pictures:
-        start = time.perf_counter(); engine.prepare_image(data); times.append(time.perf_counter() - start)
-result["decode_ms"] = sorted(times)[len(times) // 2] * 1000
-print(json.dumps(result))
+    return sorted(times)[len(times) // 2] * 1000
+
+print(engine.precision_note, flush=True)
+for line in sys.stdin:
+    seconds = float(line)
+    whole = median_ms(lambda: engine.embed_pixels(batch), seconds)
+    result = {"batch32_images_per_second": 32000 / whole,
+              "batch1_ms": median_ms(lambda: engine.embed_pixels(batch[:1]), seconds / 3),
+              "decode_ms": median_ms(lambda: engine.prepare_image(pictures[0]), seconds / 3)}
+    print(json.dumps(result), flush=True)
 """
 
 
@@ -72,20 +73,16 @@ def main() -> None:
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--workers", default="process", choices=["process", "thread"])
-    parser.add_argument("--peer", action="store_true", help="only Infinity")
     parser.add_argument("--folder", type=Path, help="keep model and pictures here")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="clipworks-serving-") as temporary:
         bench = Bench(given.folder or Path(temporary), given.seconds, given.workers)
         if given.soak:
-            results = {"soak": bench.soak(given.soak * 60)}
+            keep("soak", bench.soak(given.soak * 60))
         elif given.kill:
-            results = {"kill": bench.kill()}
+            keep("kill", bench.kill())
         else:
-            results = bench.rates(only_peer=given.peer)
-    old = RESULTS / "serving.json"
-    before = json.loads(old.read_text())["results"] if old.exists() else {}
-    write_result("serving", {**before, **results})
+            bench.rates()
 
 
 class Bench:
@@ -104,23 +101,31 @@ class Bench:
         self.roster = folder / "models.toml"
         self.roster.write_text(f'[models.b32]\nsource = "{self.model}"\nprecision = "int8"\n')
 
-    def rates(self, *, only_peer: bool = False) -> dict[str, Any]:
-        """Requests a second of every server at every number of clients, one server after the other."""
-        results: dict[str, Any] = {}
-        if not only_peer:
-            results["engine"] = self.engine()
-            with self.ours() as (address, _):
-                results[f"clipworks ({self.workers})"] = self.load_all(address, "/v1/embeddings")
-            with self.bare() as address:
-                results["bare loop"] = self.load_all(address, "/v1/embeddings")
-        python = os.environ.get("CLIPWORKS_INFINITY_PYTHON")
-        if python:
-            with self.infinity(python) as address:
-                results["infinity"] = self.load_all(address, "/embeddings")
-        return results
+    def rates(self) -> None:
+        """Requests a second of all servers at every number of clients: they take turns, round by round.
 
-    def load_all(self, address: str, path: str) -> dict[str, Any]:
-        return {f"{count} clients": self.load(address, path, count) for count in CLIENTS}
+        All run at the same time and only one is asked; the engine alone, without a server, has its turn too.
+        """
+        python = os.environ.get("CLIPWORKS_INFINITY_PYTHON")
+        with ExitStack() as running:
+            places = {
+                "clipworks": (running.enter_context(self.ours())[0], "/v1/embeddings"),
+                "bare loop": (running.enter_context(self.bare()), "/v1/embeddings"),
+            }
+            if python:
+                places["infinity"] = (running.enter_context(self.infinity(python)), "/embeddings")
+            ask_engine = running.enter_context(self.engine())
+            rounds: dict[int, list[dict[str, Any]]] = {count: [] for count in CLIENTS}
+            for turn in range(ROUNDS):
+                for count in CLIENTS:
+                    row: dict[str, Any] = {"engine": ask_engine(self.seconds / 3)}
+                    for name, (address, path) in places.items():
+                        row[name] = self.load(address, path, count)
+                    rounds[count].append(row)
+                    print(f"round {turn + 1} of {ROUNDS}, {count} clients", file=sys.stderr, flush=True)
+        keep(
+            "rates", {"workers": self.workers} | {f"{n} clients": summary(rows) for n, rows in rounds.items()}
+        )
 
     def load(self, address: str, path: str, count: int, *, rate: float = 0, seconds: float = 0) -> Any:
         plan = {
@@ -141,13 +146,24 @@ class Bench:
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
         return rounded(json.loads(done.stdout))
 
-    def engine(self) -> Any:
-        """What the engine does without any server, decoding not counted."""
-        command = [sys.executable, "-c", ENGINE_PROGRAM, str(self.model), "int8", str(self.seconds / 2)]
-        done = subprocess.run(
-            [*command, *map(str, self.pictures)], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True
-        )
-        return rounded(json.loads(done.stdout))
+    @contextmanager
+    def engine(self) -> Iterator[Callable[[float], Any]]:
+        """Measures what the engine does without any server, decoding not counted."""
+        command = [sys.executable, "-c", ENGINE_PROGRAM, str(self.model), "int8", *map(str, self.pictures)]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            questions, answers = process.stdin, process.stdout
+            answers.readline()
+
+            def ask(seconds: float) -> Any:
+                questions.write(f"{seconds}\n")
+                questions.flush()
+                return json.loads(answers.readline())
+
+            yield ask
+            questions.close()
 
     def soak(self, seconds: float) -> dict[str, Any]:
         """1.5 times what the server can, for a while."""
@@ -202,11 +218,49 @@ class Bench:
         port, folder = free_port(), self.folder / "random-b32-hf"
         if not folder.exists():
             write_transformers_folder(self.model, folder)
-        command = [python, "-m", "infinity_emb", "v2", "--model-id", str(folder), "--engine", "torch"]
+        program = str(Path(python).with_name("infinity_emb"))
+        command = [program, "v2", "--model-id", str(folder), "--engine", "torch"]
         command += ["--served-model-name", "b32", "--port", str(port), "--no-bettertransformer"]
         command += ["--device", "cpu", "--log-level", "error", "--no-model-warmup"]
         with server(command, f"http://127.0.0.1:{port}/health"):
             yield f"http://127.0.0.1:{port}"
+
+
+def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over the rounds, and medians of the ratios within a round: the machine's speed drifts."""
+
+    def median(values: list[float]) -> float:
+        return round(sorted(values)[len(values) // 2], 3)
+
+    def rate(row: dict[str, Any], name: str) -> float:
+        return float(row[name]["batch32_images_per_second" if name == "engine" else "requests_per_second"])
+
+    names = list(rounds[0])
+    result: dict[str, Any] = {"rounds": len(rounds)}
+    for name in names:
+        result[name] = {
+            key: median([row[name][key] for row in rounds])
+            for key, value in rounds[0][name].items()
+            if isinstance(value, int | float)
+        }
+    ours = [rate(row, "clipworks") for row in rounds]
+    for name in names:
+        if name != "clipworks":
+            ratios = [one / rate(row, name) for one, row in zip(ours, rounds, strict=True)]
+            result[f"ratio_to_{name.replace(' ', '_')}"] = median(ratios)
+            result[f"ratios_to_{name.replace(' ', '_')}"] = sorted(round(one, 3) for one in ratios)
+    result["p99_to_p50"] = median([row["clipworks"]["p99_ms"] / row["clipworks"]["p50_ms"] for row in rounds])
+    parts = ("batch1_ms", "decode_ms")
+    extra = [row["clipworks"]["p50_ms"] - sum(row["engine"][one] for one in parts) for row in rounds]
+    result["milliseconds_beside_engine_and_decoding"] = median(extra)
+    return result
+
+
+def keep(name: str, result: Any) -> None:
+    """Put one row among those of earlier runs; each says of which commit it is."""
+    file = RESULTS / "serving.json"
+    before = json.loads(file.read_text())["results"] if file.exists() else {}
+    write_result("serving", {**before, name: {"commit": describe_commit(), **result}})
 
 
 def write_model(folder: Path) -> None:

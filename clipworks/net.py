@@ -1,4 +1,4 @@
-"""The only outbound HTTP of the package, beside the model hub: one guarded GET.
+"""The outbound HTTP that requests can ask for: one guarded GET. (`origins.py` asks what the operator named.)
 
 A name is resolved once, every answer is checked, and the checked address itself is dialled; the name
 goes only into the `Host` header and the TLS handshake. There are no proxies, cookies, netrc files or
@@ -109,7 +109,7 @@ class Fetched:
 
 
 class Fetcher:
-    """Fetches by one set of rules. All methods run in one event loop.
+    """Fetches by one set of rules. All methods run in one event loop, after `close` also in another one.
 
     Args:
         rules: what may be fetched.
@@ -128,15 +128,18 @@ class Fetcher:
     ) -> None:
         self.rules = rules
         self._resolve = resolve or self._ask_system
-        self._dial = dial or _dial
+        self._dial = dial or dial_address
         self._tls = tls
         self._places = asyncio.Semaphore(rules.max_fetches)
         self._callers: dict[str, tuple[asyncio.Semaphore, list[None]]] = {}
-        self._threads = ThreadPoolExecutor(min(8, rules.max_fetches), thread_name_prefix="resolver")
+        self._threads: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
-        """Give the resolver's threads back; nothing can be fetched afterwards."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Give the resolver's threads back once no fetch is in work; the next fetch takes new ones."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads = None
+        self._places = asyncio.Semaphore(self.rules.max_fetches)
 
     async def fetch(
         self,
@@ -273,6 +276,8 @@ class Fetcher:
 
     async def _ask_system(self, host: str, port: int) -> Sequence[str]:
         """In threads of our own: a resolver that hangs must not take those of other work."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(min(8, self.rules.max_fetches), thread_name_prefix="resolver")
         ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         rows = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         return [str(row[4][0]) for row in rows]
@@ -284,7 +289,12 @@ class Fetcher:
         return self._tls
 
 
-async def _dial(address: str, port: int) -> socket.socket:
+async def dial_address(address: str, port: int) -> socket.socket:
+    """A connection to an IP address that was checked, and to nothing else.
+
+    Raises:
+        OSError: there is none.
+    """
     is_v6 = ":" in address
     connection = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
     try:

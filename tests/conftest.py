@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny_clip import TinyClip, tiny_config, tiny_weights, write_tiny
 
 from clipworks.model.config import Activation
+
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 
 def _make(factory: pytest.TempPathFactory, activation: Activation) -> TinyClip:

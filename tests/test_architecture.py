@@ -32,14 +32,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 SQL_FILES = tuple(
     f"serve/{name}"
     for name in ("accounts.py", "admin.py", "audit.py", "billing.py", "books.py", "database.py", "keys.py")
-) + ("serve/ledger.py", "serve/migrations/", "serve/tables.py", "serve/usage.py", "cli/")
+) + ("serve/ledger.py", "serve/repeats.py", "serve/migrations/", "serve/tables.py", "serve/usage.py", "cli/")
 
 OWNERS: dict[str, tuple[str, ...]] = {
     "PIL": ("model/decoder.py", "model/preprocess.py"),
     "alembic": ("serve/database.py", "serve/migrations/"),
     "click": ("cli/",),
     "ftfy": ("model/tokenizer.py",),
-    "h11": ("net.py",),
+    "h11": ("net.py", "origins.py"),
     "huggingface_hub": ("model/pull.py",),
     "jinja2": ("serve/",),
     "numpy": ("",),
@@ -47,7 +47,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "openvino": ("model/executor.py", "model/graph.py"),
     "prometheus_client": ("serve/metrics.py",),
     "pyarrow": ("collect/", "curate/", "search/parquet.py", "tables.py"),
-    "ray": ("curate/cluster.py",),
+    "ray": ("curate/cluster.py", "serve/replicas.py"),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),
     "safetensors": ("model/tensorfiles.py", "train/checkpoint.py"),

@@ -320,3 +320,17 @@ def test_the_log_names_the_host_and_never_the_path_or_query(caplog: pytest.LogCa
 def test_rules_out_of_range_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         FetchRules(**values)
+
+
+def test_after_it_was_closed_a_fetcher_serves_another_loop() -> None:
+    """Both loops make it wait for a place, and ask the system's resolver, which needs threads."""
+    fetcher = Fetcher(FetchRules(mode="public", max_fetches=1))
+
+    async def story() -> None:
+        tasks = [fetcher.fetch("http://localhost/cat.png") for _ in range(3)]
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(outcome, NetError) and outcome.reason in ("blocked", "unreachable")
+        fetcher.close()
+
+    asyncio.run(story())
+    asyncio.run(story())

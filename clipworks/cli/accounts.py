@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table
+from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from clipworks.serve.settings import ServeSettings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_SIGNED = {**SETTINGS, "ignore_unknown_options": True}
+"""For commands that take an amount: -2.50 is no option."""
 
 
 def database_option() -> Callable[[_Command], _Command]:
@@ -34,7 +37,7 @@ def accounts() -> None:
     Example:
       clipworks accounts create --name "The Museum" --credit 25
       clipworks accounts grant "The Museum" 10 --note "second invoice"
-      clipworks accounts check
+      clipworks accounts audit
     """
 
 
@@ -111,6 +114,40 @@ def show(account: str, database: str | None, as_json: bool) -> None:
 
 @accounts.command(context_settings=SETTINGS)
 @click.argument("account")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=20,
+    show_default=True,
+    help="How many rows, the newest ones.",
+)
+@database_option()
+@json_option("one object per row, one a line")
+def history(account: str, limit: int, database: str | None, as_json: bool) -> None:
+    """List the rows of an account's ledger, newest first: every move of its money.
+
+    \b
+    Example:
+      clipworks accounts history "The Museum" --limit 100
+    """
+    with writing(database) as (connection, _):
+        from clipworks.serve.accounts import account_named
+        from clipworks.serve.audit import entries_of
+        from clipworks.serve.billing import entry_details
+
+        found = account_named(connection, account)
+        entries = [entry_details(entry) for entry in entries_of(connection, found.id, limit=limit)]
+    if as_json:
+        for entry in entries:
+            print_json(entry)
+        return
+    columns = ("at", "kind", "amount_usd", "cost_usd", "model", "images", "texts", "request_id", "note")
+    rows = [[str(entry[name] or "") for name in columns] for entry in entries]
+    print_table(("at", "kind", "amount USD", "cost USD", *columns[4:7], "request", "note"), rows)
+
+
+@accounts.command(context_settings=_SIGNED)
+@click.argument("account")
 @click.argument("usd")
 @click.option("--note", "words", default="", help="Why; kept with the row.")
 @database_option()
@@ -134,7 +171,7 @@ def grant(account: str, usd: str, words: str, database: str | None, as_json: boo
     _show([details], as_json)
 
 
-@accounts.command(context_settings={**SETTINGS, "ignore_unknown_options": True})
+@accounts.command(context_settings=_SIGNED)
 @click.argument("account")
 @click.argument("usd")
 @click.option("--note", "words", required=True, help="Why; kept with the row.")
@@ -164,18 +201,18 @@ def adjust(account: str, usd: str, words: str, database: str | None, as_json: bo
 @database_option()
 @json_option("one object per account whose books do not agree, one a line")
 @click.pass_context
-def check(context: click.Context, database: str | None, as_json: bool) -> None:
+def audit(context: click.Context, database: str | None, as_json: bool) -> None:
     """Recompute every balance from its rows; status 1 where one differs.
 
     \b
     Example:
-      clipworks accounts check
+      clipworks accounts audit
     """
     with writing(database) as (connection, _):
         from clipworks.serve.accounts import list_accounts
-        from clipworks.serve.audit import check as check_books
+        from clipworks.serve.audit import check
 
-        differences, num_accounts = check_books(connection), len(list_accounts(connection))
+        differences, num_accounts = check(connection), len(list_accounts(connection))
     for found in differences:
         if as_json:
             print_json({"account": found.account_id, "difference": found.words})
@@ -183,7 +220,7 @@ def check(context: click.Context, database: str | None, as_json: bool) -> None:
             click.echo(f"{found.account_id}: {found.words}")
     if differences:
         context.exit(1)
-    note(f"{num_accounts} accounts checked: every balance is the sum of its rows.")
+    note(f"{count_of(num_accounts, 'account')} checked: every balance is the sum of its rows.")
 
 
 @contextmanager

@@ -44,12 +44,13 @@ def demo(port: int | None) -> None:
     from clipworks.serve.app import run
     from clipworks.serve.settings import ServeSettings
 
-    wanted = ServeSettings(**read_settings({"port": port}))
+    given = read_settings({"port": port})
+    wanted = ServeSettings(**given)
     chosen = _free_port(wanted.host, wanted.port)
     if chosen != wanted.port:
         note(f"Port {wanted.port} is taken; using {chosen}.")
     # One small model, and the first start counts: a process of its own would cost half a second of it.
-    settings = ServeSettings(**{"workers": "thread", **read_settings({}), "port": chosen})
+    settings = ServeSettings(**{"workers": "thread", **given, "port": chosen})
     store = open_index(Path(str(files("clipworks"))) / "gallery" / "index")
     fleet = make_fleet(settings, ("pictogram",))
     run(settings, fleet, store, on_ready=lambda address: click.echo(WELCOME.format(address=address)))

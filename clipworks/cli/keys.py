@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @click.group(context_settings=SETTINGS)
 def keys() -> None:
-    """Make, list, revoke and rotate the keys of a server that asks for them.
+    """Make, show, revoke and rotate the keys of a server that asks for them.
 
     A key is shown once, when it is made; only its hash is stored.
 
     \b
     Example:
       clipworks keys create --name demo --credit 5
-      clipworks keys list
       clipworks serve --require-keys
+      clipworks keys show demo
     """
 
 
@@ -108,6 +108,31 @@ def list_(account: str | None, database: str | None, as_json: bool) -> None:
 @keys.command(context_settings=SETTINGS)
 @click.argument("key")
 @database_option()
+@json_option("the key, what it may do and what it spent")
+def show(key: str, database: str | None, as_json: bool) -> None:
+    """Show one key, by name or id: what it may do, its limits, and what it spent.
+
+    \b
+    Example:
+      clipworks keys show demo
+    """
+    with writing(database) as (connection, _):
+        from clipworks.serve.billing import key_details
+        from clipworks.serve.keys import key_named
+
+        details = key_details(connection, key_named(connection, key))
+    if as_json:
+        print_json(details)
+        return
+    plain = {**details, **details["rate_limit"], "state": _state(details)}
+    names = ("id", "name", "label", "account", "state", "scopes", "models", "created_at", "limit")
+    names += ("limit_remaining", "limit_reset", *details["rate_limit"], "usage", "usage_daily")
+    print_table((), [(name, _words(plain[name])) for name in (*names, "usage_weekly", "usage_monthly")])
+
+
+@keys.command(context_settings=SETTINGS)
+@click.argument("key")
+@database_option()
 @json_option("the key")
 def revoke(key: str, database: str | None, as_json: bool) -> None:
     """End a key, by name or id, at once: also on servers that run.
@@ -127,7 +152,11 @@ def revoke(key: str, database: str | None, as_json: bool) -> None:
 @keys.command(context_settings=SETTINGS)
 @click.argument("key")
 @click.option(
-    "--grace-hours", type=float, default=24.0, show_default=True, help="How long the old secret still works."
+    "--grace-hours",
+    type=click.FloatRange(0, 90 * 24),
+    default=24.0,
+    show_default=True,
+    help="How long the old secret still works.",
 )
 @database_option()
 @json_option('{"key": "cw_...", ...}')
@@ -148,7 +177,8 @@ def rotate(key: str, grace_hours: float, database: str | None, as_json: bool) ->
         print_json(details)
         return
     click.echo(secret)
-    note(f"The old secret of {rotated.terms.name!r} works for {grace_hours:g} hours more.")
+    words = f"works for {grace_hours:g} hours more" if grace_hours else "works no longer"
+    note(f"The old secret of {rotated.terms.name!r} {words}. The new one is shown only now: keep it.")
 
 
 def _owner(connection: "Connection", settings: "ServeSettings", name: str, credit: str | None) -> "Account":
@@ -182,3 +212,10 @@ def _state(details: dict[str, Any]) -> str:
     if details["revoked_at"]:
         return f"revoked {details['revoked_at']}"
     return f"until {details['expires_at']}" if details["expires_at"] else "open"
+
+
+def _words(value: object) -> str:
+    """A value of a key in a table: money with its six decimals, nothing for no limit."""
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)

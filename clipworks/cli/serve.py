@@ -1,13 +1,15 @@
 """`clipworks serve`: models and an index behind HTTP."""
 
 import os
+import secrets
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.core import ParameterSource
 
-from clipworks.cli.output import SETTINGS
+from clipworks.cli.output import SETTINGS, note
 from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -45,8 +47,16 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--workers",
-    type=click.Choice(["process", "thread"]),
-    help="Where models compute: each in a process of its own, or in the server's.  [default: process]",
+    type=click.Choice(["process", "thread", "ray"]),
+    help="Where models compute: each in a process of its own, in the server's, or as --ray says.  "
+    "[default: process]",
+)
+@click.option(
+    "--ray",
+    "workers",
+    flag_value="ray",
+    default=None,
+    help="Run replicas of the whole server with Ray Serve; see docs/scale.md.",
 )
 def serve(
     models: tuple[str, ...],
@@ -66,6 +76,9 @@ def serve(
     Example:
       clipworks serve --model pictogram --port 8000
     """
+    named_by = click.get_current_context().get_parameter_source("models")
+    if roster is not None and named_by is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--models takes the place of --model: give one of them.")
     require_serve_extra()
     from clipworks.serve.app import run
     from clipworks.serve.settings import ServeSettings
@@ -78,6 +91,9 @@ def serve(
         "workers": workers,
     }
     settings = ServeSettings(**read_settings(flags))
+    if settings.workers == "ray":
+        serve_replicas(settings, models, index, roster)
+        return
     from clipworks.search.embedded import open_index
 
     store = open_index(index) if index is not None else None
@@ -87,9 +103,55 @@ def serve(
         settings,
         fleet,
         store,
-        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
+        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.served_names())} on {address}"),
         spans=spans,
     )
+
+
+def serve_replicas(
+    settings: "ServeSettings", models: tuple[str, ...], index: Path | None, roster: Path | None
+) -> None:
+    """Serve from replicas that Ray Serve starts and stops.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ConfigError: the settings do not fit replicas.
+    """
+    # Ray reads these when it is imported: nothing is reported to anybody, every line of the log is shown, and
+    # replicas have the priority of any server (its own choice is the one of background work).
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    if not settings.ray_address:
+        # Ray's processes listen on every address of the machine; only who has the token is heard.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    try:
+        from clipworks.serve.replicas import run_replicas
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "ray", "ray") from error
+    roster, index = (path and path.absolute() for path in (roster, index))
+    fleet = make_fleet(settings, models, roster)  # says what is wrong before anything starts
+    run_replicas(
+        settings,
+        partial(make_app, models=models, index=index, roster=roster),
+        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
+    )
+
+
+def make_app(
+    settings: "ServeSettings", *, models: tuple[str, ...], index: Path | None, roster: Path | None
+) -> Any:
+    """The application of one replica, with its models and its index; it finds this function by its name.
+
+    Raises:
+        ConfigError: the models or the index cannot be used.
+    """
+    from clipworks.search.embedded import open_index
+    from clipworks.serve.app import create_service_app
+    from clipworks.serve.service import Service
+
+    store = open_index(index) if index is not None else None
+    service = Service(settings, make_fleet(settings, models, roster), store, loads_first=True)
+    return create_service_app(service, spans=open_spans() if settings.tracing else None)
 
 
 def require_serve_extra() -> None:
@@ -125,8 +187,10 @@ def read_settings(flags: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: a variable cannot be read.
     """
-    from clipworks.serve.settings import read_variables
+    from clipworks.serve.settings import misspelt_variables, read_variables
 
+    for given, meant in misspelt_variables(os.environ).items():
+        note(f"There is no setting {given}; is {meant} meant?")
     return {
         **read_variables(os.environ),
         **{name: value for name, value in flags.items() if value is not None},
@@ -148,7 +212,7 @@ def make_fleet(settings: "ServeSettings", models: tuple[str, ...], roster: Path 
     from clipworks.serve.roster import ModelSpec, read_models
 
     if roster is not None:
-        specs = read_models(roster)
+        specs = read_models(roster, os.environ)
     else:
         specs = [ModelSpec(id=public_name(one), source=one) for one in dict.fromkeys(models)]
     return fleet_of_loaders(

@@ -1,8 +1,8 @@
-"""What precisions are measured on: pictures and captions of the package.
+"""What precisions are fitted to and measured on: pictures and captions of the package.
 
 Half of the pictures are photographs, the rest clip art and emoji; captions stand alone, in sentences
 and in lists, so that lengths are those of real captions. The choice is fixed: it depends on the files
-of the gallery and on nothing else.
+of the gallery and on nothing else. Every second picture and text is held out of the fit.
 """
 
 import json
@@ -24,14 +24,14 @@ from clipworks.model.tokenizer import tokenize
 GALLERY = Path(__file__).parent.parent / "gallery"
 """Where the package keeps its pictures and `metadata.jsonl`."""
 
-_PICTURES = {"photo": 16, "clipart": 8, "emoji": 8}
+_PICTURES = {"photo": 32, "clipart": 16, "emoji": 16}
 _SENTENCES = (
     "{0}",
     "a photo of {0}.",
     "{0} next to {1}, seen from above",
     "a small picture that shows {0}, {1} and {2} in front of a white background",
 )
-_NUM_TEXTS = 64
+_NUM_TEXTS = 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +44,18 @@ class Samples:
     """int64 [B, T] each, token ids of like length."""
 
 
-def read_samples(config: ClipConfig, *, gallery: Path = GALLERY) -> Samples:
-    """The pictures and texts that a model's precisions are measured on.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """Inputs that share no picture and no text."""
+
+    fitted: Samples
+    """What scales are chosen by."""
+    held_out: Samples
+    """What vectors are compared on."""
+
+
+def read_calibration(config: ClipConfig, *, gallery: Path = GALLERY) -> Calibration:
+    """The pictures and texts that a model's precisions are fitted to and measured on.
 
     Raises:
         DataError: the package's gallery is damaged or missing.
@@ -54,11 +64,15 @@ def read_samples(config: ClipConfig, *, gallery: Path = GALLERY) -> Samples:
     pictures = [_read(gallery / row["file"]) for kind in _PICTURES for row in rows[kind]]
     pixels = np.stack([prepare(data, config.vision.image_size) for data in pictures])
     tokens = tokenize(_sentences(rows), context_length=config.text.context_length)
-    return Samples(pixels=pixels, texts=tuple(b.tokens for b in buckets.cut(tokens, _NUM_TEXTS)))
+    one_in_two = np.arange(_NUM_TEXTS) // len(_SENTENCES) % 2 == 0
+    return Calibration(
+        fitted=_samples(pixels[::2], tokens[one_in_two]),
+        held_out=_samples(pixels[1::2], tokens[~one_in_two]),
+    )
 
 
 def samples_hash(*, gallery: Path = GALLERY) -> str:
-    """sha256 over the files and sentences behind `read_samples`, 64 hex characters.
+    """sha256 over the files and sentences behind `read_calibration`, 64 hex characters.
 
     Raises:
         DataError: the package's gallery is damaged or missing.
@@ -68,6 +82,11 @@ def samples_hash(*, gallery: Path = GALLERY) -> str:
     for row in (row for kind in _PICTURES for row in rows[kind]):
         digest.update(sha256(_read(gallery / row["file"])).digest())
     return digest.hexdigest()
+
+
+def _samples(pixels: NDArray[np.uint8], tokens: NDArray[np.int64]) -> Samples:
+    texts = tuple(bucket.tokens for bucket in buckets.cut(tokens, len(tokens)))
+    return Samples(pixels=np.ascontiguousarray(pixels), texts=texts)
 
 
 def _chosen(gallery: Path) -> dict[str, list[dict[str, Any]]]:
@@ -89,7 +108,9 @@ def _sentences(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
     def fill(n: int) -> Iterator[str]:
         return (captions[(n + step) % len(captions)] for step in (0, 5, 11))
 
-    return [_SENTENCES[n % len(_SENTENCES)].format(*fill(n)) for n in range(_NUM_TEXTS)]
+    # The captions go round; each round puts them into other sentences.
+    forms = (_SENTENCES[(n + n // len(captions)) % len(_SENTENCES)] for n in range(_NUM_TEXTS))
+    return [form.format(*fill(n)) for n, form in enumerate(forms)]
 
 
 def _read(path: Path) -> bytes:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clipworks.errors import CheckpointError, ConfigError
 from clipworks.files import NPZ_DAMAGE, atomic_write, cache_folder
-from clipworks.model.calibration import Samples, read_samples, samples_hash
+from clipworks.model.calibration import Calibration, Samples, read_calibration, samples_hash
 from clipworks.model.config import TOWERS, ClipConfig, Tower
 from clipworks.model.executor import (
     GraphExecutor,
@@ -34,7 +34,7 @@ from clipworks.model.graph import Weights, tower_graph
 from clipworks.model.scales import Floats, LinearScale, fit
 
 AIM = 0.999
-"""Cosine to float32 that every calibration input keeps under `auto`."""
+"""Cosine to float32 that every held-out input keeps under `auto`."""
 FLOOR = 0.99
 """Cosine below which `int8` gives layers back to the other precision."""
 SMALLEST_INT8_WIDTH = 512
@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 
 _FOLDER = "precision"
 """Below the cache folder."""
-_VERSION = 1
-"""Changes whenever the same checkpoint and samples would give other scales."""
+_VERSION = 2
+"""Changes whenever the same checkpoint and samples would give other scales or figures."""
 _SHARES_KEPT = (0.0, 0.125, 0.25, 0.5)
 """Tried shares of a tower's linear layers that stay out of int8; those with the largest error."""
 _ROWS_PER_LAYER = 256
@@ -61,7 +61,7 @@ class Plan:
     scales: dict[str, LinearScale] = field(default_factory=dict)
     """The linear layers that run in int8."""
     fidelity: dict[Tower, Fidelity] = field(default_factory=dict)
-    """Vectors on the calibration inputs against float32."""
+    """Vectors on inputs that the scales were not fitted to, against float32."""
 
     @property
     def name(self) -> str:
@@ -111,17 +111,17 @@ def find_plan(
     if plan is None:
         if config.vision.width >= SMALLEST_INT8_WIDTH:
             logger.warning("The precisions of this model are measured, once; that takes a minute or more.")
-        plan = make_plan(config, weights, read_samples(config), precision)
+        plan = make_plan(config, weights, read_calibration(config), precision)
         with suppress(OSError), atomic_write(cache_folder() / _FOLDER / name) as file:
             file.write(_to_bytes(plan))
     return plan
 
 
 def make_plan(
-    config: ClipConfig, weights: Weights, samples: Samples, precision: Literal["auto", "int8"]
+    config: ClipConfig, weights: Weights, calibration: Calibration, precision: Literal["auto", "int8"]
 ) -> Plan:
     """Measure what `find_plan` keeps; arguments as there."""
-    trial = _Trial(config, weights, samples)
+    trial = _Trial(config, weights, calibration)
     plan = Plan(precision="f32", fidelity={tower: trial.compare(tower, "f32") for tower in TOWERS})
     if has_bf16():
         found = {tower: trial.compare(tower, "bf16") for tower in TOWERS}
@@ -139,15 +139,13 @@ def make_plan(
 class _Trial:
     """A checkpoint, the inputs it is measured on and what it makes of them in float32."""
 
-    def __init__(self, config: ClipConfig, weights: Weights, samples: Samples) -> None:
+    def __init__(self, config: ClipConfig, weights: Weights, calibration: Calibration) -> None:
         self._config = config
         self._weights = weights
-        self._inputs: dict[Tower, list[NDArray[Any]]] = {
-            "vision": [samples.pixels],
-            "text": list(samples.texts),
-        }
+        self._fitted = _by_tower(calibration.fitted)
+        self._held_out = _by_tower(calibration.held_out)
         exact = GraphExecutor(config, weights, precision="f32")
-        self._exact = {tower: _encode(exact, tower, self._inputs[tower]) for tower in TOWERS}
+        self._exact = {tower: _encode(exact, tower, self._held_out[tower]) for tower in TOWERS}
         if not all(np.isfinite(features).all() for features in self._exact.values()):
             raise CheckpointError(
                 "The model gives features that are not finite numbers; its weights are damaged."
@@ -158,7 +156,7 @@ class _Trial:
     ) -> Fidelity:
         """A tower in another precision against itself in float32."""
         executor = GraphExecutor(self._config, self._weights, precision=precision, scales=scales)
-        return compare(_encode(executor, tower, self._inputs[tower]), self._exact[tower])
+        return compare(_encode(executor, tower, self._held_out[tower]), self._exact[tower])
 
     def add_int8(self, plan: Plan, tower: Tower, *, aim: float, is_forced: bool) -> Plan:
         """`plan` with as many layers of a tower in int8 as keep `aim`; where none do, with half if forced."""
@@ -179,7 +177,7 @@ class _Trial:
         request = compile_graph(model, "f32").create_infer_request()
         rows: dict[str, list[Floats]] = {name: [] for name in names}
         peaks: dict[str, Floats] = {}
-        batches = [part for batch in self._inputs[tower] for part in _split(batch, _FIT_BATCH)]
+        batches = [part for batch in self._fitted[tower] for part in _split(batch, _FIT_BATCH)]
         for batch in batches:
             request.infer([batch], share_inputs=True)
             for name, tensor in zip(names, request.output_tensors[1:], strict=True):
@@ -191,6 +189,10 @@ class _Trial:
             name: fit(np.concatenate(rows[name]), peaks[name], self._weights[f"{name}.weight"])
             for name in names
         }
+
+
+def _by_tower(samples: Samples) -> dict[Tower, list[NDArray[Any]]]:
+    return {"vision": [samples.pixels], "text": list(samples.texts)}
 
 
 def _encode(executor: GraphExecutor, tower: Tower, batches: list[NDArray[Any]]) -> Floats:

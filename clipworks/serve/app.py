@@ -185,7 +185,7 @@ def _dialect_routes(service: Service) -> list[Route]:
         Route("/v1/multimodalembeddings", api(voyage.multimodal, voyage.FIELDS, "detail"), methods=["POST"]),
         Route("/embed", api(tei.embed, tei.EMBED_FIELDS, "tei"), methods=["POST"]),
         Route("/similarity", api(tei.similarity, tei.SIMILARITY_FIELDS, "tei"), methods=["POST"]),
-        Route("/info", plain(partial(_info, service)), methods=["GET"]),
+        Route("/info", partial(_info, service), methods=["GET"]),
         Route(
             "/models/{model:path}",
             api(huggingface.any_task, huggingface.FIELDS, "huggingface"),
@@ -264,8 +264,9 @@ def _one_model(service: Service, request: Request) -> Response:
     return JSONResponse(describe(service, service.listed(request.path_params["id"])))
 
 
-def _info(service: Service, request: Request) -> Response:
-    return tei.info(service, dict(request.query_params))
+async def _info(service: Service, request: Request) -> Response:
+    request.state.error_shape = "tei"
+    return await tei.info(service, dict(request.query_params))
 
 
 def _one_picture(service: Service, request: Request) -> Response:
@@ -284,10 +285,10 @@ async def _ready(service: Service, request: Request) -> Response:
         return JSONResponse({"status": "stopping", "models": {}}, 503)
     words = {}
     for name, model in service.models.items():
-        if model.state == "live":
+        if model.status == "live":
             words[name] = "ready" if await model.is_ready() else "not ready"
         else:
-            words[name] = model.state
+            words[name] = model.status
     is_ready = set(words.values()) <= {"ready", "idle", "coming_soon", "unloading"}
     return JSONResponse(
         {"status": "ready" if is_ready else "not ready", "models": words}, 200 if is_ready else 503

@@ -1,6 +1,7 @@
-"""Whether the books agree: balances with rows, and what is set aside with the charges in work."""
+"""What an auditor asks: whether the books agree, and which rows an account has."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, exists, func, or_, select
 
@@ -44,3 +45,9 @@ def check(connection: Connection) -> list[Difference]:
         words = f"the charge {stray.charge_id} is neither in work nor ended, or both"
         found.append(Difference(account_id=stray.account_id, words=words))
     return found
+
+
+def entries_of(connection: Connection, account_id: str, *, limit: int) -> list[dict[str, Any]]:
+    """The newest rows of an account's ledger, newest first, by the names of their columns."""
+    newest = select(LEDGER).where(LEDGER.c.account_id == account_id).order_by(LEDGER.c.id.desc()).limit(limit)
+    return [dict(row._mapping) for row in connection.execute(newest)]

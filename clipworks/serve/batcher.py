@@ -75,7 +75,9 @@ class Lane(Generic[Item, Answer]):
         return len(self._waiting)
 
     def start(self) -> None:
-        """Begin to take items; called once, inside the event loop."""
+        """Begin to take items, inside the event loop; after `close` it may begin again, in another one."""
+        self._threads = ThreadPoolExecutor(self._num_threads, thread_name_prefix=self.name)
+        self._arrived = asyncio.Event()
         self._is_open = True
         self._tasks = [asyncio.create_task(self._work(), name=self.name) for _ in range(self._num_threads)]
 

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -121,6 +122,18 @@ def key_details(connection: Connection, key: Key) -> dict[str, Any]:
         "created_at": show_time(key.created_at_ms),
         "expires_at": show_time(terms.expires_at_ms),
         "revoked_at": show_time(key.revoked_at_ms),
+    }
+
+
+def entry_details(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of the ledger for an administrator."""
+    kept = ("kind", "model", "requests", "images", "texts", "usd_per_1k_images", "usd_per_1k_texts")
+    return {
+        "id": row["id"],
+        "at": show_time(row["created_at_ms"]),
+        "amount_usd": show_usd(row["amount_micro_usd"]),
+        "cost_usd": show_usd(row["cost_micro_usd"]) if row["requests"] else None,
+        **{name: row[name] for name in (*kept, "key_id", "charge_id", "request_id", "note")},
     }
 
 

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from clipworks.serve.traces import current_trace
 
@@ -25,8 +26,11 @@ class Charge(Protocol):
     cost_micro_usd: int
     """What the request costs if it is answered, millionths of a US dollar."""
 
-    async def settle(self) -> None:
-        """Take the money: the answer is ready."""
+    def reduce(self, *, images: int, texts: int) -> None:
+        """Only so many of the items could be used; the others cost nothing."""
+
+    async def settle(self, response: Response) -> Response:
+        """Take the money: this is the answer, or that which an equal request got, if there was one."""
 
     async def release(self) -> None:
         """Give it back: there is no answer. Also what was taken already."""
@@ -39,14 +43,20 @@ class Caller(Protocol):
     def name(self) -> str:
         """What fair shares and spans know it by: the id of its key, or nothing."""
 
-    async def charge(self, *, model: str, images: int, texts: int, payload: "Payload") -> Charge:
+    async def earlier(self, payload: "Payload") -> Response | None:
+        """The answer to an equal request that the client sent before and named by the same `Idempotency-Key`.
+
+        Raises:
+            ClipworksError: the name stands for another request, or for one in work.
+        """
+
+    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
         """Set money aside before the work.
 
         Args:
             model: id of the model that does the work.
             images: pictures that it reads.
             texts: texts that it reads, prompts of labels included.
-            payload: what the request says, which an `Idempotency-Key` stands for.
 
         Raises:
             ClipworksError: the model is not open to this caller, or credit or a limit is used up.
@@ -91,29 +101,43 @@ class Call:
         Raises:
             ClipworksError: as `Caller.charge`.
         """
-        charge = await self._caller.charge(model=model, images=images, texts=texts, payload=self.payload)
+        charge = await self._caller.charge(model=model, images=images, texts=texts)
         self._charges.append(charge)
         current_trace().charged(model, images, texts, charge.cost_micro_usd)
         return charge.cost_micro_usd / 1e6
 
     async def recharge(self, model: str, *, images: int = 0, texts: int = 0) -> float:
-        """Charge for the items that could be used, in place of all that was charged before.
+        """Charge for the items that could be used only, in place of all that was charged for.
+
+        What is too much goes back with the answer, so nobody else can spend what this request still needs.
+        """
+        if images + texts == 0:
+            await self.release()
+            current_trace().discharged()
+            return 0.0
+        (charge,) = self._charges
+        charge.reduce(images=images, texts=texts)
+        current_trace().discharged()
+        current_trace().charged(model, images, texts, charge.cost_micro_usd)
+        return charge.cost_micro_usd / 1e6
+
+    async def earlier(self) -> Response | None:
+        """What the client was told before, where it sends the request again.
 
         Raises:
-            ClipworksError: as `Caller.charge`.
+            ClipworksError: as `Caller.earlier`.
         """
-        await self.release()
-        current_trace().discharged()
-        return await self.charge(model, images=images, texts=texts) if images + texts else 0.0
+        return await self._caller.earlier(self.payload)
 
-    async def settle(self) -> None:
-        """Take the money for everything that was charged.
+    async def settle(self, response: Response) -> Response:
+        """Take the money for everything that was charged; what is to be answered.
 
         Raises:
             ClipworksError: it cannot be taken, so the answer must not be given.
         """
         for charge in self._charges:
-            await charge.settle()
+            response = await charge.settle(response)
+        return response
 
     async def release(self) -> None:
         """Give back everything that was charged: there is no answer, even where money was taken for it."""
@@ -126,7 +150,11 @@ class Anybody:
 
     name = ""
 
-    async def charge(self, *, model: str, images: int, texts: int, payload: "Payload") -> Charge:
+    async def earlier(self, payload: "Payload") -> Response | None:
+        """Nothing is remembered."""
+        return None
+
+    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
         """Nothing is set aside."""
         return _Nothing()
 
@@ -151,8 +179,12 @@ class OpenGate:
 class _Nothing:
     cost_micro_usd = 0
 
-    async def settle(self) -> None:
+    def reduce(self, *, images: int, texts: int) -> None:
+        """Nothing costs nothing."""
+
+    async def settle(self, response: Response) -> Response:
         """Nothing to take."""
+        return response
 
     async def release(self) -> None:
         """Nothing to give back."""

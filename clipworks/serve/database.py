@@ -6,17 +6,29 @@ waits for whom, and how a transaction begins.
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections import namedtuple
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Engine,
+    Select,
+    UpdateBase,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from clipworks.errors import ConfigError, MissingExtraError
 
@@ -51,9 +63,93 @@ class Database:
         with self._engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def part(self, connection: Connection) -> Iterator[None]:
+        """A part of a transaction of SQLite, which an error in it undoes and nothing else.
+
+        `Connection.begin_nested` does it too, and takes longer than what the part itself does.
+        """
+        cursor = connection.connection.cursor()
+        cursor.execute("SAVEPOINT part")
+        is_done = False
+        try:
+            yield
+            is_done = True
+        finally:
+            if not is_done:
+                cursor.execute("ROLLBACK TO part")
+            cursor.execute("RELEASE part")
+            cursor.close()
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+class Prepared:
+    """A statement that is run at every request, in the driver's own words.
+
+    SQLAlchemy makes the words, once for each kind of database, and its `Connection` has the transaction.
+    Running them through it as well would take five times as long as SQLite takes to do them.
+
+    Args:
+        statement: of numbers and texts only, which no driver wants converted.
+        columns: of an insert, the columns that it fills.
+    """
+
+    def __init__(self, statement: Select[Any] | UpdateBase, columns: Sequence[str] | None = None) -> None:
+        self._statement = statement
+        self._columns = columns
+        self._row = namedtuple("Row", map(str, statement.exported_columns.keys()))  # type: ignore[misc]
+        self._by_dialect: dict[str, tuple[str, Mapping[str, Any], Sequence[str] | None]] = {}
+
+    def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
+        """Run it; how many rows it touched.
+
+        Raises:
+            DBAPIError: as when SQLAlchemy runs it.
+        """
+        cursor = self._execute(connection, values)
+        count: int = cursor.rowcount
+        cursor.close()
+        return count
+
+    def one_or_none(self, connection: Connection, values: Mapping[str, Any]) -> Any:
+        """Run it; the one row that it gives, by names, or None.
+
+        Raises:
+            DBAPIError: as when SQLAlchemy runs it.
+        """
+        cursor = self._execute(connection, values)
+        rows = cursor.fetchall()  # to its end: SQLite has done it only then
+        cursor.close()
+        return self._row(*rows[0]) if rows else None
+
+    def _execute(self, connection: Connection, values: Mapping[str, Any]) -> Any:
+        if not connection.in_transaction():
+            connection.begin()
+        dialect = connection.dialect
+        words, constants, places = self._by_dialect.get(dialect.name) or self._translate(dialect)
+        given: Any = {**constants, **values}
+        if places is not None:
+            given = [given[name] for name in places]
+        cursor = connection.connection.cursor()
+        error_class = dialect.loaded_dbapi.Error
+        try:
+            cursor.execute(words, given)
+        except error_class as error:
+            raise DBAPIError.instance(
+                words, None, error, error_class, hide_parameters=True, dialect=dialect
+            ) from error
+        return cursor
+
+    def _translate(self, dialect: Dialect) -> tuple[str, Mapping[str, Any], Sequence[str] | None]:
+        compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)
+        assert isinstance(compiled, SQLCompiler)
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        words = (compiled.string, constants, compiled.positiontup)
+        self._by_dialect[dialect.name] = words
+        return words
 
 
 def open_database(address: str) -> Database:

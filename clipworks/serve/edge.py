@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from clipworks.serve.logs import FIELDS
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import RequestError, problem, shown
-from clipworks.serve.traces import TRACE, Ended, SpanSink, Trace
+from clipworks.serve.traces import FINGERPRINT_HEADER, TRACE, Ended, SpanSink, Trace
 
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -172,6 +172,10 @@ def _marked(send: Send, trace: Trace) -> Send:
             for stage in ("queue", "inference"):
                 if stage in trace.seconds:
                     headers[f"x-{stage}-time"] = str(round(trace.seconds[stage] * 1000))
+            if trace.fingerprint and message["status"] == 200:
+                headers[FINGERPRINT_HEADER] = trace.fingerprint
+            if trace.providers:
+                headers["x-provider"] = ", ".join(trace.providers)
             for name, value in SECURITY_HEADERS.items():
                 headers[name] = value
         await send(message)

@@ -117,7 +117,7 @@ async def embed_items(
     owners = [i for i, item in enumerate(items) for _ in parts_of(item)]
     facts = await model.live()
     if not cuts_texts:
-        await asyncio.to_thread(_refuse_long_texts, parts, facts.config.text.context_length)
+        await asyncio.to_thread(_refuse_long_texts, parts, facts.context_length)
     cost_usd = await _charge(call.charge, model, parts) if parts else 0.0
     tokens = await model.tokenize([part for part in parts if isinstance(part, str)])
     vectors_PD, lost = await _embed_each(model, parts) if goes_on else (await embed(model, parts, tokens), {})
@@ -159,7 +159,7 @@ async def embed(
     if pictures:
         parts.append(await model.embed_images(pictures))
     if texts:
-        parts.append(await model.embed_tokens(await model.tokenize(texts) if tokens is None else tokens))
+        parts.append(await model.embed_texts(texts, tokens))
     places = np.argsort([isinstance(item, str) for item in items], kind="stable")
     vectors = np.empty((len(items), model.engine.dim), dtype=np.float32)
     if parts:
@@ -253,8 +253,11 @@ def describe(service: "Service", model: "ServedModel") -> dict[str, Any]:
             "results_pending": waiting,
             "batch_size": model.images.max_batch,
         },
-        "status": "deprecated" if spec.status == "deprecated" else model.state,
+        "status": "deprecated" if spec.status == "deprecated" else model.status,
     }
+    if spec.providers:
+        row["routing"] = spec.routing
+        row["providers"] = model.providers.describe()
     if spec.aliases:
         row["aliases"] = list(spec.aliases)
     if spec.shutdown_date is not None:
@@ -265,7 +268,7 @@ def describe(service: "Service", model: "ServedModel") -> dict[str, Any]:
         **row,
         "dim": facts.dim,
         "image_size": facts.image_size,
-        "context_length": facts.config.text.context_length,
+        "context_length": facts.context_length,
         "precision": facts.precision,
         "fingerprint": facts.fingerprint,
         "logit_scale": facts.logit_scale,

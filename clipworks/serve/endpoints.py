@@ -1,6 +1,7 @@
 """Endpoints made of answers: a payload is read, the work is charged for, given up in time, and settled."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,10 @@ def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...], s
             payload |= request.path_params
             call = Call(service, payload, caller_of(request), request_id=request_id(request))
             seconds = _seconds_for(request, service.settings)
+            earlier = await call.earlier()
+            if earlier is not None:
+                return earlier
+            current_trace().deadline_at = time.monotonic() + seconds
             work = asyncio.ensure_future(answer(call))
             gone = asyncio.ensure_future(_disconnected(request))
             is_answered = False
@@ -50,7 +55,7 @@ def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...], s
                 if gone.done():
                     return Response(status_code=499)  # nobody reads it
                 response = await _in_time(work, seconds)
-                await call.settle()
+                response = await call.settle(response)
                 is_answered = True
                 return response
             finally:

@@ -36,7 +36,7 @@ class PictureFetcher:
         self._fetcher = fetcher or Fetcher(rules_of(settings))
 
     def close(self) -> None:
-        """Nothing can be fetched afterwards."""
+        """As `Fetcher.close`: an application may be started more than once."""
         self._fetcher.close()
 
     async def filled(self, pictures: "Sequence[Picture]", model: str) -> "Sequence[Picture]":

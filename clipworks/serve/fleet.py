@@ -6,9 +6,10 @@ memory budget, loads take turns, and the model not used for longest finishes its
 """
 
 import asyncio
+import datetime
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -20,6 +21,7 @@ from clipworks.serve.batcher import Lane
 from clipworks.serve.fetching import PictureFetcher
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import UnavailableError
+from clipworks.serve.providers import Providers
 from clipworks.serve.room import Room
 from clipworks.serve.roster import ModelSpec, check_names
 from clipworks.serve.served import Preparing, ServedModel, Shared
@@ -68,7 +70,7 @@ def fleet_of_loaders(
 
     def make(spec: ModelSpec) -> Worker:
         if settings.workers == "thread":
-            return ThreadWorker(loader_of(spec))
+            return ThreadWorker(loader_of(spec), batches=(settings.image_batch, settings.text_batch))
         return ProcessWorker(
             spec.id,
             loader_of(spec),
@@ -111,7 +113,9 @@ class Fleet:
             metrics=self.metrics,
             room=Room(settings.max_decoded_bytes),
         )
-        self.models = {spec.id: ServedModel(spec, settings, shared) for spec in specs}
+        self.models = {
+            spec.id: ServedModel(spec, settings, shared, Providers(spec, self.metrics)) for spec in specs
+        }
         self.ids = {name: spec.id for spec in specs for name in (spec.id, *spec.aliases)}
         """Every name that requests may use -> the id behind it."""
         self._turns = asyncio.Lock()
@@ -139,6 +143,12 @@ class Fleet:
                     raise model.error
                 await model.changed()
 
+    def served_names(self) -> list[str]:
+        """The ids that requests may use now: neither models that are coming nor those shut down."""
+        today = datetime.date.today()
+        specs = (model.spec for model in self.models.values())
+        return [spec.id for spec in specs if spec.status != "coming_soon" and not spec.is_over(today)]
+
     def _start(self) -> None:
         self._turns, self._tasks = asyncio.Lock(), []
         self._starters = ThreadPoolExecutor(len(self.models), thread_name_prefix="loading")
@@ -146,15 +156,21 @@ class Fleet:
         for model in self.models.values():
             for lane in model.lanes:
                 lane.start()
-            if model.state == "coming_soon":
+            if model.state == "coming_soon" or model.spec.is_over(datetime.date.today()):
                 continue
             model.reopen()
             model.become("idle")
             if model.spec.preload:
                 model.wanted.set()
-            task = asyncio.create_task(self._watch(model), name=f"watching {model.name}")
-            task.add_done_callback(partial(_give_up, model))
-            self._tasks.append(task)
+            work: list[Coroutine[Any, Any, None]] = list(model.providers.start())
+            if model.spec.is_local:
+                work.append(self._watch(model))
+            else:
+                model.become("loading")
+            for one in work:
+                task = asyncio.create_task(one, name=f"watching {model.name}")
+                task.add_done_callback(partial(_give_up, model))
+                self._tasks.append(task)
 
     async def _close(self) -> None:
         for task in self._tasks:
@@ -168,6 +184,7 @@ class Fleet:
         for model in self.models.values():
             if model.worker is not None:
                 await asyncio.to_thread(model.worker.close)
+            model.providers.close()
         await closing
         self._starters.shutdown(wait=False)
 
@@ -200,7 +217,10 @@ class Fleet:
             await self._make_room(model, model.known_bytes)
             worker = self._make_worker(model.spec)
             loop = asyncio.get_running_loop()
-            start = loop.run_in_executor(self._starters, worker.start, lambda: _tell(loop, gone.set))
+            note = partial(_note_death, model, gone)
+            is_known = model.facts is not None
+            begin = partial(worker.start, lambda: _tell(loop, note), warms=not is_known)
+            start = loop.run_in_executor(self._starters, begin)
             try:
                 await asyncio.wait([start])
             except asyncio.CancelledError:
@@ -210,7 +230,10 @@ class Fleet:
                 raise
             failure = start.exception()
             if failure is None:
-                model.known_bytes = worker.resident_bytes() or model.known_bytes
+                held = (
+                    worker.resident_bytes()
+                )  # a worker that was not warmed grows to what the first one held
+                model.known_bytes = max(held, model.known_bytes) if is_known else held or model.known_bytes
                 refusal = self._refusal(model, start.result())
                 if refusal is None:
                     await self._make_room(model, model.known_bytes)
@@ -239,6 +262,12 @@ class Fleet:
                 "Raise CLIPWORKS_MAX_PIXEL_BYTES or lower CLIPWORKS_MAX_IMAGES.",
             )
         if model.facts is not None and model.facts.fingerprint != facts.fingerprint:
+            if model.providers.is_answering:
+                return ConfigError(
+                    f"{model.name} has the checkpoint {facts.fingerprint[:12]} here, and its providers have "
+                    f"{model.facts.fingerprint[:12]}.",
+                    "All providers of a model must hold the same checkpoint.",
+                )
             return ConfigError(f"The files of {model.name} have changed.", "Start the server anew.")
         return None
 
@@ -289,6 +318,13 @@ def _give_up(model: ServedModel, task: asyncio.Task[None]) -> None:
     if error is not None:
         logger.error("Nothing looks after %s any more.", model.name, exc_info=error)
         model.become("failed", RuntimeError(repr(error)), 3600.0)
+
+
+def _note_death(model: ServedModel, gone: asyncio.Event) -> None:
+    """What waits is kept for the next worker from now on, not only when `_attend` has its turn."""
+    for lane in model.lanes:
+        lane.pause()
+    gone.set()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

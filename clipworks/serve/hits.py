@@ -153,7 +153,9 @@ def require_gallery(service: "Service") -> VectorStore:
     """
     if service.gallery is None:
         raise RequestError(
-            "This server has no gallery to search.", "Start it with one: clipworks serve.", code="no_gallery"
+            "This server has no gallery to search.",
+            "Start it with one: clipworks serve --index FOLDER.",
+            code="no_gallery",
         )
     if service.gallery_model is None:
         raise UnavailableError("The model of the gallery is being loaded.", code="model_loading")

@@ -11,22 +11,25 @@ import json
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from clipworks.errors import ClipworksError
-from clipworks.serve import ledger
+from clipworks.serve import ledger, repeats
 from clipworks.serve.books import Books
 from clipworks.serve.database import Database
 from clipworks.serve.edge import request_id
 from clipworks.serve.keys import PREFIX, Key, find_key, now_ms
-from clipworks.serve.ledger import Order, Repeat, Reserved
+from clipworks.serve.ledger import Order, Reserved
 from clipworks.serve.limits import Limits
 from clipworks.serve.prices import Prices, show_usd
 from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.process import has_died, name_this_process
+from clipworks.serve.repeats import Answer, Repeat
 from clipworks.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ class KeyGate:
         self.limits = Limits()
         self.server = name_this_process()
         self._pending: set[asyncio.Task[None]] = set()
+        self.owed: set[str] = set()
+        """Charges to be given back, by id, which the database could not do when it was asked."""
 
     async def admit(self, request: Request, scope: str) -> "KeyCaller":
         """The caller whose key the request carries; one request of its limit is used for work.
@@ -103,17 +108,22 @@ class KeyGate:
                 await asyncio.gather(*self._pending, sweeping, return_exceptions=True)
 
     async def sweep(self) -> int:
-        """Release every charge that nobody will end; how many there were."""
+        """Release every charge that nobody will end, and those that are owed; how many there were."""
+        num_released = 0
+        for charge_id in tuple(self.owed):
+            num_released += await self.books.write(
+                partial(ledger.release, charge_id=charge_id, may_refund=True)
+            )
+            self.owed.discard(charge_id)
         servers = await self.books.read(ledger.servers_at_work)
         dead = [name for name in servers if name != self.server and has_died(name)]
         charges = await self.books.read(partial(ledger.abandoned, dead_servers=dead))
-        num_released = 0
         for charge_id in charges:
             num_released += await self.books.write(partial(ledger.release, charge_id=charge_id))
         if num_released:
             logger.warning("released %d charges of requests that were never answered", num_released)
         before = now_ms() - round(self.settings.idempotency_hours * 3_600_000)
-        await self.books.write(partial(ledger.forget_repeats, before_ms=before))
+        await self.books.write(partial(repeats.forget, before_ms=before))
         return num_released
 
     async def _sweep_on(self) -> None:
@@ -151,10 +161,30 @@ class KeyCaller:
         self._path = path
         self._request_id = identity
         self._repeat_key = repeat_key
+        self._repeat: Repeat | None = None
         self._balance_micro_usd = key.balance_micro_usd
         self._charges: list[KeyCharge] = []
 
-    async def charge(self, *, model: str, images: int, texts: int, payload: "Payload") -> "KeyCharge":
+    async def earlier(self, payload: "Payload") -> Response | None:
+        """What the client was told before, where it names this request by the same `Idempotency-Key`.
+
+        None also where that answer was too large to be kept: the work is done again, and not paid again.
+
+        Raises:
+            RequestError: the name stands for another request, or for one in work.
+        """
+        if self._repeat_key is None:
+            return None
+        digest = await asyncio.to_thread(_digest, self._path, payload)
+        self._repeat = Repeat(key=self._repeat_key, digest=digest)
+        work = partial(repeats.earlier, account_id=self.key.account_id, repeat=self._repeat)
+        known = await self._gate.books.read(work)
+        if known is None or known.answer is None:
+            return None
+        self._charges.append(KeyCharge(self._gate, None, ledger.paid_before(known)))
+        return _response(known.answer)
+
+    async def charge(self, *, model: str, images: int, texts: int) -> "KeyCharge":
         """Set money aside before the work.
 
         Raises:
@@ -168,7 +198,7 @@ class KeyCaller:
                 code="model_not_allowed",
                 param="model",
             )
-        order = await self._order(model, images, texts, payload)
+        order = self._order(model, images, texts)
         self._gate.limits.take(self.key, "images", images)
         reserving = asyncio.ensure_future(self._gate.books.write(partial(ledger.reserve, order=order)))
         try:
@@ -188,7 +218,7 @@ class KeyCaller:
     def headers(self) -> dict[str, str]:
         """Limits of the key, credit of the account, cost of this request."""
         cost = sum(charge.cost_micro_usd for charge in self._charges if charge.is_settled)
-        back = sum(charge.cost_micro_usd for charge in self._charges if charge.is_released)
+        back = sum(charge.returned_micro_usd for charge in self._charges)
         headers = {
             **self._gate.limits.headers(self.key),
             "x-credit-remaining-usd": show_usd(self._balance_micro_usd + back),
@@ -198,11 +228,7 @@ class KeyCaller:
             headers["idempotent-replayed"] = "true"
         return headers
 
-    async def _order(self, model: str, images: int, texts: int, payload: "Payload") -> Order:
-        repeat = None
-        if self._repeat_key is not None:
-            digest = await asyncio.to_thread(_digest, self._path, payload)
-            repeat = Repeat(key=self._repeat_key, place=len(self._charges), digest=digest)
+    def _order(self, model: str, images: int, texts: int) -> Order:
         return Order(
             account_id=self.key.account_id,
             key_id=self.key.id,
@@ -214,7 +240,7 @@ class KeyCaller:
             request_id=self._request_id,
             server=self._gate.server,
             expires_at_ms=now_ms() + round(self._gate.settings.reservation_seconds * 1000),
-            repeat=repeat,
+            repeat=self._repeat,
         )
 
     async def _undo(self, reserving: "asyncio.Future[Reserved]", order: Order) -> None:
@@ -227,36 +253,64 @@ class KeyCaller:
 
 
 class KeyCharge:
-    """Money set aside for one request."""
+    """Money set aside for one request.
 
-    def __init__(self, gate: KeyGate, order: Order, reserved: Reserved) -> None:
+    Args:
+        order: what it pays for; None where it was paid before and nothing is done again.
+    """
+
+    def __init__(self, gate: KeyGate, order: Order | None, reserved: Reserved) -> None:
         self.cost_micro_usd = reserved.cost_micro_usd
         self.is_repeated = reserved.is_settled
         """Whether an equal request paid for it before."""
         self.is_settled = reserved.is_settled
-        self.is_released = False
+        self.returned_micro_usd = 0
+        """What came back of the money that was set aside."""
         self._gate = gate
         self._order = order
+        self._held_micro_usd = reserved.cost_micro_usd
+        self._earlier = reserved.answer
         self._charge_id = reserved.charge_id
         self._settling: asyncio.Future[str] | None = None
+        self._is_released = False
 
-    async def settle(self) -> None:
-        """Spend it: the answer is ready.
+    def reduce(self, *, images: int, texts: int) -> None:
+        """Only so many items could be used: settling spends what they cost and gives back the rest."""
+        if self._order is not None and not self.is_repeated:
+            self._order = replace(self._order, images=images, texts=texts)
+            self.cost_micro_usd = self._order.cost_micro_usd
+
+    async def settle(self, response: Response) -> Response:
+        """Spend it: the answer is ready. What is to be said, which is what was said before where it was.
 
         Raises:
             RequestError: it cannot be spent, so the answer must not be given.
         """
-        if self.is_settled:
-            return
-        work = partial(ledger.settle, order=self._order, charge_id=self._charge_id)
+        if self._earlier is not None:  # an equal request was answered while this one was in work
+            return _response(self._earlier)
+        if self.is_settled or self._order is None:
+            return response
+        work = partial(
+            ledger.settle, order=self._order, charge_id=self._charge_id, answer=self._kept(response)
+        )
         self._settling = asyncio.ensure_future(self._gate.books.write(work))
         self._charge_id = await asyncio.shield(self._settling)
         self.is_settled = True
+        self.returned_micro_usd = self._held_micro_usd - self.cost_micro_usd
+        return response
 
     async def release(self) -> None:
         """Give it back: there is no answer."""
-        if not self.is_repeated and not self.is_released:
+        if not self.is_repeated and not self._is_released:
             await asyncio.shield(self._gate.later(self._give_back()))
+
+    def _kept(self, response: Response) -> Answer | None:
+        """What is told again to a client that sends the request again."""
+        assert self._order is not None
+        body = bytes(response.body)
+        if self._order.repeat is None or len(body) > self._gate.settings.idempotency_bytes:
+            return None
+        return Answer(body=body, media_type=response.media_type or "application/octet-stream")
 
     async def _give_back(self) -> None:
         try:
@@ -265,13 +319,15 @@ class KeyCharge:
                 if self._settling.exception() is None:
                     self._charge_id = self._settling.result()
             work = partial(ledger.release, charge_id=self._charge_id, may_refund=True)
-            self.is_released = await self._gate.books.write(work)
+            self._is_released = await self._gate.books.write(work)
             self.is_settled = False
+            self.returned_micro_usd = self._held_micro_usd if self._is_released else 0
         except ClipworksError:
+            self._gate.owed.add(self._charge_id)  # a settling whose answer was lost may have happened
             logger.warning(
-                "charge %s of request %s is released when its time is over",
+                "charge %s of request %s is given back later",
                 self._charge_id,
-                self._order.request_id,
+                self._order and self._order.request_id,
                 exc_info=True,
             )
 
@@ -285,6 +341,10 @@ def _secret(request: Request) -> str:
             code="invalid_api_key",
         )
     return secret.strip()[:_MAX_SECRET]
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, media_type=answer.media_type)
 
 
 def _digest(path: str, payload: "Payload") -> str:

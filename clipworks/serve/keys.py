@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, bindparam, select
 
+from clipworks.serve.database import Prepared
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.tables import ACCOUNTS, KEYS, SECRETS
 
@@ -148,7 +149,7 @@ def create_key(connection: Connection, account_id: str, terms: KeyTerms) -> tupl
 def find_key(connection: Connection, secret: str) -> Key | None:
     """The key that a secret opens now; None where it is unknown, revoked or has expired."""
     digest, now = _digest(secret), now_ms()
-    row = connection.execute(_WITH_SECRET.where(SECRETS.c.digest == digest)).one_or_none()
+    row = _OPENED.one_or_none(connection, {"secret": digest})
     if row is None or not hmac.compare_digest(row.digest, digest):
         return None
     ends = (end for end in (row.secret_expires_at_ms, row.expires_at_ms) if end is not None)
@@ -255,6 +256,7 @@ _WITH_SECRET = (
     .join(ACCOUNTS, ACCOUNTS.c.id == KEYS.c.account_id)
     .join(SECRETS, SECRETS.c.key_id == KEYS.c.id)
 )
+_OPENED = Prepared(_WITH_SECRET.where(SECRETS.c.digest == bindparam("secret")))
 
 
 def _keys(connection: Connection, condition: Any) -> list[Key]:
@@ -263,7 +265,7 @@ def _keys(connection: Connection, condition: Any) -> list[Key]:
     return list({row.id: _key(row) for row in connection.execute(ordered)}.values())
 
 
-def _key(row: Row[Any]) -> Key:
+def _key(row: Any) -> Key:
     terms = KeyTerms(
         name=row.name,
         scopes=_words(row.scopes),

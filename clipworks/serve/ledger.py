@@ -14,28 +14,18 @@ import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, or_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import BigInteger, Connection, bindparam, case, or_, select
 
+from clipworks.serve import repeats
+from clipworks.serve.database import Prepared
 from clipworks.serve.keys import now_ms, period_of
 from clipworks.serve.prices import Price, show_usd
 from clipworks.serve.problems import RequestError
-from clipworks.serve.tables import ACCOUNTS, KEYS, LEDGER, REPEATS, RESERVATIONS
+from clipworks.serve.repeats import Answer, Answered, Repeat
+from clipworks.serve.tables import ACCOUNTS, KEYS, LEDGER, RESERVATIONS
 
 MAX_MICRO_USD = 10**15
 """The largest amount of one row."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Repeat:
-    """A request's `Idempotency-Key`: the same one again is the same charge."""
-
-    key: str
-    """What the client chose, 1 to 255 characters."""
-    place: int
-    """0 for the first charge of the request, 1 for the second, and so on."""
-    digest: str
-    """SHA-256 of what the request says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +73,8 @@ class Reserved:
     """What is left to spend; None where nothing was moved."""
     is_settled: bool
     """Whether it was paid before, by an equal request with the same `Idempotency-Key`."""
+    answer: Answer | None = None
+    """What that request was answered, where it was paid before and the answer was kept."""
 
 
 def grant(connection: Connection, account_id: str, amount_micro_usd: int, *, note: str = "") -> int:
@@ -117,13 +109,12 @@ def reserve(connection: Connection, order: Order) -> Reserved:
             the request's `Idempotency-Key` stands for another request or for one in work (409).
     """
     charge_id, cost = f"chg_{uuid.uuid4().hex}", order.cost_micro_usd
-    if order.repeat is not None:
-        known = _known_charge(connection, order, order.repeat, charge_id)
-        if known is not None:
-            return known
+    known = _claim(connection, order, charge_id)
+    if known is not None:
+        return paid_before(known)
     balance = _take(connection, order)
-    connection.execute(
-        RESERVATIONS.insert(),
+    _RESERVE.run(
+        connection,
         {
             "id": charge_id,
             "account_id": order.account_id,
@@ -138,26 +129,46 @@ def reserve(connection: Connection, order: Order) -> Reserved:
     return Reserved(charge_id=charge_id, cost_micro_usd=cost, balance_micro_usd=balance, is_settled=False)
 
 
-def settle(connection: Connection, order: Order, charge_id: str) -> str:
+def paid_before(known: Answered) -> Reserved:
+    """The charge of a request that is sent again: nothing is set aside."""
+    return Reserved(
+        charge_id=known.charge_id,
+        cost_micro_usd=known.cost_micro_usd,
+        balance_micro_usd=None,
+        is_settled=True,
+        answer=known.answer,
+    )
+
+
+def settle(connection: Connection, order: Order, charge_id: str, answer: Answer | None = None) -> str:
     """Spend what was set aside; the charge's id, a new one where it was taken for abandoned meanwhile.
 
-    Once this has returned the request is paid for.
+    Once this has returned the request is paid for. What was set aside beyond `order` goes back.
+
+    Args:
+        answer: what is kept for the next request with the same `Idempotency-Key`.
 
     Raises:
         RequestError: it was taken for abandoned and its money is gone; the answer must not be given.
     """
-    ended = connection.execute(RESERVATIONS.delete().where(RESERVATIONS.c.id == charge_id)).rowcount
-    amount = 0
-    if not ended:
+    held = _END.one_or_none(connection, {"charge": charge_id})
+    cost = order.cost_micro_usd
+    if held is not None:
+        amount = held.amount_micro_usd - cost
+        if amount:
+            _give_back(connection, order.account_id, order.key_id, amount, held.period)
+    else:
         if connection.execute(
             select(LEDGER.c.id).where(LEDGER.c.charge_id == charge_id, LEDGER.c.kind == "settle")
         ).first():
             return charge_id
-        charge_id, amount = f"chg_{uuid.uuid4().hex}", -order.cost_micro_usd
+        charge_id, amount = f"chg_{uuid.uuid4().hex}", -cost
+        if _claim(connection, order, charge_id) is not None:
+            raise repeats.in_progress()  # it was sent again meanwhile and answered; the next one gets that
         _take(connection, order)
     _write(connection, "settle", order, charge_id, amount_micro_usd=amount)
     if order.repeat is not None:
-        connection.execute(REPEATS.update().where(REPEATS.c.charge_id == charge_id).values(is_settled=True))
+        repeats.keep(connection, charge_id, cost, answer)
     return charge_id
 
 
@@ -171,15 +182,13 @@ def release(connection: Connection, charge_id: str, *, may_refund: bool = False)
     Returns:
         Whether money moved; False where the charge was given back before.
     """
-    row = connection.execute(
-        RESERVATIONS.delete().where(RESERVATIONS.c.id == charge_id).returning(RESERVATIONS)
-    ).one_or_none()
+    row = _END.one_or_none(connection, {"charge": charge_id})
     if row is None:
         return may_refund and _refund(connection, charge_id)
     _give_back(connection, row.account_id, row.key_id, row.amount_micro_usd, row.period)
-    connection.execute(REPEATS.delete().where(REPEATS.c.charge_id == charge_id))
-    connection.execute(
-        LEDGER.insert(),
+    repeats.free(connection, charge_id)
+    _ENTER.run(
+        connection,
         {
             **_row(row.account_id, "release", row.amount_micro_usd),
             "key_id": row.key_id,
@@ -202,80 +211,70 @@ def servers_at_work(connection: Connection) -> list[str]:
     return list(connection.execute(select(RESERVATIONS.c.server).distinct()).scalars())
 
 
-def forget_repeats(connection: Connection, *, before_ms: int) -> None:
-    """Drop settled idempotency keys that are older than a time."""
-    connection.execute(
-        REPEATS.delete().where(REPEATS.c.created_at_ms < before_ms, REPEATS.c.is_settled.is_(True))
+_COST, _AMOUNT = bindparam("cost", type_=BigInteger), bindparam("amount", type_=BigInteger)
+_LOWER = Prepared(
+    ACCOUNTS.update()
+    .where(ACCOUNTS.c.id == bindparam("payer"), ACCOUNTS.c.balance_micro_usd >= _COST)
+    .values(balance_micro_usd=ACCOUNTS.c.balance_micro_usd - _COST)
+    .returning(ACCOUNTS.c.balance_micro_usd)
+)
+_SPENT = case((KEYS.c.spent_period == bindparam("period"), KEYS.c.spent_micro_usd), else_=0) + _COST
+_COUNT = Prepared(
+    KEYS.update()
+    .where(
+        KEYS.c.id == bindparam("spender"),
+        KEYS.c.revoked_at_ms.is_(None),
+        or_(KEYS.c.budget_micro_usd.is_(None), _SPENT <= KEYS.c.budget_micro_usd),
     )
+    .values(spent_micro_usd=_SPENT, spent_period=bindparam("period"))
+)
+_RAISE = Prepared(
+    ACCOUNTS.update()
+    .where(ACCOUNTS.c.id == bindparam("payer"))
+    .values(balance_micro_usd=ACCOUNTS.c.balance_micro_usd + _AMOUNT)
+)
+_COUNT_BACK = Prepared(
+    KEYS.update()
+    .where(
+        KEYS.c.id == bindparam("spender"),
+        KEYS.c.spent_period == bindparam("period"),
+        KEYS.c.spent_micro_usd >= _AMOUNT,
+    )
+    .values(spent_micro_usd=KEYS.c.spent_micro_usd - _AMOUNT)
+)
+_RESERVE = Prepared(RESERVATIONS.insert(), RESERVATIONS.c.keys())
+_END = Prepared(RESERVATIONS.delete().where(RESERVATIONS.c.id == bindparam("charge")).returning(RESERVATIONS))
+_ENTER = Prepared(LEDGER.insert().inline(), LEDGER.c.keys()[1:])  # the database numbers the rows
 
 
-def _known_charge(connection: Connection, order: Order, repeat: Repeat, charge_id: str) -> Reserved | None:
-    """What an idempotency key stands for already; None where it is new, and now stands for `charge_id`."""
-    names = {"account_id": order.account_id, "repeat_key": repeat.key, "place": repeat.place}
-    query = select(REPEATS).where(*(REPEATS.c[name] == value for name, value in names.items()))
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        values = {
-            **names,
-            "digest": repeat.digest,
-            "charge_id": charge_id,
-            "cost_micro_usd": order.cost_micro_usd,
-            "is_settled": False,
-            "created_at_ms": now_ms(),
-        }
-        try:
-            with connection.begin_nested():
-                connection.execute(REPEATS.insert(), values)
-        except IntegrityError:  # another server took it between the two statements
-            row = connection.execute(query).one_or_none()
-        else:
-            return None
-    if row is not None and row.digest != repeat.digest:
-        raise RequestError(
-            "This Idempotency-Key was used for another request.",
-            "Choose a new one for each request.",
-            code="idempotency_conflict",
-        )
-    if row is None or not row.is_settled:
-        raise RequestError(
-            "The request with this Idempotency-Key is in work.",
-            "Try again when it has been answered.",
-            code="idempotency_in_progress",
-        )
-    return Reserved(
-        charge_id=row.charge_id, cost_micro_usd=row.cost_micro_usd, balance_micro_usd=None, is_settled=True
+def _claim(connection: Connection, order: Order, charge_id: str) -> Answered | None:
+    """Let the order's `Idempotency-Key`, if it has one, stand for a charge; or what it stands for."""
+    if order.repeat is None:
+        return None
+    return repeats.claim(
+        connection,
+        order.account_id,
+        order.repeat,
+        charge_id=charge_id,
+        cost_micro_usd=order.cost_micro_usd,
+        at_ms=now_ms(),
     )
 
 
 def _take(connection: Connection, order: Order) -> int:
     """Lower the balance and count the key's budget, both or none (the caller's transaction is undone)."""
     cost = order.cost_micro_usd
-    balance = connection.execute(
-        ACCOUNTS.update()
-        .where(ACCOUNTS.c.id == order.account_id, ACCOUNTS.c.balance_micro_usd >= cost)
-        .values(balance_micro_usd=ACCOUNTS.c.balance_micro_usd - cost)
-        .returning(ACCOUNTS.c.balance_micro_usd)
-    ).scalar_one_or_none()
-    if balance is None:
+    left = _LOWER.one_or_none(connection, {"payer": order.account_id, "cost": cost})
+    if left is None:
         raise RequestError(
             f"The credit is used up: the request costs {show_usd(cost)} US dollars, the account has less.",
             "Ask the owner of this server for more; GET /v1/credits says what is left.",
             code="credit_balance_exhausted",
         )
     period = period_of(order.budget_period, now_ms())
-    spent = case((KEYS.c.spent_period == period, KEYS.c.spent_micro_usd), else_=0) + cost
-    counted = connection.execute(
-        KEYS.update()
-        .where(
-            KEYS.c.id == order.key_id,
-            KEYS.c.revoked_at_ms.is_(None),
-            or_(KEYS.c.budget_micro_usd.is_(None), spent <= KEYS.c.budget_micro_usd),
-        )
-        .values(spent_micro_usd=spent, spent_period=period)
-    ).rowcount
-    if not counted:
+    if not _COUNT.run(connection, {"spender": order.key_id, "period": period, "cost": cost}):
         raise _refused_by_key(connection, order)
-    return int(balance)
+    return int(left.balance_micro_usd)
 
 
 def _refused_by_key(connection: Connection, order: Order) -> RequestError:
@@ -290,16 +289,8 @@ def _refused_by_key(connection: Connection, order: Order) -> RequestError:
 
 
 def _give_back(connection: Connection, account_id: str, key_id: str, amount: int, period: str) -> None:
-    connection.execute(
-        ACCOUNTS.update()
-        .where(ACCOUNTS.c.id == account_id)
-        .values(balance_micro_usd=ACCOUNTS.c.balance_micro_usd + amount)
-    )
-    connection.execute(
-        KEYS.update()
-        .where(KEYS.c.id == key_id, KEYS.c.spent_period == period, KEYS.c.spent_micro_usd >= amount)
-        .values(spent_micro_usd=KEYS.c.spent_micro_usd - amount)
-    )
+    _RAISE.run(connection, {"payer": account_id, "amount": amount})
+    _COUNT_BACK.run(connection, {"spender": key_id, "period": period, "amount": amount})
 
 
 def _refund(connection: Connection, charge_id: str) -> bool:
@@ -312,7 +303,7 @@ def _refund(connection: Connection, charge_id: str) -> bool:
     budget = connection.execute(select(KEYS.c.budget_period).where(KEYS.c.id == paid.key_id)).scalar_one()
     period = period_of(budget, paid.created_at_ms)
     _give_back(connection, paid.account_id, paid.key_id, paid.cost_micro_usd, period)
-    connection.execute(REPEATS.delete().where(REPEATS.c.charge_id == charge_id))
+    repeats.free(connection, charge_id)
     kept = ("key_id", "charge_id", "model", "usd_per_1k_images", "usd_per_1k_texts", "request_id")
     counts = ("requests", "images", "texts", "cost_micro_usd")
     values = {
@@ -320,7 +311,7 @@ def _refund(connection: Connection, charge_id: str) -> bool:
         **{name: getattr(paid, name) for name in kept},
         **{name: -getattr(paid, name) for name in counts},
     }
-    connection.execute(LEDGER.insert(), values)
+    _ENTER.run(connection, values)
     return True
 
 
@@ -335,7 +326,7 @@ def _move(connection: Connection, account_id: str, kind: str, amount: int, note:
         raise RequestError(
             f"The account has less than {show_usd(-amount)} US dollars.", "Take less.", param="amount_usd"
         )
-    connection.execute(LEDGER.insert(), {**_row(account_id, kind, amount), "note": note[:400] or None})
+    _ENTER.run(connection, {**_row(account_id, kind, amount), "note": note[:400] or None})
     return int(balance)
 
 
@@ -356,7 +347,7 @@ def _write(connection: Connection, kind: str, order: Order, charge_id: str, *, a
             "texts": order.texts,
             "cost_micro_usd": order.cost_micro_usd,
         }
-    connection.execute(LEDGER.insert(), values)
+    _ENTER.run(connection, values)
 
 
 def _row(account_id: str, kind: str, amount_micro_usd: int) -> dict[str, str | int | None]:

@@ -73,6 +73,7 @@ class Metrics:
         self._fetches = Counter(
             "clipworks_fetches", "Pictures fetched from the web.", ("outcome",), registry=registry
         )
+        self.providers = ProviderFigures(registry)
 
     def answered(self, trace: Trace, method: str, status: int, seconds: float) -> None:
         """One request is over."""
@@ -123,3 +124,39 @@ class Metrics:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+class ProviderFigures:
+    """The figures of providers, where a model has several.
+
+    Args:
+        registry: the application's.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        names = ("model", "provider")
+        self._calls = Counter(
+            "clipworks_provider_calls",
+            "Calls of a provider, by what came of them.",
+            (*names, "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "clipworks_provider_seconds",
+            "Calls of a provider, answered or not, seconds.",
+            names,
+            registry=registry,
+            buckets=SECONDS,
+        )
+        self._live = Gauge(
+            "clipworks_provider_live", "Whether an upstream gets requests.", names, registry=registry
+        )
+
+    def called(self, model: str, provider: str, outcome: str, seconds: float) -> None:
+        """A provider of a model answered (`ok`), found fault with the items (`client`), or failed (why)."""
+        self._calls.labels(model, provider, outcome).inc()
+        self._seconds.labels(model, provider).observe(seconds)
+
+    def is_live(self, model: str, provider: str, is_live: bool) -> None:
+        """Whether an upstream gets requests now."""
+        self._live.labels(model, provider).set(int(is_live))

@@ -66,6 +66,7 @@ UNAVAILABLE_STATUS_BY_CODE = {
     "model_failed": 503,
     "worker_lost": 503,
     "server_stopping": 503,
+    "providers_failed": 503,
     "deadline_exceeded": 504,
 }
 """Error code -> HTTP status, for what may go well a little later."""
@@ -109,6 +110,33 @@ class UnavailableError(ClipworksError):
         super().__init__(message, remedy)
         self.code = code
         self.retry_after_seconds = retry_after_seconds
+
+
+class ProviderError(ClipworksError):
+    """A provider of a model did not answer, or not as it should; another one may.
+
+    Args:
+        message: what it did, without its name and never with its address.
+        reason: `timeout`, `unreachable`, `busy`, `failed`, `damaged`, `refused` or `mismatch`.
+        retry_after_seconds: when it says to come back.
+    """
+
+    def __init__(self, message: str, *, reason: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ClientFaultError(ClipworksError):
+    """A provider says that the items of the request cannot be used, so no other one is asked.
+
+    Args:
+        refusal: the same in words about the client's request.
+    """
+
+    def __init__(self, refusal: RequestError) -> None:
+        super().__init__(refusal.message, refusal.remedy)
+        self.refusal = refusal
 
 
 def status_and_code(error: Exception) -> tuple[int, str]:

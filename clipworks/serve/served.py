@@ -29,10 +29,12 @@ from clipworks.serve.room import Room
 from clipworks.serve.roster import ModelSpec
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.stages import Timed, measured, timed, timed_task
+from clipworks.serve.traces import current_trace
 from clipworks.serve.worker import EngineFacts, Pixels, TokenRow, Worker
 
 if TYPE_CHECKING:
     from clipworks.serve.fetching import PictureFetcher
+    from clipworks.serve.providers import Providers
 
 State = Literal["idle", "loading", "live", "unloading", "failed", "coming_soon", "closed"]
 
@@ -68,7 +70,9 @@ class Shared:
 class ServedModel:
     """A model's lanes and state. All methods run in the event loop; the work is done in threads."""
 
-    def __init__(self, spec: ModelSpec, settings: ServeSettings, shared: Shared) -> None:
+    def __init__(
+        self, spec: ModelSpec, settings: ServeSettings, shared: Shared, providers: "Providers"
+    ) -> None:
         self.spec = spec
         self.name = spec.id
         self.state: State = "coming_soon" if spec.status == "coming_soon" else "idle"
@@ -114,6 +118,8 @@ class ServedModel:
             capacity=settings.max_text_queue,
         )
         self.lanes: tuple[Lane[Any, Any], ...] = (self.images, self.texts)
+        self.providers = providers
+        providers.belong_to(self)
 
     @property
     def engine(self) -> EngineFacts:
@@ -131,12 +137,27 @@ class ServedModel:
         """Whether requests are in work."""
         return self._num_users > 0
 
+    @property
+    def status(self) -> State:
+        """The state of the model, whoever answers for it."""
+        if self.state in ("coming_soon", "closed") or not self.providers.upstreams:
+            return self.state
+        if self.providers.is_answering:
+            return "live"
+        return "failed" if self.state == "live" and not self.spec.is_local else self.state
+
     async def live(self) -> EngineFacts:
-        """Have the model loaded, and wait for it.
+        """What is known of the model, once somebody can answer for it.
 
         Raises:
             UnavailableError: it cannot be loaded, or the caller was cancelled while it waited.
         """
+        if self.providers.upstreams and self.facts is not None and self.state != "closed":
+            return self.facts  # whether any provider answers is found out by asking them
+        return await self.live_here()
+
+    async def live_here(self) -> EngineFacts:
+        """Have the model loaded by the local engine, and wait for it; errors as in `live`."""
         while self.state != "live":
             if self.state == "closed":
                 raise UnavailableError("The server is stopping.", code="server_stopping")
@@ -149,8 +170,17 @@ class ServedModel:
                 await self.changed()
             except asyncio.CancelledError as error:
                 raise self._loading() from error  # a deadline that passes here is told why
+            if not self.spec.is_local and self.facts is not None:
+                break
         assert self.facts is not None
         return self.facts
+
+    def learn(self, facts: EngineFacts) -> None:
+        """Take over what an upstream said of the model, before any engine of ours was loaded."""
+        self.facts = facts
+        if not self.spec.is_local:
+            self.become("live")
+        self.notify()
 
     async def changed(self) -> None:
         """Wait for the next change of state, or for the last request in work to end."""
@@ -172,33 +202,65 @@ class ServedModel:
                 lane.pause()
             if state == "failed":
                 lane.refuse_waiting(partial(self._failed, retry_seconds))
-        self._notify()
+        self.notify()
 
     async def embed_images(self, pictures: Sequence[Picture]) -> Vectors:
-        """float32 [N, D], one unit row per picture, in order.
+        """float32 [N, D], one unit row per picture, in order; from the provider that routing chooses.
 
         Raises:
             RequestError: a picture cannot be used; of several the first is named.
             BusyError: a queue is full.
-            UnavailableError: the model is not loaded in time, or its worker died.
+            UnavailableError: the model is not loaded in time, its worker died, or no provider answers.
             BatchError: the engine failed.
         """
+        whole = await self._shared.fetcher.filled(pictures, self.name)
+        if not self.providers.rows:
+            return await self.embed_images_here(whole)
+        facts = await self.live()
+        current_trace().fingerprint = facts.fingerprint
+        return await self.providers.answer(
+            "image",
+            partial(self.embed_images_here, whole),
+            lambda upstream, seconds: upstream.embed_images(
+                whole, dim=facts.dim, fingerprint=facts.fingerprint, seconds=seconds
+            ),
+        )
+
+    async def embed_images_here(self, pictures: Sequence[Picture]) -> Vectors:
+        """As `embed_images`, by the local engine, from pictures that are here."""
         shared = self._shared
-        whole = await shared.fetcher.filled(pictures, self.name)
         async with self._in_use() as facts:
             num_bytes = len(pictures) * facts.image_size**2 * 3
             with self.images.places(len(pictures), num_bytes):
                 prepare = partial(_prepare, facts, shared.room)
-                tasks = [timed_task(prepare, one, self._watch) for one in whole]
+                tasks = [timed_task(prepare, one, self._watch) for one in pictures]
                 stage = ("prepare", self.name, "image")
                 pixels = await measured(shared.preparing.answer, tasks, shared.metrics, stage)
                 stage = ("inference", self.name, "image")
                 vectors = await _answered(measured(self.images.answer_placed, pixels, shared.metrics, stage))
                 return np.stack(vectors)
 
-    async def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        """float32 [N, D], one unit row per text, in order; errors as in `embed_images`."""
-        return await self.embed_tokens(await self.tokenize(texts))
+    async def embed_texts(self, texts: Sequence[str], tokens: Tokens | None = None) -> Vectors:
+        """float32 [N, D], one unit row per text, in order; errors as in `embed_images`.
+
+        Args:
+            tokens: what `tokenize` gives for the texts, where it is known already.
+        """
+        if not self.providers.rows:
+            return await self.embed_texts_here(texts, tokens)
+        facts = await self.live()
+        current_trace().fingerprint = facts.fingerprint
+        return await self.providers.answer(
+            "text",
+            partial(self.embed_texts_here, texts, tokens),
+            lambda upstream, seconds: upstream.embed_texts(
+                texts, dim=facts.dim, fingerprint=facts.fingerprint, seconds=seconds
+            ),
+        )
+
+    async def embed_texts_here(self, texts: Sequence[str], tokens: Tokens | None) -> Vectors:
+        """As `embed_texts`, by the local engine."""
+        return await self.embed_tokens(await self.tokenize(texts) if tokens is None else tokens)
 
     async def tokenize(self, texts: Sequence[str]) -> Tokens:
         """The rows that `embed_tokens` reads; their number of tokens is `tokenizer.num_tokens`.
@@ -207,7 +269,7 @@ class ServedModel:
             BusyError: a queue is full.
             UnavailableError: the model is not loaded in time.
         """
-        length = (await self.live() if self.facts is None else self.facts).config.text.context_length
+        length = (await self.live() if self.facts is None else self.facts).context_length
         parts = [texts[start : start + _TEXTS_PER_TASK] for start in range(0, len(texts), _TEXTS_PER_TASK)]
         if not parts:
             return np.empty((0, length), dtype=np.int64)
@@ -244,10 +306,12 @@ class ServedModel:
                 self._building.pop(key, None)
 
     async def is_ready(self, within_seconds: float = 30.0) -> bool:
-        """Whether both towers answered within the last seconds, or answer now."""
-        if self.state != "live" or self.facts is None:
+        """Whether both towers answered within the last seconds, or answer now, or an upstream does."""
+        if self.providers.is_answering:
+            return True
+        if not self.spec.is_local or self.state != "live" or self.facts is None:
             return False
-        side, length = self.facts.image_size, self.facts.config.text.context_length
+        side, length = self.facts.image_size, self.facts.context_length
         blank = np.zeros((side, side, 3), dtype=np.uint8)
         empty = tokenize(["ready"], context_length=length)[0]
         return await _answers(self.images, blank, within_seconds) and await _answers(
@@ -266,7 +330,8 @@ class ServedModel:
 
     @asynccontextmanager
     async def _in_use(self) -> AsyncIterator[EngineFacts]:
-        facts = await self.live()
+        facts = await self.live_here()
+        current_trace().fingerprint = facts.fingerprint
         self._num_users += 1
         try:
             yield facts
@@ -274,14 +339,15 @@ class ServedModel:
             self._num_users -= 1
             self.last_used_at = time.monotonic()
             if not self._num_users:
-                self._notify()
+                self.notify()
 
     def _at_work(self) -> Worker:
         if self.worker is None:
             raise self._loading()
         return self.worker
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Wake whoever waits for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
 

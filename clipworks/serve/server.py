@@ -13,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from clipworks.errors import ConfigError
+from clipworks.serve.heap import limit_freed_memory
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
@@ -31,7 +32,8 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
         KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
     """
     settings = service.settings
-    with _listen(settings.host, settings.port) as listener:
+    limit_freed_memory()
+    with listen(settings.host, settings.port) as listener:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -44,6 +46,27 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
         server.run(sockets=[listener])
         if server.failure is not None:
             raise server.failure
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address, on whose connections answers are sent at once.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends answers at once (TCP_NODELAY) only where the protocol is said; otherwise each one of
+    # two parts waits 40 ms for the client's acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"Cannot listen on {host} port {port}: {error.strerror or error}.", "Choose another with --port."
+        ) from error
+    return listener
 
 
 class _Server(uvicorn.Server):
@@ -71,6 +94,9 @@ class _Server(uvicorn.Server):
         """The first SIGTERM begins the drain; any signal after it ends the drain at once."""
         if sig == signal.SIGTERM and not self._service.is_stopping:
             self._service.is_stopping = True
+            # Clients send their next request on another connection, which leads elsewhere if anywhere.
+            self.config.encoded_headers.append((b"connection", b"close"))
+            self.server_state.default_headers.append((b"connection", b"close"))
             self._stop_at = time.monotonic() + self._service.settings.drain_seconds
         elif sig == signal.SIGTERM:
             self.should_exit = True
@@ -89,20 +115,6 @@ class _Server(uvicorn.Server):
             self.should_exit = True
         elif self._on_ready is not None:
             self._on_ready()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}.", "Choose another with --port."
-        ) from error
-    return listener
 
 
 def _address(listener: socket.socket) -> str:

@@ -26,9 +26,20 @@ if TYPE_CHECKING:
 
 
 class Service:
-    """Everything an endpoint needs: settings, models by id, the gallery and its model."""
+    """Everything an endpoint needs: settings, models by id, the gallery and its model.
 
-    def __init__(self, settings: ServeSettings, fleet: "Fleet", gallery: VectorStore | None) -> None:
+    Args:
+        loads_first: whether nothing is answered before all models that are loaded at start are there.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        fleet: "Fleet",
+        gallery: VectorStore | None,
+        *,
+        loads_first: bool = False,
+    ) -> None:
         if settings.max_text_characters > MAX_TEXT_CHARS:
             raise ConfigError(
                 f"max_text_characters is {settings.max_text_characters}; "
@@ -49,6 +60,7 @@ class Service:
         self._seconds_per_request = 0.1
         self._last_end = 0.0
         self._is_ready_made = all(model.facts is not None for model in self.models.values())
+        self._loads_first = loads_first or self._is_ready_made
         if self._is_ready_made:
             self._find_gallery_model()
 
@@ -64,7 +76,7 @@ class Service:
         if name is None:
             raise RequestError(
                 "The field 'model' is missing.",
-                f"Served here: {', '.join(self.models)}.",
+                f"Served here: {', '.join(self.fleet.served_names())}.",
                 code="missing_field",
                 param="model",
             )
@@ -150,7 +162,7 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """The life of the server: models come and go inside."""
         async with self.fleet.running():
-            if self._is_ready_made:
+            if self._loads_first:
                 await self.loaded()
             try:
                 yield
@@ -186,9 +198,11 @@ class Service:
         elif model.spec.is_over(datetime.date.today()):
             words = f"The model {model.name} was deprecated and shut down on {model.spec.shutdown_date}."
         if words:
-            served = [one.name for one in self.models.values() if one.spec.status == "live"]
             raise RequestError(
-                words, f"Served here: {', '.join(served)}.", code="model_not_found", param="model"
+                words,
+                f"Served here: {', '.join(self.fleet.served_names())}.",
+                code="model_not_found",
+                param="model",
             )
 
     def _seconds_until_room(self) -> float:

@@ -7,6 +7,7 @@ the environment anywhere else in `serve/`.
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from clipworks.errors import ConfigError
@@ -15,11 +16,11 @@ VARIABLE_PREFIX = "CLIPWORKS_"
 CHOICES = {
     "url_mode": ("off", "allowlist", "public"),
     "log_format": ("text", "json"),
-    "workers": ("process", "thread"),
+    "workers": ("process", "thread", "ray"),
 }
 """Settings that are one of a few words."""
 
-MAY_BE_ZERO = ("port", "memory_budget_bytes", "metrics_port", "signup_credit_usd")
+MAY_BE_ZERO = ("port", "memory_budget_bytes", "metrics_port", "signup_credit_usd", "replica_threads")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +45,8 @@ class ServeSettings:
     """When a charge in work may be taken for abandoned; longer than any request works."""
     idempotency_hours: float = 24.0
     """How long an `Idempotency-Key` is remembered."""
+    idempotency_bytes: int = 1 << 20
+    """Largest answer that is kept for its `Idempotency-Key`, bytes; a larger one is computed again, free."""
     max_body_bytes: int = 32 << 20
     """Largest request body, bytes."""
     max_image_bytes: int = 20 << 20
@@ -83,7 +86,8 @@ class ServeSettings:
     request_seconds: float = 60.0
     """How long work on a request may take; `x-request-timeout-ms` in its header may ask for less."""
     workers: str = "process"
-    """Where models compute: `process`, each in one of its own that is replaced if it dies, or `thread`."""
+    """Where models compute: `process`, each in one of its own that is replaced if it dies; `thread`, in the
+    server's own; or `ray`, in replicas of the whole server by Ray Serve."""
     worker_seconds: float = 60.0
     """How long a worker may take for one batch before it is replaced."""
     load_seconds: float = 900.0
@@ -112,16 +116,33 @@ class ServeSettings:
     """Lines of the log: `text`, or `json` with one object per line."""
     tracing: bool = False
     """Whether spans go to OpenTelemetry; needs the extra `otel` and its OTEL_* variables."""
+    ray_address: str = ""
+    """A Ray cluster that runs already, as its own tools name it; empty for a Ray of this machine alone."""
+    min_replicas: int = 1
+    """Replicas that always run, with workers=ray."""
+    max_replicas: int = 2
+    """Replicas that run when there is work for them, with workers=ray."""
+    ongoing_per_replica: float = 8.0
+    """Requests in work per replica above which another one is started, and below which one is stopped."""
+    replica_threads: int = 0
+    """Cores of one replica; 0 is an equal share of the machine's."""
+    upscale_seconds: float = 10.0
+    """How long there must be more work before a replica is started."""
+    downscale_seconds: float = 120.0
+    """How long there must be less work before a replica is stopped."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port is {self.port}; it must be from 0 to 65535.")
         self._check_each()
-        if self.memory_budget_bytes and self.workers == "thread":
+        if self.memory_budget_bytes and self.workers != "process":
             raise ConfigError(
-                "memory_budget_bytes is set, and threads share one memory.", "Use workers=process."
+                f"memory_budget_bytes is set, and with workers={self.workers} models share one memory.",
+                "Use workers=process.",
             )
         self.ports()
+        if self.workers == "ray":
+            self._check_replicas()
         for queue, items in (
             ("max_image_queue", "max_images"),
             ("max_text_queue", "max_texts"),
@@ -156,6 +177,23 @@ class ServeSettings:
             return None  # a page of another site has no key to send
         return frozenset({"localhost", "127.0.0.1", "::1", self.host.lower()})
 
+    def _check_replicas(self) -> None:
+        if self.min_replicas > self.max_replicas:
+            raise ConfigError(
+                f"min_replicas is {self.min_replicas}, more than max_replicas ({self.max_replicas})."
+            )
+        if self.metrics_port:
+            raise ConfigError(
+                "metrics_port is set, and replicas cannot share one port for figures.",
+                "Leave it out; /metrics answers for one replica at a time.",
+            )
+        if self.require_keys and self.max_replicas > 1 and self.database.startswith("sqlite"):
+            raise ConfigError(
+                f"database is SQLite, which one process writes at a time, and max_replicas is "
+                f"{self.max_replicas}.",
+                "Name a PostgreSQL: CLIPWORKS_DATABASE=postgresql+psycopg://user@host/name.",
+            )
+
     def _check_each(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
@@ -188,6 +226,16 @@ def read_variables(environ: Mapping[str, str]) -> dict[str, Any]:
             assert isinstance(field.type, type)
             values[field.name] = _parse(variable, environ[variable], field.type)
     return values
+
+
+def misspelt_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like a setting and are none -> the setting that may be meant."""
+    known = [field.name.upper() for field in fields(ServeSettings)]
+    given = [
+        name.removeprefix(VARIABLE_PREFIX) for name in sorted(environ) if name.startswith(VARIABLE_PREFIX)
+    ]
+    near = {name: get_close_matches(name, known, 1, 0.8) for name in given if name not in known}
+    return {VARIABLE_PREFIX + name: VARIABLE_PREFIX + found[0] for name, found in near.items() if found}
 
 
 def _parse(variable: str, text: str, kind: type) -> Any:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -110,11 +111,12 @@ REPEATS = Table(
     METADATA,
     Column("account_id", String(40), ForeignKey("accounts.id"), primary_key=True),
     Column("repeat_key", String(255), primary_key=True),
-    Column("place", Integer, primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("charge_id", String(40), nullable=False, index=True),
     Column("cost_micro_usd", BigInteger, nullable=False),
     Column("is_settled", Boolean, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False, index=True),
+    Column("body", LargeBinary),
+    Column("media_type", String(200)),
 )
-"""Idempotency keys that were used lately, and the charge that each stands for."""
+"""Idempotency keys that were used lately, the charge that each stands for, and what was answered."""

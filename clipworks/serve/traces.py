@@ -9,6 +9,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
+FINGERPRINT_HEADER = "x-model-fingerprint"
+"""Which checkpoint made the vectors of an answer."""
+
 
 class Trace:
     """One request."""
@@ -31,6 +34,12 @@ class Trace:
         self.num_texts = 0
         self.num_bytes_in = 0
         self.cost_micro_usd = 0
+        self.deadline_at = float("inf")
+        """`time.monotonic()` when its time is over."""
+        self.fingerprint = ""
+        """Of the checkpoint that made its vectors."""
+        self.providers: list[str] = []
+        """Who made them, where the model has several providers."""
         self.seconds: dict[str, float] = {}
         """Stage (`fetch`, `prepare`, `queue`, `inference`) -> longest wait of an item, summed over steps."""
 

@@ -23,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clipworks.errors import ClipworksError
-from clipworks.model.config import ClipConfig
 from clipworks.model.heads import Vectors, softmax
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.serve.problems import UnavailableError
@@ -41,6 +40,9 @@ Loader = Callable[[], "Engine"]
 """Builds the engine; for a process it must be picklable: a function of a module, or a partial of one."""
 
 PROGRAM = "from clipworks.serve.worker_process import main; main()"
+_SOT, _WORD, _EOT = 49406, 320, 49407
+"""Tokens of the texts that warm the tower: start, "a", end."""
+
 RETRY_SECONDS = 2.0
 """What clients are told when a worker died: a new one has answered by then where models are small."""
 
@@ -50,25 +52,19 @@ class EngineFacts:
     """What the server must know of an engine that it does not hold."""
 
     fingerprint: str
-    """sha256 of config and weights, 64 hex characters."""
+    """sha256 of config and weights, 64 hex characters; empty where a server of another make does not say."""
     precision: str
     """As `Engine.precision`."""
     preprocess: PreprocessMode
     """How pictures become pixels."""
-    config: ClipConfig
-    """Shape of the model."""
+    dim: int
+    """Dimensions of a vector."""
+    image_size: int
+    """Side of the square of pixels that the image tower reads."""
+    context_length: int
+    """Tokens that the text tower reads."""
     logit_scale: float
     """What cosines are multiplied by before a softmax."""
-
-    @property
-    def dim(self) -> int:
-        """Dimensions of a vector."""
-        return self.config.embed_dim
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square pixels that the image tower reads."""
-        return self.config.vision.image_size
 
     def prepare_image(self, image: ImageInput, name: str = "") -> Pixels:
         """As `Engine.prepare_image`.
@@ -89,19 +85,32 @@ def facts_of(engine: "Engine") -> EngineFacts:
         fingerprint=engine.fingerprint,
         precision=engine.precision,
         preprocess=engine.preprocess,
-        config=engine.config,
+        dim=engine.config.embed_dim,
+        image_size=engine.config.vision.image_size,
+        context_length=engine.config.text.context_length,
         logit_scale=engine.logit_scale,
     )
+
+
+def warm(engine: "Engine", image_batch: int, text_batch: int) -> None:
+    """Let both towers compile what one item and what a full batch need."""
+    side, length = engine.image_size, engine.config.text.context_length
+    for num_images, num_texts in ((1, 1), (image_batch, text_batch)):
+        engine.embed_pixels(np.zeros((num_images, side, side, 3), dtype=np.uint8))
+        tokens = np.full((num_texts, length), _WORD, dtype=np.int64)
+        tokens[:, 0], tokens[:, -1] = _SOT, _EOT
+        engine.embed_tokens(tokens)
 
 
 class Worker(Protocol):
     """One engine at work."""
 
-    def start(self, on_gone: Callable[[], None]) -> EngineFacts:
+    def start(self, on_gone: Callable[[], None], *, warms: bool = True) -> EngineFacts:
         """Load the model and warm both towers.
 
         Args:
             on_gone: called from another thread when the worker has died after its start.
+            warms: False where requests wait already: the first of them is the sooner answered.
 
         Raises:
             ClipworksError: the model cannot be loaded.
@@ -126,15 +135,24 @@ class Worker(Protocol):
 
 
 class ThreadWorker:
-    """An engine in the server's own process: calls run in the lanes' threads."""
+    """An engine in the server's own process: calls run in the lanes' threads.
 
-    def __init__(self, load: Loader) -> None:
+    Args:
+        load: builds the engine, or gives one that is there.
+        batches: most pictures and most texts in one call, for which the towers are warmed; None for
+            an engine that was used before.
+    """
+
+    def __init__(self, load: Loader, *, batches: tuple[int, int] | None = None) -> None:
         self._load = load
+        self._batches = batches
         self._engine: Engine | None = None
 
-    def start(self, on_gone: Callable[[], None]) -> EngineFacts:
+    def start(self, on_gone: Callable[[], None], *, warms: bool = True) -> EngineFacts:
         """Load the model; a thread does not die, so `on_gone` is not called."""
         self._engine = self._load()
+        if self._batches is not None and warms:
+            warm(self._engine, *self._batches)
         return facts_of(self._engine)
 
     def embed_pixels(self, pixels: Sequence[Pixels]) -> Vectors:
@@ -183,6 +201,8 @@ class ProcessWorker:
         self._call_seconds = call_seconds
         self._load_seconds = load_seconds
         self._lock = threading.Lock()
+        self._in_use = tuple(threading.Lock() for _ in range(3))
+        """Each held while its channel is read or written: only then may it not be closed."""
         self._is_closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._channels: list[Connection] = []
@@ -190,7 +210,7 @@ class ProcessWorker:
         self._pixels: Pixels = np.empty((0, 0, 0, 3), dtype=np.uint8)
         self._watcher: threading.Thread | None = None
 
-    def start(self, on_gone: Callable[[], None]) -> EngineFacts:
+    def start(self, on_gone: Callable[[], None], *, warms: bool = True) -> EngineFacts:
         """As `Worker.start`.
 
         Raises:
@@ -199,8 +219,9 @@ class ProcessWorker:
         """
         memory = os.memfd_create(f"clipworks {self.name}")
         try:
-            self._spawn(memory)
-            self._facts = self._read_facts()
+            with self._in_use[0]:
+                self._spawn(memory, warms)
+                self._facts = self._read_facts()
             side = self._facts.image_size
             shape = (self._batches[0], side, side, 3)
             os.ftruncate(memory, int(np.prod(shape)))
@@ -255,10 +276,11 @@ class ProcessWorker:
         watcher = self._watcher
         if watcher is not None and watcher is not threading.current_thread():
             watcher.join()
-        for channel in self._channels:
-            channel.close()
+        for in_use, channel in zip(self._in_use, self._channels, strict=False):
+            with in_use:  # the process is gone, so whoever waits for its answer is on the way out
+                channel.close()
 
-    def _spawn(self, memory: int) -> None:
+    def _spawn(self, memory: int, warms: bool) -> None:
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
         try:
             numbers = [*(one.fileno() for one in theirs), memory]
@@ -277,7 +299,7 @@ class ProcessWorker:
             for one in (*ours, *theirs):
                 one.close()
         try:
-            self._channels[0].send_bytes(pickle.dumps((self._load, *self._batches)))
+            self._channels[0].send_bytes(pickle.dumps((self._load, *self._batches, warms)))
         except OSError as error:
             raise self._lost("died before it began") from error
 
@@ -300,16 +322,27 @@ class ProcessWorker:
         assert self._facts is not None
         channel = self._channels[place]
         try:
-            channel.send_bytes(message)
-            if not channel.poll(self._call_seconds):
-                self.kill()
-                raise self._lost(f"did not answer within {self._call_seconds:g} seconds and is replaced")
-            answer = channel.recv_bytes()
+            with self._in_use[place]:
+                channel.send_bytes(message)
+                has_answered = channel.poll(self._call_seconds)
+                answer = channel.recv_bytes() if has_answered else b""
         except (EOFError, OSError) as error:
-            raise self._lost("died during the call and is replaced") from error
+            raise self._gone("died during the call and is replaced") from error
+        if not has_answered:
+            raise self._gone(f"did not answer within {self._call_seconds:g} seconds and is replaced")
         if answer[:1] == b"e":
             raise RuntimeError(answer[1:].decode(errors="replace"))
         return np.frombuffer(answer, dtype=np.float32, offset=4).reshape(-1, self._facts.dim)
+
+    def _gone(self, words: str) -> UnavailableError:
+        """What a call without an answer raises: first of all the server hears that the process is gone.
+
+        So it begins no further call, and what waits is answered by the next process.
+        """
+        self.kill()
+        if self._watcher is not None:
+            self._watcher.join()
+        return self._lost(words)
 
     def _lost(self, words: str) -> UnavailableError:
         return UnavailableError(

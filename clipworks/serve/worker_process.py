@@ -14,19 +14,12 @@ import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clipworks.errors import ClipworksError
 from clipworks.model.heads import Vectors
-from clipworks.serve.worker import facts_of
-
-if TYPE_CHECKING:
-    from clipworks.model.engine import Engine
-
-_SOT, _WORD, _EOT = 49406, 320, 49407
-"""Tokens of the texts that warm the tower: start, "a", end."""
+from clipworks.serve.worker import facts_of, warm
 
 
 def main() -> None:
@@ -35,10 +28,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     orders, images, texts = (Connection(int(number)) for number in sys.argv[1:4])
     memory = int(sys.argv[4])
-    load, image_batch, text_batch = pickle.loads(orders.recv_bytes())  # noqa: S301 - the server wrote it
+    load, image_batch, text_batch, warms = pickle.loads(orders.recv_bytes())  # noqa: S301 - the server wrote it
     try:
         engine = load()
-        warm(engine, image_batch, text_batch)
+        if warms:
+            warm(engine, image_batch, text_batch)
     except ClipworksError as error:
         orders.send_bytes(pickle.dumps((error.message, error.remedy)))
         return
@@ -67,16 +61,6 @@ def main() -> None:
     except (EOFError, OSError):
         pass
     os._exit(0)  # without waiting for a call in work, which nobody reads
-
-
-def warm(engine: "Engine", image_batch: int, text_batch: int) -> None:
-    """Let both towers compile what one item and what a full batch need."""
-    side, length = engine.image_size, engine.config.text.context_length
-    for num_images, num_texts in ((1, 1), (image_batch, text_batch)):
-        engine.embed_pixels(np.zeros((num_images, side, side, 3), dtype=np.uint8))
-        tokens = np.full((num_texts, length), _WORD, dtype=np.int64)
-        tokens[:, 0], tokens[:, -1] = _SOT, _EOT
-        engine.embed_tokens(tokens)
 
 
 def _serve(channel: Connection, answer: Callable[[bytes], Vectors]) -> None:

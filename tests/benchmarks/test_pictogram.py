@@ -60,6 +60,7 @@ def test_a_perfect_model_finds_everything() -> None:
     assert accuracy["top1"]["value"] == 100 and accuracy["chance"] == 25
 
 
+@pytest.mark.slow
 def test_emoji_scores_are_the_same_from_the_folder_and_from_the_package(engine: Engine, emoji: Path) -> None:
     packed = emoji / "package.tgz"
     with tarfile.open(packed, "w:gz") as tar:

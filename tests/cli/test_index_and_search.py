@@ -83,6 +83,7 @@ def test_a_search_without_a_good_match_says_so_on_stderr(run: Run, folder: Path)
     assert json.loads(run("search", folder, "a dog", "--json").stdout)["is_relevant"] is False
 
 
+@pytest.mark.slow
 def test_an_index_of_another_model_is_refused(run: Run, folder: Path, tiny_clip_quick: TinyClip) -> None:
     run("index", folder)
     for arguments in (("index", folder), ("search", folder, "a dog")):

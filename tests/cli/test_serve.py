@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,19 +17,25 @@ from tests.cli.conftest import Run
 from tests.conftest import TinyClip
 
 
-def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+@contextmanager
+def running(*arguments: str | Path) -> "Iterator[subprocess.Popen[str]]":
+    """The command as a process, which is not there any more afterwards."""
     command = [sys.executable, "-m", "clipworks", *map(str, arguments)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # else a test that fails would wait for it
 
 
 def test_a_server_says_its_address_answers_and_stops_on_ctrl_c(
     run: Run, folder: Path, tiny_clip: TinyClip
 ) -> None:
     run("index", folder)
-    with start("serve", "--port", "0", "--model", tiny_clip.native, "--index", folder) as process:
+    with running("serve", "--port", "0", "--model", tiny_clip.native, "--index", folder) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("Serving native on http://127.0.0.1:")
@@ -68,6 +76,17 @@ def test_a_wrong_variable_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert "CLIPWORKS_MAX_IMAGES" in run("serve", status=1).stderr
 
 
+def test_a_misspelt_variable_is_noted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPWORKS_MAX_IMAGE", "3")
+    said = run("serve", "--port", "70000", status=1).stderr
+    assert "no setting CLIPWORKS_MAX_IMAGE; is CLIPWORKS_MAX_IMAGES meant?" in said
+
+
+def test_a_file_of_models_and_a_model_are_not_given_together(run: Run) -> None:
+    said = run("serve", "--models", "models.toml", "--model", "pictogram", status=2).stderr
+    assert "give one of them" in said
+
+
 def test_two_models_of_one_name_are_refused(run: Run, tiny_clip: TinyClip, tmp_path: Path) -> None:
     (tmp_path / "native").symlink_to(tiny_clip.native)
     other = tmp_path / "copy" / "native"
@@ -101,7 +120,7 @@ def test_models_answer_under_the_names_of_their_file(
 ) -> None:
     roster = tmp_path / "models.toml"
     roster.write_text(f'[models.mine]\nsource = "{tiny_clip.native}"\nprecision = "f32"\naliases = ["m"]\n')
-    with start("serve", "--port", "0", "--models", roster, "--workers", workers) as process:
+    with running("serve", "--port", "0", "--models", roster, "--workers", workers) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("Serving mine on http://127.0.0.1:")
@@ -111,6 +130,6 @@ def test_models_answer_under_the_names_of_their_file(
         )
         with urllib.request.urlopen(request, timeout=30) as response:
             assert json.load(response)["model"] == "mine"
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    assert process.returncode == 130
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors

@@ -7,7 +7,7 @@ import pytest
 from tiny_clip import TinyClip
 
 from clipworks.errors import DataError
-from clipworks.model.calibration import GALLERY, read_samples, samples_hash
+from clipworks.model.calibration import GALLERY, read_calibration, samples_hash
 
 
 @pytest.fixture
@@ -16,8 +16,9 @@ def copied(tmp_path: Path) -> Path:
     return Path(shutil.copytree(GALLERY, tmp_path / "gallery", ignore=shutil.ignore_patterns("index")))
 
 
-def test_samples_are_pictures_and_texts_of_many_lengths(tiny_clip: TinyClip) -> None:
-    samples = read_samples(tiny_clip.config)
+@pytest.mark.parametrize("part", ["fitted", "held_out"])
+def test_samples_are_pictures_and_texts_of_many_lengths(tiny_clip: TinyClip, part: str) -> None:
+    samples = getattr(read_calibration(tiny_clip.config), part)
     assert samples.pixels.dtype == np.uint8
     assert samples.pixels.shape == (32, 32, 32, 3)
     assert len(np.unique(samples.pixels.reshape(32, -1), axis=0)) == 32
@@ -27,6 +28,16 @@ def test_samples_are_pictures_and_texts_of_many_lengths(tiny_clip: TinyClip) -> 
     assert len(set(lengths)) > 8
 
 
+def test_no_input_is_both_fitted_to_and_held_out(tiny_clip: TinyClip) -> None:
+    calibration = read_calibration(tiny_clip.config)
+    parts = (calibration.fitted, calibration.held_out)
+    pictures = [picture.tobytes() for part in parts for picture in part.pixels]
+    texts = [bytes(ids[: ids.argmax()]) for part in parts for batch in part.texts for ids in batch]
+    assert len(set(pictures)) == len(pictures) == 64
+    assert len(set(texts)) == len(texts) == 128
+
+
+@pytest.mark.slow
 def test_the_hash_changes_with_the_files_and_with_the_captions(copied: Path) -> None:
     first = samples_hash(gallery=copied)
     assert first == samples_hash()
@@ -46,6 +57,7 @@ def test_a_gallery_that_lacks_a_picture_is_an_error_that_names_it(copied: Path) 
         samples_hash(gallery=copied)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["{", '{"kind": "photo"}', "[]", '{"caption": 1}'])
 def test_damaged_metadata_is_an_error(copied: Path, text: str) -> None:
     (copied / "metadata.jsonl").write_text(text)

@@ -41,6 +41,7 @@ def pictures() -> list[Image.Image]:
 # --- the same numbers as the anchors, in every file form, on both executors -----------------------
 
 
+@pytest.mark.slow
 @both_executors
 @pytest.mark.parametrize("package", ["transformers", "open_clip"])
 def test_features_are_those_of_the_reference_packages(
@@ -62,6 +63,7 @@ def test_the_two_activations_differ_by_far_more_than_the_tolerance() -> None:
             assert difference.max(axis=1).min() > 100 * 1e-5
 
 
+@pytest.mark.slow
 @needs_torch
 def test_both_executors_agree_in_f32(any_tiny_clip: TinyClip) -> None:
     one, other = (load(any_tiny_clip.native, precision="f32", device=d) for d in ("cpu", "torch-cpu"))
@@ -69,6 +71,7 @@ def test_both_executors_agree_in_f32(any_tiny_clip: TinyClip) -> None:
     np.testing.assert_allclose(one.embed_texts(TEXTS), other.embed_texts(TEXTS), atol=1e-5)
 
 
+@pytest.mark.slow
 @both_executors
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_gives_the_same_vectors(
@@ -285,6 +288,7 @@ def test_automatic_precision_is_resolved_and_says_what_it_costs(tiny_clip: TinyC
     assert load(tiny_clip.native, precision="f32").precision_note == ""
 
 
+@pytest.mark.slow
 def test_int8_is_close_to_f32_and_batched_equals_single(engine: Engine, tiny_clip: TinyClip) -> None:
     small = load(tiny_clip.native, precision="int8")
     assert small.precision == "int8"

@@ -64,6 +64,7 @@ def compare(found: NDArray[np.float32], name: str) -> None:
 # --- the tensors of transformers ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("padding", ["text", "text_zeros"])
 def test_text_states_of_each_layer_are_the_hidden_states(
@@ -112,6 +113,7 @@ def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return normed
 
 
+@pytest.mark.slow
 def test_pooled_features_projected_are_the_vectors(engine: Engine, tiny_clip: TinyClip) -> None:
     for tower, pooled, vectors in (
         ("vision", engine.features.pooled_images(pictures()), engine.embed_images(pictures())),
@@ -149,6 +151,7 @@ def test_negative_layers_count_from_the_last(features: Features) -> None:
         assert np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_batched_equals_single_and_keeps_the_order(features: Features) -> None:
     calls: list[tuple[Callable[..., NDArray[np.float32]], list[Any]]] = [
         (features.pooled_texts, TEXTS * 2),
@@ -172,6 +175,7 @@ def test_nothing_in_gives_nothing_out(features: Features) -> None:
     assert features.patch_features([], is_projected=True).shape == (0, 16, 32)
 
 
+@pytest.mark.slow
 def test_bf16_is_close_to_f32(tiny_clip: TinyClip) -> None:
     rough, exact = load(tiny_clip.native), load(tiny_clip.native, precision="f32")
     for call in ("pooled_texts", "text_hidden_states"):

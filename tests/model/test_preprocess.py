@@ -22,6 +22,7 @@ GOLDEN = ZOO["pictures"]
 WHITE = (255, 255, 255)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", GOLDEN, ids=[f"{c['mode']}-{c['width']}x{c['height']}-to-{c['side']}" for c in GOLDEN]
 )
@@ -305,8 +306,9 @@ def test_training_sees_what_the_model_will_see_on_white(
         assert difference.max() <= 1
     else:
         # A bicubic filter overshoots at edges, and the overshoot of colour and of alpha is cut off at
-        # 255 each on its own; on white it is cut off once. Single pixels differ, the picture does not.
-        assert difference.mean() <= 3
+        # 255 each on its own; on white it is cut off once. Single pixels differ, the picture does not,
+        # unless it is blown up from a few pixels, of which each becomes an edge.
+        assert difference.mean() <= (3 if size < short else 8)
 
 
 def test_a_transparent_png_is_turned_upright_for_training() -> None:

@@ -34,6 +34,7 @@ def differences(file: bytes) -> npt.NDArray[np.int64]:
     return abs(scaled - standard)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(256, 192), (257, 199), (191, 300), (513, 511), (130, 64), (128, 1000)])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_large_jpeg_differs_little_whichever_way_it_lies(size: tuple[int, int], orientation: int) -> None:

@@ -95,6 +95,7 @@ def test_only_the_first_chunks_of_a_long_text_are_spelled_and_no_id_changes(text
         assert row == [SOT, *ids, EOT] + [0] * (length - 2 - len(ids))
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=60), max_size=4), st.integers(2, 40))
 @settings(max_examples=30, deadline=None)
 def test_every_row_is_sot_then_the_ids_then_eot_then_zeros(texts: list[str], length: int) -> None:

@@ -267,6 +267,7 @@ build_index(source, out, ColourEngine())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("left", range(5))
 def test_an_update_killed_at_any_change_of_a_file_leaves_an_index_that_answers(

@@ -63,6 +63,7 @@ def test_its_index_holds_exactly_its_pictures_with_their_captions(
     assert found == {row["file"]: (row["caption"], sha256_file(GALLERY / row["file"])) for row in rows}
 
 
+@pytest.mark.slow
 def test_its_index_was_made_by_the_built_in_model_and_finds_its_own_pictures(store: EmbeddedStore) -> None:
     engine = clipworks.load("pictogram")
     assert (store.header.model, store.fingerprint) == ("pictogram", engine.fingerprint)

@@ -36,8 +36,12 @@ def reason_against() -> str:
 
 
 @contextmanager
-def running_cluster() -> Iterator[str]:
-    """A new cluster; gives the address of its database for SQLAlchemy, and removes all of it at the end."""
+def running_cluster(*, is_durable: bool = False) -> Iterator[str]:
+    """A new cluster; gives the address of its database for SQLAlchemy, and removes all of it at the end.
+
+    Args:
+        is_durable: whether a commit waits for the disk, as everywhere but in tests.
+    """
     folder = Path(tempfile.mkdtemp(prefix="clipworks-pg-", dir="/tmp"))
     user = OWNER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     folder.chmod(0o755)
@@ -46,10 +50,9 @@ def running_cluster() -> Iterator[str]:
     data = folder / "data"
     try:
         _run(user, "initdb", "-D", data, "-U", "clip", "-A", "trust", "-E", "UTF8", "--no-sync")
-        # Nothing here outlives the tests, so nothing waits for the disk.
-        options = (
-            f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=120 -c shared_buffers=32MB"
-        )
+        options = f"-k {folder} -c listen_addresses='' -c max_connections=120 -c shared_buffers=32MB"
+        if not is_durable:  # nothing here outlives the tests
+            options += " -c fsync=off"
         _run(user, "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start")
         try:
             yield f"postgresql://clip@/postgres?host={folder}"

@@ -5,6 +5,7 @@ import hashlib
 import io
 import threading
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from PIL import Image
 from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
 from clipworks.model.preprocess import prepare
 from clipworks.model.tokenizer import decode, tokenize
+from clipworks.search.embedded import EmbeddedStore, IndexHeader, open_index, stamp_of, write_index
+from clipworks.search.store import Item, Relevance
 
 Vectors = npt.NDArray[np.float32]
 
@@ -103,6 +106,35 @@ def picture(colour: str | tuple[int, int, int] = "red", extension: str = "PNG", 
         file, extension
     )
     return file.getvalue()
+
+
+def write_gallery(folder: Path, engine: ColourEngine) -> EmbeddedStore:
+    """Four one-coloured pictures and their index, in a folder; the caption of one tries to be markup."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    entries = []
+    for name in COLOURS:
+        path = pictures / f"{name} one.png"
+        path.write_bytes(picture(name))
+        caption = "<script>alert(1)</script>" if name == "black" else f"a {name} square"
+        source = "javascript:alert(1)" if name == "black" else "https://example.org/?a=1&b=2"
+        item = Item(
+            id=path.name, path=str(path), caption=caption, licence="CC0-1.0", author="A & B", source=source
+        )
+        entries.append((item, stamp_of(path)))
+    pixels = np.stack([engine.prepare_image(Path(item.path)) for item, _ in entries])
+    header = IndexHeader(
+        model=engine.name,
+        fingerprint=engine.fingerprint,
+        precision="f32",
+        preprocess="standard",
+        dim=engine.dim,
+        root="../pictures",
+        relevance=Relevance(text_threshold=0.5, image_threshold=0.5),
+    )
+    write_index(folder / "index", header, entries, engine.embed_pixels(pixels))
+    engine.calls.clear()
+    return open_index(folder / "index")
 
 
 def vectors_of(engine: ColourEngine, *items: str | bytes) -> Vectors:

@@ -4,17 +4,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from clipworks.search.embedded import EmbeddedStore, IndexHeader, open_index, stamp_of, write_index
-from clipworks.search.store import Item, Relevance
+from clipworks.search.embedded import EmbeddedStore
 from clipworks.serve.app import create_app
 from clipworks.serve.database import Database, open_database
 from clipworks.serve.settings import ServeSettings
 from tests.serve.cluster import new_database, reason_against, running_cluster
-from tests.serve.colours import ADDRESS, COLOURS, ColourEngine, picture
+from tests.serve.colours import ADDRESS, ColourEngine, write_gallery
 
 
 @pytest.fixture
@@ -25,32 +23,8 @@ def engine() -> ColourEngine:
 @pytest.fixture
 def gallery(tmp_path: Path, engine: ColourEngine) -> EmbeddedStore:
     """Four one-coloured pictures; the caption of one tries to be markup."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
     (tmp_path / "secret.txt").write_text("not for you")
-    entries = []
-    for name in COLOURS:
-        path = folder / f"{name} one.png"
-        path.write_bytes(picture(name))
-        caption = "<script>alert(1)</script>" if name == "black" else f"a {name} square"
-        source = "javascript:alert(1)" if name == "black" else "https://example.org/?a=1&b=2"
-        item = Item(
-            id=path.name, path=str(path), caption=caption, licence="CC0-1.0", author="A & B", source=source
-        )
-        entries.append((item, stamp_of(path)))
-    pixels = np.stack([engine.prepare_image(Path(item.path)) for item, _ in entries])
-    header = IndexHeader(
-        model=engine.name,
-        fingerprint=engine.fingerprint,
-        precision="f32",
-        preprocess="standard",
-        dim=engine.dim,
-        root="../pictures",
-        relevance=Relevance(text_threshold=0.5, image_threshold=0.5),
-    )
-    write_index(tmp_path / "index", header, entries, engine.embed_pixels(pixels))
-    engine.calls.clear()
-    return open_index(tmp_path / "index")
+    return write_gallery(tmp_path, engine)
 
 
 @pytest.fixture

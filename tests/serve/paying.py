@@ -1,21 +1,29 @@
 """What the tests of money share: a server with keys on any database, and who pays."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
-from clipworks.serve import accounts, audit, keys
+from clipworks.serve import accounts, audit, keys, ledger
 from clipworks.serve.app import create_app
 from clipworks.serve.database import Database, open_database
-from clipworks.serve.keys import Key, KeyTerms
+from clipworks.serve.keys import Key, KeyTerms, now_ms
+from clipworks.serve.ledger import Order
+from clipworks.serve.prices import Price
+from clipworks.serve.problems import RequestError, status_and_code
+from clipworks.serve.repeats import Answer, Repeat
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.tables import ACCOUNTS, LEDGER, RESERVATIONS
 from tests.serve.colours import ADDRESS, ColourEngine
 
 TEXT_COST, IMAGE_COST = 12, 60
 """What one text and one picture cost of a model without a price of its own, millionths of a US dollar."""
+
+
+PRICE = Price(model="colours", usd_per_1k_images="0.047", usd_per_1k_texts="0.0005")
 
 
 def new_key(
@@ -32,6 +40,43 @@ def new_key(
 def balance(database: Database, name: str = "payer") -> int:
     with database.read() as connection:
         return accounts.account_named(connection, name).balance_micro_usd
+
+
+def order_of(key: Key, images: int = 1, texts: int = 0, *, repeat: Repeat | None = None) -> Order:
+    return Order(
+        account_id=key.account_id,
+        key_id=key.id,
+        budget_period=key.terms.budget_period,
+        model="colours",
+        images=images,
+        texts=texts,
+        price=PRICE,
+        request_id="req_1",
+        server="here",
+        expires_at_ms=now_ms() + 60_000,
+        repeat=repeat,
+    )
+
+
+def reserve(database: Database, order: Order) -> ledger.Reserved:
+    with database.write() as connection:
+        return ledger.reserve(connection, order)
+
+
+def settle(database: Database, order: Order, charge_id: str, answer: Answer | None = None) -> str:
+    with database.write() as connection:
+        return ledger.settle(connection, order, charge_id, answer)
+
+
+def release(database: Database, charge_id: str, *, may_refund: bool = False) -> bool:
+    with database.write() as connection:
+        return ledger.release(connection, charge_id, may_refund=may_refund)
+
+
+def code_of(work: Callable[[], Any]) -> tuple[int, str]:
+    with pytest.raises(RequestError) as refused:
+        work()
+    return status_and_code(refused.value)
 
 
 def rows(database: Database, kind: str) -> list[Any]:

@@ -288,3 +288,19 @@ def test_a_paused_lane_keeps_what_waits_until_it_is_resumed_or_refused() -> None
             await left
 
     run(story())
+
+
+def test_a_lane_that_was_closed_begins_again_in_another_loop() -> None:
+    gate = Gate()
+    lane = lane_of(gate)
+
+    async def story() -> None:
+        lane.start()
+        await asyncio.sleep(0)  # the lane waits for what comes
+        assert await lane.answer([1, 2]) == [2, 4]
+        await lane.close()
+        with pytest.raises(BusyError, match="stopping"):
+            await lane.answer([3])
+
+    run(story())
+    run(story())

@@ -140,6 +140,9 @@ def test_an_administrator_makes_rotates_and_revokes_keys(
     rotated = client.post(f"{place}/rotate", json={"grace_seconds": 0}, headers=boss).json()["key"]
     refusal(client.post(EMBEDDINGS, json=ask, headers=bearer(secret)), 401, "invalid_api_key", None)
     assert client.post(EMBEDDINGS, json=ask, headers=bearer(rotated)).status_code == 200
+    again = client.post(f"{place}/rotate", headers=boss).json()["key"]
+    refusal(client.post(EMBEDDINGS, json=ask, headers=bearer(rotated)), 401, "invalid_api_key", None)
+    rotated = again
     listed = client.get("/v1/admin/keys", headers=boss)
     assert secret not in listed.text and rotated not in listed.text
     assert [row["name"] for row in listed.json()["data"]] == ["boss", "app"]

@@ -11,10 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import bindparam, select
+from sqlalchemy.exc import IntegrityError
 
 from clipworks.errors import ConfigError, MissingExtraError
 from clipworks.serve import database as module
-from clipworks.serve.database import REVISIONS, Database, open_database
+from clipworks.serve.database import REVISIONS, Database, Prepared, open_database
 from clipworks.serve.tables import ACCOUNTS, METADATA
 from tests.serve.paying import new_key
 
@@ -128,3 +130,24 @@ def test_a_missing_driver_is_an_error_that_says_what_to_install(monkeypatch: pyt
     monkeypatch.setattr(module, "create_engine", missing)
     with pytest.raises(MissingExtraError, match=r"clipworks\[postgres\]"):
         open_database("postgresql://me@/data")
+
+
+def test_a_prepared_statement_runs_in_the_transaction_and_fails_as_any_other(database: Database) -> None:
+    insert = Prepared(ACCOUNTS.insert(), ACCOUNTS.c.keys())
+    find = Prepared(
+        select(ACCOUNTS.c.name, ACCOUNTS.c.balance_micro_usd).where(ACCOUNTS.c.id == bindparam("one"))
+    )
+    values = {"id": "acct_1", "name": "secret name", "balance_micro_usd": 1 << 40, "created_at_ms": 5}
+    with pytest.raises(ZeroDivisionError), database.write() as connection:
+        assert insert.run(connection, values) == 1
+        raise ZeroDivisionError
+    with database.read() as connection:
+        assert find.one_or_none(connection, {"one": "acct_1"}) is None, "it was undone"
+    with database.write() as connection:
+        insert.run(connection, values)
+    with pytest.raises(IntegrityError) as refused, database.write() as connection:
+        insert.run(connection, values)
+    assert "secret name" not in str(refused.value).replace(str(refused.value.orig), "")
+    with database.read() as connection:
+        row = find.one_or_none(connection, {"one": "acct_1"})
+        assert (row.name, row.balance_micro_usd) == ("secret name", 1 << 40)

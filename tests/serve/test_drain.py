@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import sys, time
 from clipworks.serve.app import run
+from clipworks.serve.fleet import fleet_of_engines
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ColourEngine
 
@@ -28,8 +30,9 @@ class SlowEngine(ColourEngine):
             sys.stdin.readline()
         return super().embed_texts(texts)
 
-run(ServeSettings(port=0, drain_seconds=float(sys.argv[1]), log_format="json"), {"colours": SlowEngine()},
-    on_ready=lambda address: print(address, flush=True))
+settings = ServeSettings(port=0, drain_seconds=float(sys.argv[1]), log_format="json")
+fleet = fleet_of_engines(settings, {"colours": SlowEngine()})
+run(settings, fleet, on_ready=lambda address: print(address, flush=True))
 """
 
 
@@ -66,6 +69,9 @@ def test_a_server_that_is_told_to_stop_is_first_not_ready_then_finishes_its_work
         process.send_signal(signal.SIGTERM)
         until(lambda: ask(port, "GET", "/readyz")[0] == 503)
         assert json.loads(ask(port, "GET", "/readyz")[1])["status"] == "stopping"
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as kept:
+            kept.request("GET", "/livez")
+            assert kept.getresponse().headers["connection"] == "close"
         assert ask(port, "GET", "/livez")[0] == 200
         assert answers == []
         process.stdin.write("go on\n")

@@ -220,3 +220,25 @@ def test_the_log_holds_no_query_of_a_fetched_address(caplog: pytest.LogCaptureFi
 def test_settings_out_of_range_are_refused_by_name(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         ServeSettings(**values)
+
+
+def test_an_application_that_is_started_again_answers_and_fetches_again() -> None:
+    rules = rules_of(PUBLIC)
+    web = Web(names={"pictures.example": [webs.PUBLIC]})
+    engines: Any = {"colours": ColourEngine()}
+    app = create_app(PUBLIC, engines, web=web.fetcher(rules))
+
+    async def play() -> None:
+        async with running_web() as server:
+            server.pages["/red.png"] = answer(picture("red"))
+            web.port = server.port
+            transport = httpx2.ASGITransport(app=app)
+            async with app.router.lifespan_context(app):
+                async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as client:
+                    items = [{"image": address("red")}] * 9 + ["a text"]
+                    said = await client.post("/v1/embeddings", json={"input": items})
+                    assert said.status_code == 200, said.text
+                    assert (await client.get("/readyz")).status_code == 200
+
+    asyncio.run(play())
+    asyncio.run(play())

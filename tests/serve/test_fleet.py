@@ -1,6 +1,7 @@
 """Models come and go: loads, deaths, replacement, deadlines, the memory budget. Every waiter hears of it."""
 
 import asyncio
+import datetime
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -89,6 +90,8 @@ def test_a_worker_that_dies_idle_is_replaced_before_anybody_asks() -> None:
             )
             assert (await stage.models["a"].embed_texts(["red"])).shape == (1, 8)
             assert stage.made["a"][0].is_closed
+            # Only the first is warmed before it is live: behind the next ones requests wait.
+            assert [worker.warms for worker in stage.made["a"]] == [True, False]
 
     run(story())
 
@@ -108,10 +111,7 @@ def test_a_worker_that_dies_in_a_call_fails_that_call_and_the_next_worker_answer
             with pytest.raises(UnavailableError) as caught:
                 await lost
             assert caught.value.code == "worker_lost" and caught.value.retry_after_seconds == 2.0
-            # One of those that waited may have gone to the dying worker before its death was known.
-            outcomes = await asyncio.gather(*waits, return_exceptions=True)
-            for outcome in outcomes:
-                assert isinstance(outcome, np.ndarray | UnavailableError)
+            assert [rows.shape for rows in await asyncio.gather(*waits)] == [(1, 8)] * 3
             assert (await model.embed_texts(["red"])).shape == (1, 8)
 
     run(story())
@@ -337,5 +337,38 @@ def test_both_towers_are_asked_when_readiness_is() -> None:
             assert await model.is_ready(0.0)
             assert sorted(stage.made["a"][0].calls) == [("images", 1), ("texts", 1)]
             await model.embed_images([Picture(data=picture(), param="x")])
+
+    run(story())
+
+
+def test_a_fault_in_what_watches_a_model_is_told_to_who_waits_and_leaves_other_models_alone() -> None:
+    async def story() -> None:
+        stage = Stage(LAZY, B)
+
+        def fail(worker: HeldWorker) -> None:
+            if worker.engine.name == "a":
+                raise ValueError("a bug of ours")
+
+        stage.arrange = fail
+        async with stage.fleet.running():
+            await stage.fleet.loaded()
+            model = stage.models["a"]
+            for _ in range(2):
+                with pytest.raises(UnavailableError) as caught:
+                    await model.embed_texts(["red"])
+                assert caught.value.code == "model_failed" and caught.value.retry_after_seconds > 3000
+            assert model.state == "failed" and "a bug of ours" in str(model.error)
+            assert (await stage.models["b"].embed_texts(["red"])).shape == (1, 8)
+
+    run(story())
+
+
+def test_a_model_that_was_shut_down_is_not_loaded() -> None:
+    async def story() -> None:
+        over = ModelSpec(id="a", status="deprecated", shutdown_date=datetime.date(2020, 1, 1))
+        stage = Stage(over, B)
+        async with stage.fleet.running():
+            await stage.fleet.loaded()
+            assert stage.made["a"] == [] and stage.models["b"].state == "live"
 
     run(story())

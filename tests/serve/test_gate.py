@@ -223,8 +223,7 @@ def test_the_same_request_with_the_same_idempotency_key_is_paid_once(
     headers = {**bearer(secret), "idempotency-key": "order-1"}
     first = client.post(EMBEDDINGS, json=BODY, headers=headers)
     again = client.post(EMBEDDINGS, json=dict(reversed(BODY.items())), headers=headers)
-    for part in ("data", "usage", "model"):
-        assert first.json()[part] == again.json()[part]
+    assert first.content == again.content
     assert "idempotent-replayed" not in first.headers and again.headers["idempotent-replayed"] == "true"
     assert balance(database) == 1_000_000 - TEXT_COST
     other = client.post(EMBEDDINGS, json={**BODY, "input": "blue"}, headers=headers)

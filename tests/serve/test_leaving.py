@@ -3,19 +3,23 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
-from clipworks.serve import ledger
+from clipworks.serve import keyholders, ledger
 from clipworks.serve.app import create_app
-from clipworks.serve.database import open_database
+from clipworks.serve.database import Database, open_database
 from clipworks.serve.served import ServedModel
 from clipworks.serve.settings import ServeSettings
-from tests.serve.colours import ColourEngine, scope_of
-from tests.serve.paying import TEXT_COST, assert_books_agree, balance, new_key, rows
+from tests.serve.colours import ColourEngine, refusal, scope_of
+from tests.serve.paying import TEXT_COST, assert_books_agree, balance, bearer, new_key, paid_server, rows
 
 EMBEDDINGS = "/v1/embeddings"
 BODY = {"model": "colours", "input": "red"}
@@ -129,3 +133,49 @@ def test_a_request_that_is_cancelled_while_it_is_settled_is_refunded(
     assert balance(database) == 1_000_000
     assert_books_agree(database)
     database.close()
+
+
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_what_the_database_could_not_give_back_at_once_is_given_back_later(
+    address: str, is_settled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the charge was settled and only the word of it was lost: the answer was not given."""
+    monkeypatch.setattr(keyholders, "SWEEP_SECONDS", 0.02)
+    settle, release, write = ledger.settle, ledger.release, Database.write
+    is_away, is_lost = threading.Event(), threading.Event()
+    is_away.set()
+
+    def lost(*given: Any, **named: Any) -> Any:
+        is_lost.set()
+        if not is_settled:
+            raise OperationalError("DELETE", {}, Exception("the server closed the connection"))
+        return settle(*given, **named)
+
+    @contextmanager
+    def write_and_lose(self: Database) -> Iterator[Connection]:
+        with write(self) as connection:
+            yield connection
+        if is_lost.is_set():
+            is_lost.clear()
+            raise OperationalError("COMMIT", {}, Exception("the server closed the connection"))
+
+    monkeypatch.setattr(Database, "write", write_and_lose)
+
+    def away(*given: Any, **named: Any) -> Any:
+        if is_away.is_set():
+            raise OperationalError("DELETE", {}, Exception("the server closed the connection"))
+        return release(*given, **named)
+
+    with paid_server(address) as (client, database):
+        _, secret = new_key(database)
+        monkeypatch.setattr(ledger, "settle", lost)
+        monkeypatch.setattr(ledger, "release", away)
+        answer = client.post(EMBEDDINGS, json=BODY, headers=bearer(secret))
+        refusal(answer, 503, "accounts_unavailable", None)
+        assert balance(database) == 1_000_000 - TEXT_COST
+        is_away.clear()
+        end = time.monotonic() + 60
+        while balance(database) != 1_000_000:
+            assert time.monotonic() < end
+        assert sum(row.requests for kind in ("settle", "release") for row in rows(database, kind)) == 0
+        assert_books_agree(database)

@@ -1,7 +1,6 @@
 """Money: every move is a row, balances are their sums, nothing is overdrawn and a charge ends once."""
 
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,52 +13,21 @@ from sqlalchemy.exc import DBAPIError
 
 from clipworks.serve import accounts, audit, keys, ledger
 from clipworks.serve.database import Database, open_database
-from clipworks.serve.keys import Key, KeyTerms, now_ms
-from clipworks.serve.ledger import Order, Repeat
-from clipworks.serve.prices import Price
-from clipworks.serve.problems import RequestError, status_and_code
+from clipworks.serve.keys import KeyTerms, now_ms
+from clipworks.serve.problems import RequestError
 from clipworks.serve.tables import ACCOUNTS, KEYS, LEDGER
 from clipworks.serve.usage import credit_of, usage_of
-from tests.serve.paying import assert_books_agree, balance, new_key, rows
-
-PRICE = Price(model="colours", usd_per_1k_images="0.047", usd_per_1k_texts="0.0005")
-
-
-def order_of(key: Key, images: int = 1, texts: int = 0, *, repeat: Repeat | None = None) -> Order:
-    return Order(
-        account_id=key.account_id,
-        key_id=key.id,
-        budget_period=key.terms.budget_period,
-        model="colours",
-        images=images,
-        texts=texts,
-        price=PRICE,
-        request_id="req_1",
-        server="here",
-        expires_at_ms=now_ms() + 60_000,
-        repeat=repeat,
-    )
-
-
-def reserve(database: Database, order: Order) -> ledger.Reserved:
-    with database.write() as connection:
-        return ledger.reserve(connection, order)
-
-
-def settle(database: Database, order: Order, charge_id: str) -> str:
-    with database.write() as connection:
-        return ledger.settle(connection, order, charge_id)
-
-
-def release(database: Database, charge_id: str, *, may_refund: bool = False) -> bool:
-    with database.write() as connection:
-        return ledger.release(connection, charge_id, may_refund=may_refund)
-
-
-def code_of(work: Callable[[], Any]) -> tuple[int, str]:
-    with pytest.raises(RequestError) as refused:
-        work()
-    return status_and_code(refused.value)
+from tests.serve.paying import (
+    assert_books_agree,
+    balance,
+    code_of,
+    new_key,
+    order_of,
+    release,
+    reserve,
+    rows,
+    settle,
+)
 
 
 def test_a_request_is_reserved_then_settled_and_the_rows_keep_its_price(database: Database) -> None:
@@ -125,6 +93,25 @@ def test_a_charge_that_was_taken_for_abandoned_is_paid_anew_or_not_at_all(databa
     assert_books_agree(database)
 
 
+def test_what_was_set_aside_and_not_needed_comes_back_with_the_row_that_spends_the_rest(
+    database: Database,
+) -> None:
+    key, _ = new_key(database, credit=200, terms=KeyTerms(name="a", budget_micro_usd=190))
+    reserved = reserve(database, order_of(key, images=4))
+    assert (reserved.cost_micro_usd, balance(database)) == (188, 12)
+    charge_id = settle(database, order_of(key, images=1), reserved.charge_id)
+    assert balance(database) == 153
+    (row,) = rows(database, "settle")
+    assert (row.amount_micro_usd, row.cost_micro_usd, row.images) == (141, 47, 1)
+    with database.read() as connection:
+        assert keys.key_named(connection, key.id).spent_micro_usd == 47
+        assert credit_of(connection, key.account_id).spent_micro_usd == 47
+    assert release(database, charge_id, may_refund=True) and balance(database) == 200
+    with database.read() as connection:
+        assert keys.key_named(connection, key.id).spent_micro_usd == 0
+    assert_books_agree(database)
+
+
 def test_no_more_is_set_aside_than_there_is(database: Database) -> None:
     key, _ = new_key(database, credit=47)
     reserve(database, order_of(key))
@@ -154,30 +141,6 @@ def test_a_revoked_key_spends_nothing_even_when_it_was_let_in_before(database: D
         keys.revoke_key(connection, key)
     assert code_of(lambda: reserve(database, order_of(key))) == (401, "invalid_api_key")
     assert balance(database) == 1_000_000
-
-
-def test_the_same_idempotency_key_is_the_same_charge(database: Database) -> None:
-    key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", place=0, digest="a" * 64))
-    first = reserve(database, order)
-    assert code_of(lambda: reserve(database, order)) == (409, "idempotency_in_progress")
-    settle(database, order, first.charge_id)
-    again = reserve(database, order)
-    assert (again.is_settled, again.charge_id, again.cost_micro_usd) == (True, first.charge_id, 47)
-    other = replace(order, repeat=Repeat(key="mine", place=0, digest="b" * 64))
-    assert code_of(lambda: reserve(database, other)) == (409, "idempotency_conflict")
-    assert balance(database) == 1_000_000 - 47
-    assert_books_agree(database)
-
-
-def test_an_idempotency_key_is_free_again_when_its_charge_is_released_or_old(database: Database) -> None:
-    key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", place=0, digest="a" * 64))
-    release(database, reserve(database, order).charge_id)
-    settle(database, order, reserve(database, order).charge_id)
-    with database.write() as connection:
-        ledger.forget_repeats(connection, before_ms=now_ms() + 1)
-    assert not reserve(database, order).is_settled
 
 
 def test_what_is_abandoned_is_found_by_time_and_by_process(database: Database) -> None:
@@ -239,7 +202,7 @@ def test_the_check_finds_a_balance_that_is_not_the_sum_of_its_rows(database: Dat
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["grant", "adjust", "reserve", "settle", "release", "refund"]),
+        st.sampled_from(["grant", "adjust", "reserve", "settle", "settle less", "release", "refund"]),
         st.integers(0, 5),
         st.integers(0, 4),
     ),
@@ -262,7 +225,7 @@ def test_any_order_of_moves_leaves_a_balance_that_is_the_sum_of_its_rows(
     """A model beside it: what is free, what is set aside and what is spent, in plain numbers."""
     name = uuid.uuid4().hex
     key, _ = new_key(shared, name, credit=150)
-    order = order_of(key)
+    order, less = order_of(key), order_of(key, images=0, texts=4)
     free, in_work, spent = 150, [], []
     for kind, place, size in actions:
         if kind == "grant" and size:
@@ -279,17 +242,24 @@ def test_any_order_of_moves_leaves_a_balance_that_is_the_sum_of_its_rows(
             in_work.append(reserve(shared, order).charge_id)
             free -= 47
         elif kind == "settle" and in_work:
-            spent.append(settle(shared, order, in_work.pop(place % len(in_work))))
+            spent.append((settle(shared, order, in_work.pop(place % len(in_work))), 47))
+        elif kind == "settle less" and in_work:
+            spent.append((settle(shared, less, in_work.pop(place % len(in_work))), 2))
+            free += 45
         elif kind == "release" and in_work:
             assert release(shared, in_work.pop(place % len(in_work)))
             free += 47
         elif kind == "refund" and spent:
-            assert release(shared, spent.pop(place % len(spent)), may_refund=True)
-            free += 47
+            charge_id, cost = spent.pop(place % len(spent))
+            assert release(shared, charge_id, may_refund=True)
+            free += cost
         assert balance(shared, name) == free >= 0
     with shared.read() as connection:
         assert audit.check(connection) == []
-        assert credit_of(connection, key.account_id).spent_micro_usd == 47 * len(spent)
+        assert credit_of(connection, key.account_id).spent_micro_usd == sum(cost for _, cost in spent)
+        assert keys.key_named(connection, key.id).spent_micro_usd == sum(
+            cost for _, cost in spent
+        ) + 47 * len(in_work)
 
 
 def test_threads_that_spend_together_never_overdraw(database: Database) -> None:
@@ -307,22 +277,6 @@ def test_threads_that_spend_together_never_overdraw(database: Database) -> None:
         assert sum(pool.map(spend, range(40))) == 20
     assert balance(database) == 0
     assert_books_agree(database)
-
-
-def test_two_equal_requests_at_the_same_time_are_one_charge(database: Database) -> None:
-    key, _ = new_key(database)
-    order = order_of(key, repeat=Repeat(key="mine", place=0, digest="a" * 64))
-
-    def ask(_: int) -> str:
-        try:
-            return reserve(database, order).charge_id
-        except RequestError as error:
-            return error.code
-
-    with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(ask, range(8)))
-    assert outcomes.count("idempotency_in_progress") == 7
-    assert balance(database) == 1_000_000 - 47
 
 
 def test_an_account_is_found_by_name_and_by_id_and_the_nearest_is_named(tmp_path: Path) -> None:

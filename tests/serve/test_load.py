@@ -72,6 +72,7 @@ def numbers(answer: Any) -> Any:
     return [[label["score"] for label in sorted(row["labels"], key=lambda one: one["label"])] for row in rows]
 
 
+@pytest.mark.slow
 def test_answers_under_load_equal_answers_alone(client: TestClient) -> None:
     rng = random.Random(7)
     requests = [a_request(rng) for _ in range(24)]
@@ -130,6 +131,7 @@ def test_every_request_of_a_failing_engine_gets_its_error_and_the_next_one_an_an
         assert client.post("/v1/embeddings", json=bodies[0]).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_flood_is_answered_or_refused_with_a_time_never_dropped() -> None:
     settings = ServeSettings(max_texts=4, max_text_queue=4, text_batch=2, max_requests=12)
     engine: Any = ColourEngine()

@@ -35,7 +35,7 @@ def test_what_was_done_is_counted(client: TestClient) -> None:
     assert found['clipworks_stage_seconds_count{modality="image",model="colours",stage="prepare"}'] == 5
     assert found['clipworks_stage_seconds_count{modality="image",model="colours",stage="queue"}'] == 5
     assert found['clipworks_batch_size_sum{modality="image",model="colours"}'] == 5
-    assert found['clipworks_batch_size_sum{modality="text",model="colours"}'] == 2
+    assert found['clipworks_batch_size_sum{modality="text",model="colours"}'] == 4  # labels' prompts too
     assert found["clipworks_requests_in_flight"] == 1
     sent = found['clipworks_bytes_in_total{route="/v1/embeddings"}']
     assert sent == 2 * len(client.build_request("POST", "/", json=body).content)

@@ -3,7 +3,7 @@ import pytest
 from clipworks.errors import ConfigError
 from clipworks.serve.app import run
 from clipworks.serve.fleet import fleet_of_engines
-from clipworks.serve.settings import ServeSettings, read_variables
+from clipworks.serve.settings import ServeSettings, misspelt_variables, read_variables
 from tests.serve.colours import ColourEngine
 
 
@@ -61,3 +61,9 @@ def test_a_port_that_is_taken_is_said_to_be_taken() -> None:
         with pytest.raises(ConfigError, match=f"Cannot listen on 127.0.0.1 port {port}: .*--port"):
             settings = ServeSettings(port=port)
             run(settings, fleet_of_engines(settings, {"colours": ColourEngine()}))  # type: ignore[dict-item]
+
+
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_named_with_what_may_be_meant() -> None:
+    names = ("MAX_IMAGE", "MAX_IMAGES", "CACHE", "MODEL", "URL", "LABELS")
+    found = misspelt_variables({f"CLIPWORKS_{name}": "1" for name in names} | {"MAX_TEXT": "1"})
+    assert found == {"CLIPWORKS_MAX_IMAGE": "CLIPWORKS_MAX_IMAGES"}

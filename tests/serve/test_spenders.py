@@ -18,8 +18,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import func, select
 
+from clipworks.serve import keys
 from clipworks.serve.database import Database, open_database
+from clipworks.serve.tables import LEDGER
 from tests.conftest import TinyClip
 from tests.serve.colours import ColourEngine
 from tests.serve.paying import TEXT_COST, assert_books_agree, balance, bearer, new_key, paid_server, rows
@@ -63,6 +66,54 @@ def test_64_spenders_are_answered_exactly_as_often_as_they_pay(address: str) -> 
         assert_books_agree(database)
 
 
+@pytest.mark.slow
+def test_64_who_send_the_same_eight_requests_pay_eight_times_and_hear_eight_answers(address: str) -> None:
+    with paid_server(address, max_requests=SPENDERS) as (client, database):
+        _, secret = new_key(database)
+
+        def ask(place: int) -> tuple[str, int, bytes]:
+            name = f"order {place % 8}"
+            headers = {**bearer(secret), "idempotency-key": name}
+            body = {"model": "colours", "input": f"red {name}"}
+            while True:
+                answer = client.post(EMBEDDINGS, json=body, headers=headers)
+                if answer.status_code != 409:  # the first is in work
+                    return name, answer.status_code, answer.content
+
+        with ThreadPoolExecutor(SPENDERS) as pool:
+            outcomes = list(pool.map(ask, range(4 * SPENDERS)))
+        assert {status for _, status, _ in outcomes} == {200}
+        assert len({(name, content) for name, _, content in outcomes}) == 8 == billed(database)
+        assert balance(database) == 1_000_000 - 8 * TEXT_COST
+        assert_books_agree(database)
+
+
+@pytest.mark.slow
+def test_nothing_is_set_aside_for_a_key_after_its_revocation_while_many_spend(address: str) -> None:
+    with paid_server(address, max_requests=SPENDERS) as (client, database):
+        key, secret = new_key(database)
+        body = {"model": "colours", "input": "red"}
+        has_begun = threading.Semaphore(0)
+
+        def spend(_: int) -> int:
+            while True:
+                status = client.post(EMBEDDINGS, json=body, headers=bearer(secret)).status_code
+                has_begun.release()
+                if status != 200:
+                    return status
+
+        with ThreadPoolExecutor(16) as pool:
+            spending = [pool.submit(spend, place) for place in range(16)]
+            for _ in range(100):
+                assert has_begun.acquire(timeout=60)
+            with database.write() as connection:
+                keys.revoke_key(connection, key)
+                last = connection.execute(select(func.max(LEDGER.c.id))).scalar_one()
+            assert [one.result() for one in spending] == [401] * 16
+        assert all(row.id <= last for row in rows(database, "reserve"))
+        assert_books_agree(database)
+
+
 @contextmanager
 def serving(address: str, model: str, log: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """`clipworks serve --require-keys` as a process; its address."""
@@ -83,6 +134,14 @@ def serving(address: str, model: str, log: Path) -> Iterator[tuple[str, "subproc
         process.stdout.close()
 
 
+def raw_request(secret: str, body: bytes) -> bytes:
+    head = (
+        f"POST {EMBEDDINGS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {secret}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 @pytest.mark.slow
 def test_clients_that_hang_up_pay_for_what_the_server_answered(
     address: str, tiny_clip: TinyClip, tmp_path: Path
@@ -91,10 +150,7 @@ def test_clients_that_hang_up_pay_for_what_the_server_answered(
     _, secret = new_key(database)
     log = tmp_path / "log"
     body = json.dumps({"model": "native", "input": ["a red fox"] * 20}).encode()
-    request = (
-        f"POST {EMBEDDINGS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {secret}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
+    request = raw_request(secret, body)
     with serving(address, tiny_clip.native, log) as (where, process):
         host, port = where.removeprefix("http://").split(":")
 
@@ -122,6 +178,67 @@ def test_clients_that_hang_up_pay_for_what_the_server_answered(
     assert 0 < answered == billed(database)
     assert_books_agree(database)
     database.close()
+
+
+PATIENT, HURRIED, GONE = "patient", "hurried", "gone"
+
+
+def spend_somehow(where: str, secret: str, rng: random.Random) -> int:
+    """One request of a client that waits, gives little time, or goes away; its status, 0 for who went."""
+    body = {"model": "native", "input": ["a red fox"] * 3}
+    kind = rng.choice([PATIENT, PATIENT, HURRIED, GONE])
+    if kind == GONE:
+        host, port = where.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(raw_request(secret, json.dumps(body).encode()))
+            time.sleep(rng.random() * 0.05)
+        return 0
+    headers = bearer(secret)
+    if kind == HURRIED:
+        headers["x-request-timeout-ms"] = str(rng.randint(1, 60))
+    return httpx2.post(f"{where}{EMBEDDINGS}", json=body, headers=headers, timeout=120).status_code
+
+
+@pytest.mark.slow
+def test_64_spenders_of_every_kind_pay_for_what_is_answered_while_workers_die(
+    address: str, tiny_clip: TinyClip, tmp_path: Path
+) -> None:
+    """Some wait, some give little time, some hang up; the worker is killed twice; the credit runs out."""
+    database = open_database(address)
+    _, secret = new_key(database, credit=TEXT_COST * 3 * 150)
+    log = tmp_path / "log"
+    has_begun = threading.Semaphore(0)
+    with serving(address, tiny_clip.native, log) as (where, process):
+
+        def spend(seed: int) -> list[int]:
+            rng, statuses = random.Random(seed), []
+            for _ in range(6):
+                statuses.append(spend_somehow(where, secret, rng))
+                has_begun.release()
+            return statuses
+
+        with ThreadPoolExecutor(SPENDERS) as pool:
+            asking = [pool.submit(spend, seed) for seed in range(SPENDERS)]
+            for _ in range(2):
+                for _ in range(60):
+                    assert has_begun.acquire(timeout=120)
+                for worker in children_of(process.pid):
+                    os.kill(worker, signal.SIGKILL)
+            statuses = [status for one in asking for status in one.result()]
+        assert httpx2.get(f"{where}/livez", timeout=60).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert set(statuses) <= {0, 200, 402, 429, 503, 504}, statuses
+    answered = len(re.findall(rf"POST {EMBEDDINGS} 200 ", log.read_text()))
+    assert 0 < statuses.count(200) <= answered == billed(database) <= 150
+    assert balance(database) == TEXT_COST * 3 * (150 - answered)
+    assert_books_agree(database)
+    database.close()
+
+
+def children_of(process: int) -> set[int]:
+    tasks = Path(f"/proc/{process}/task")
+    return {int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()}
 
 
 @pytest.mark.slow

@@ -172,3 +172,9 @@ def test_signals_for_the_whole_group_do_not_end_it(worker: ProcessWorker) -> Non
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(worker.process_id, number)
     assert worker.embed_tokens(rows("red")).shape == (1, 8)
+
+
+def test_an_engine_that_a_thread_loads_is_warmed_for_one_item_and_for_a_full_batch() -> None:
+    engine: Any = ColourEngine()
+    ThreadWorker(lambda: engine, batches=(4, 7)).start(lambda: None)
+    assert engine.calls == [("images", 1), ("texts", 1), ("images", 4), ("texts", 7)]

@@ -76,13 +76,15 @@ class HeldWorker:
         self.has_begun_loading = threading.Event()
         self.has_begun_call = threading.Event()
         self.failure: Exception | None = None
+        self.warms = False
         self.is_dead = False
         self.is_closed = False
         self.calls: list[tuple[str, int]] = []
         self._on_gone: Callable[[], None] | None = None
 
-    def start(self, on_gone: Callable[[], None]) -> EngineFacts:
+    def start(self, on_gone: Callable[[], None], *, warms: bool = True) -> EngineFacts:
         self._on_gone = on_gone
+        self.warms = warms
         self.has_begun_loading.set()
         assert self.may_load.wait(10)
         if self.is_closed:
@@ -111,9 +113,9 @@ class HeldWorker:
 
     def die(self) -> None:
         self.is_dead = True
-        self.may_answer.set()
         assert self._on_gone is not None
         self._on_gone()
+        self.may_answer.set()
 
     def _pass(self, kind: str, count: int) -> None:
         self.calls.append((kind, count))

@@ -47,12 +47,14 @@ def test_a_run_ends_as_a_checkpoint(whole_run: Path) -> None:
     assert len(losses(whole_run)) == 8
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_forty_drawings(shards: Path, tmp_path: Path) -> None:
     long = replace(tiny(), steps=60, learning_rate=3e-3, recolour=False, first_text_prob=1.0)
     run = train(long, shards, tmp_path / "run")
     assert sum(losses(run)[-5:]) / 5 < 0.5 * losses(run)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matrix_learning_rate", [None, 2e-3])
 def test_ctrl_c_saves_the_step_and_repeating_goes_on_exactly(
     shards: Path, whole_run: Path, tmp_path: Path, matrix_learning_rate: float | None

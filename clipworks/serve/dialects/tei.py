@@ -76,21 +76,24 @@ async def vectors_of(call: Call, items: list[Item]) -> Response:
     return JSONResponse(await asyncio.to_thread(encode, embedded.vectors, Form()))
 
 
-def info(service: "Service", payload: Payload) -> Response:
-    """GET /info: the model that `?model=` names, and the server's limits.
+async def info(service: "Service", payload: Payload) -> Response:
+    """GET /info: the model that `?model=` names, which is loaded for it, and the server's limits.
 
     Raises:
         RequestError: the model is not named although several are served, or is unknown.
+        UnavailableError: it is not loaded in time, or cannot be.
     """
     model, settings = service.model(payload), service.settings
+    async with asyncio.timeout(settings.request_seconds):
+        facts = await model.live()
     described: dict[str, Any] = {
         "model_id": model.name,
         "served_model_name": model.name,
-        "model_sha": model.engine.fingerprint,
-        "model_dtype": model.engine.precision,
+        "model_sha": facts.fingerprint,
+        "model_dtype": facts.precision,
         "model_type": {"embedding": {"pooling": "eot"}},
         "max_concurrent_requests": settings.max_requests,
-        "max_input_length": model.engine.config.text.context_length,
+        "max_input_length": facts.context_length,
         "max_batch_requests": settings.text_batch,
         "max_client_batch_size": settings.max_texts,
         "auto_truncate": True,

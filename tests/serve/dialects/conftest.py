@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from clipworks.search.embedded import EmbeddedStore
@@ -33,7 +34,10 @@ class Till:
     def headers(self) -> dict[str, str]:
         return {}
 
-    async def charge(self, *, model: str, images: int, texts: int, payload: Payload) -> Charge:
+    async def earlier(self, payload: Payload) -> Response | None:
+        return None
+
+    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
         return _Noted(self, (images, texts))
 
 
@@ -43,8 +47,13 @@ class _Noted:
         self._till = till
         self._amounts = amounts
 
-    async def settle(self) -> None:
+    def reduce(self, *, images: int, texts: int) -> None:
+        self._amounts = (images, texts)
+        self.cost_micro_usd = (images + texts) * 1_000_000
+
+    async def settle(self, response: Response) -> Response:
         self._till.settled.append(self._amounts)
+        return response
 
     async def release(self) -> None:
         pass

@@ -1,11 +1,14 @@
 """The clients that people have, unmodified, against a real server; values equal the engine's own.
 
-Each test is skipped where its client is not installed: pip install -c constraints.txt "clipworks[clients]".
+A test is skipped where its client is not installed; `make clients` installs all of them, and names them in
+CLIPWORKS_TEST_CLIENTS, which makes a missing one a failure.
 """
 
 import base64
 import gc
+import importlib.util
 import io
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 import uvicorn
@@ -20,6 +24,8 @@ from PIL import Image
 
 from clipworks.model.engine import Engine
 from clipworks.model.loading import load
+from clipworks.search.embedded import open_index
+from clipworks.search.store import search_vector
 from clipworks.serve.app import create_app
 from clipworks.serve.outputs import to_dtype
 from clipworks.serve.settings import ServeSettings
@@ -28,7 +34,9 @@ from tests.serve.colours import data_uri, picture
 # Warnings of the clients themselves are not ours to mend.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
-PAGE = Path(__file__).parents[3] / "docs" / "clients.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "clients.md"
+GALLERY = ROOT / "clipworks" / "gallery" / "index"
 MODEL = "pictogram"
 RED = picture("red", side=40)
 URI = data_uri(RED)
@@ -57,7 +65,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     engine = load(MODEL)
-    app = create_app(ServeSettings(), {MODEL: engine})
+    app = create_app(ServeSettings(), {MODEL: engine}, open_index(GALLERY))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -70,6 +78,13 @@ def served() -> Iterator[Served]:
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+def library(name: str) -> Any:
+    """A client's package; the test that asks for it is skipped, or fails, where it is not installed."""
+    if name in os.environ.get("CLIPWORKS_TEST_CLIENTS", "").split():
+        return importlib.import_module(name)
+    return pytest.importorskip(name, reason=f"{name} is not installed; `make clients` drives it")
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +102,7 @@ def no_calls_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_openai(served: Served) -> None:
-    openai = pytest.importorskip("openai")
+    openai = library("openai")
     for base in (f"{served.address}/v1", served.address):
         with openai.OpenAI(base_url=base, api_key="x", max_retries=0) as client:
             mixed = [TEXTS[0], URI, {"image": RAW}, {"text": TEXTS[1]}]
@@ -114,7 +129,7 @@ def test_openai(served: Served) -> None:
 
 
 def test_langchain_openai(served: Served) -> None:
-    langchain_openai = pytest.importorskip("langchain_openai")
+    langchain_openai = library("langchain_openai")
     model = langchain_openai.OpenAIEmbeddings(
         model=MODEL, base_url=f"{served.address}/v1", api_key="x", check_embedding_ctx_length=False
     )
@@ -135,7 +150,7 @@ def test_langchain_openai(served: Served) -> None:
 )
 def test_litellm(served: Served, monkeypatch: pytest.MonkeyPatch, prefix: str, path: str, items: Any) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    litellm = pytest.importorskip("litellm")
+    litellm = library("litellm")
     answer = litellm.embedding(
         model=f"{prefix}/{MODEL}", input=items, api_base=served.address + path, api_key="x", max_retries=0
     )
@@ -144,7 +159,7 @@ def test_litellm(served: Served, monkeypatch: pytest.MonkeyPatch, prefix: str, p
 
 
 def test_litellm_reranks(served: Served) -> None:
-    litellm = pytest.importorskip("litellm")
+    litellm = library("litellm")
     answer = litellm.rerank(
         model=f"jina_ai/{MODEL}",
         query=TEXTS[0],
@@ -156,7 +171,7 @@ def test_litellm_reranks(served: Served) -> None:
 
 
 def test_cohere(served: Served) -> None:
-    cohere = pytest.importorskip("cohere")
+    cohere = library("cohere")
     client = cohere.ClientV2(api_key="x", base_url=served.address)
     types = ["float", "int8", "uint8", "binary", "ubinary"]
     answer = client.embed(model=MODEL, input_type="image", images=[URI], embedding_types=types)
@@ -176,7 +191,7 @@ def test_cohere(served: Served) -> None:
 
 
 def test_cohere_version_1(served: Served) -> None:
-    cohere = pytest.importorskip("cohere")
+    cohere = library("cohere")
     client = cohere.Client(api_key="x", base_url=served.address)
     answer = client.embed(texts=TEXTS, model=MODEL, input_type="search_document")
     served.check(answer.embeddings, *TEXTS)
@@ -186,7 +201,7 @@ def test_cohere_version_1(served: Served) -> None:
 
 @pytest.mark.parametrize("dtype", ["float", "int8", "ubinary"])
 def test_voyageai(served: Served, dtype: str) -> None:
-    voyageai = pytest.importorskip("voyageai")
+    voyageai = library("voyageai")
     client = voyageai.Client(api_key="x", base_url=f"{served.address}/v1", max_retries=0)
     flat = Image.open(io.BytesIO(RED))
     answer = client.multimodal_embed(inputs=[[TEXTS[0]], [flat]], model=MODEL)
@@ -197,7 +212,7 @@ def test_voyageai(served: Served, dtype: str) -> None:
 
 
 def test_infinity_client(served: Served) -> None:
-    infinity = pytest.importorskip("infinity_client")
+    infinity = library("infinity_client")
     from infinity_client import models as shapes
     from infinity_client.api.default import embeddings, health, models
 
@@ -215,7 +230,7 @@ def test_infinity_client(served: Served) -> None:
 
 
 def test_huggingface_hub(served: Served) -> None:
-    hub = pytest.importorskip("huggingface_hub")
+    hub = library("huggingface_hub")
     labels = ["a dog", "a red square", "a fox"]
     head = served.engine.label_head(labels, ["a photo of {}"])
     wanted = served.engine.probabilities(served.engine.embed_images([RED]) @ head.T)[0]
@@ -238,6 +253,84 @@ def test_huggingface_hub(served: Served) -> None:
         )
 
 
+def test_clip_retrieval(served: Served, tmp_path: Path) -> None:
+    """Its client is one file that needs `requests` only; the package around it does not install beside us."""
+    package = library_folder("clip_retrieval")
+    spec = importlib.util.spec_from_file_location("clip_client", package / "clip_client.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    client = module.ClipClient(
+        url=f"{served.address}/knn-service", indice_name="gallery", aesthetic_weight=0.0, num_images=3
+    )
+    (tmp_path / "red.png").write_bytes(RED)
+    vector = served.engine.embed_images([RED])[0]
+    by_file = client.query(image=str(tmp_path / "red.png"))
+    by_vector = client.query(embedding_input=vector.tolist())
+    assert [row["id"] for row in by_file] == [row["id"] for row in by_vector] and len(by_file) == 3
+    (best,) = search_vector(open_index(GALLERY), vector, "image", 1).hits
+    assert by_vector[0]["id"] == best.id and by_vector[0]["similarity"] == pytest.approx(best.score, abs=2e-3)
+    assert len(client.query(text=TEXTS[0])) == 3
+
+
+def library_folder(name: str) -> Path:
+    """As `library`, for a package that cannot be imported as a whole."""
+    spec = importlib.util.find_spec(name)
+    if spec is None and name not in os.environ.get("CLIPWORKS_TEST_CLIENTS", "").split():
+        pytest.skip(f"{name} is not installed; `make clients` drives it")
+    assert spec is not None and spec.submodule_search_locations, f"{name} is not installed"
+    return Path(spec.submodule_search_locations[0])
+
+
+def test_jina_as_its_documentation_asks(served: Served) -> None:
+    body = {
+        "model": MODEL,
+        "task": "retrieval.query",
+        "normalized": True,
+        "embedding_type": "float",
+        "input": [{"text": TEXTS[0]}, {"image": RAW}, {"image": URI}, TEXTS[1]],
+    }
+    said = post(served, "/v1/embeddings", body)
+    served.check([row["embedding"] for row in said["data"]], TEXTS[0], RED, RED, TEXTS[1])
+    assert said["usage"]["total_tokens"] > 0
+    binary = post(served, "/v1/embeddings", {**body, "embedding_type": "ubinary"})
+    exact = np.stack([served.engine.embed_texts([TEXTS[0]])[0], served.engine.embed_images([RED])[0]])
+    rows = np.asarray([row["embedding"] for row in binary["data"]][:2], dtype=np.uint8)
+    assert (
+        np.unpackbits(rows ^ to_dtype(exact, "ubinary")).mean() < 0.02
+    )  # a number near 0 may change its sign
+
+
+def test_vllm_as_its_documentation_asks(served: Served) -> None:
+    part = {"type": "image_url", "image_url": {"url": URI}}
+    texts, (picture_row,) = served.engine.embed_texts(TEXTS), served.engine.embed_images([RED])
+    said = post(served, "/score", {"model": MODEL, "queries": TEXTS[0], "documents": TEXTS})
+    assert [row["score"] for row in said["data"]] == pytest.approx(texts @ texts[0], abs=2e-3)
+    said = post(served, "/score", {"model": MODEL, "queries": TEXTS[0], "documents": [{"content": [part]}]})
+    assert said["data"][0]["score"] == pytest.approx(picture_row @ texts[0], abs=2e-3)
+    said = post(served, "/rerank", {"model": MODEL, "query": TEXTS[1], "documents": TEXTS, "top_n": 1})
+    assert said["results"][0]["index"] == 1
+    said = post(served, "/pooling", {"model": MODEL, "input": TEXTS})
+    served.check([row["data"] for row in said["data"]], *TEXTS)
+    said = post(served, "/classify", {"model": MODEL, "input": [URI], "labels": TEXTS})
+    wanted = served.engine.probabilities(picture_row[None] @ served.engine.label_head(TEXTS).T)[0]
+    assert said["data"][0]["probs"] == pytest.approx(wanted, abs=2e-3)
+
+
+def test_text_embeddings_inference_as_its_documentation_asks(served: Served) -> None:
+    served.check(post(served, "/embed", {"inputs": TEXTS}), *TEXTS)
+    served.check(post(served, "/embed", {"inputs": TEXTS[0], "truncate": True}), TEXTS[0])
+    said = httpx2.get(f"{served.address}/info", timeout=60).json()
+    assert (said["model_id"], said["model_sha"]) == (MODEL, served.engine.fingerprint)
+
+
+def post(served: Served, path: str, body: dict[str, Any]) -> Any:
+    """What a program without a client library gets."""
+    answer = httpx2.post(served.address + path, json=body, headers={"authorization": "Bearer x"}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
 def programs() -> list[tuple[str, str]]:
     """The client and the text of each program on the page."""
     page = PAGE.read_text(encoding="utf-8")
@@ -246,7 +339,7 @@ def programs() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("client", "program"), programs(), ids=lambda text: text.split("\n")[0])
 def test_the_programs_on_the_page_run(served: Served, client: str, program: str) -> None:
-    pytest.importorskip(client)
+    library(client)
     names = {
         "picture": Image.open(io.BytesIO(RED)),
         "picture_bytes": RED,

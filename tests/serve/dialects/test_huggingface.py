@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from clipworks.serve.app import create_service_app
 from clipworks.serve.dialects.huggingface import DEFAULT_TEMPLATE
-from tests.serve.colours import ColourEngine, data_uri, picture, vectors_of
+from clipworks.serve.fleet import Fleet
+from clipworks.serve.roster import ModelSpec
+from clipworks.serve.service import Service
+from clipworks.serve.settings import ServeSettings
+from tests.serve.colours import ADDRESS, ColourEngine, data_uri, picture, vectors_of
+from tests.serve.workers import HeldWorker
 
 RED = picture("red")
 RAW = base64.b64encode(RED).decode()
@@ -91,4 +97,23 @@ def test_the_limits_of_the_server_can_be_asked(client: TestClient, engine: Colou
     known = client.get("/info?model=colours").json()
     assert (known["model_id"], known["model_sha"]) == ("colours", engine.fingerprint)
     assert (known["max_client_batch_size"], known["max_input_length"]) == (100, 77)
-    assert client.get("/info").json()["error"]["code"] == "missing_field"
+    refused = client.get("/info")
+    assert refused.status_code == 422 and "'model' is missing" in refused.json()["error"]
+
+
+def test_asking_about_a_model_loads_it_within_the_time_of_a_request(engine: ColourEngine) -> None:
+    worker = HeldWorker(engine)
+    worker.may_load.clear()
+    settings = ServeSettings(request_seconds=0.2)
+    fleet = Fleet(settings, [ModelSpec(id="colours", preload=False)], lambda spec: worker)
+    with TestClient(create_service_app(Service(settings, fleet, None)), base_url=ADDRESS) as client:
+        refused = client.get("/info")
+        assert refused.status_code == 503 and refused.headers["retry-after"]
+        assert refused.json() == {
+            "error": "The model colours is being loaded. Try again later.",
+            "error_type": "Unhealthy",
+        }
+        worker.may_load.set()
+        while (answer := client.get("/info")).status_code == 503:
+            pass
+        assert answer.json()["model_sha"] == engine.fingerprint

@@ -103,12 +103,13 @@ def _make_charges() -> None:
         "repeats",
         sa.Column("account_id", sa.String(40), sa.ForeignKey("accounts.id"), primary_key=True),
         sa.Column("repeat_key", sa.String(255), primary_key=True),
-        sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("charge_id", sa.String(40), nullable=False, index=True),
         sa.Column("cost_micro_usd", sa.BigInteger, nullable=False),
         sa.Column("is_settled", sa.Boolean, nullable=False),
         sa.Column("created_at_ms", sa.BigInteger, nullable=False, index=True),
+        sa.Column("body", sa.LargeBinary),
+        sa.Column("media_type", sa.String(200)),
     )
 
 
