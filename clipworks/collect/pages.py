@@ -11,11 +11,15 @@ from clipworks.collect.candidates import Attributes, choose_address
 from clipworks.collect.charsets import to_utf8
 from clipworks.collect.links import Base
 
-TEXT_ATTRIBUTES = ("alt", "title", "data-image-title")
-"""Attributes of an `<img>` that may describe it; `figcaption` comes after the second."""
+_MARK = b"<im"
+"""Of `<img` and of `<image`, which parsers turn into it."""
 
-_MARKS = (b"<img", b"<IMG")
-_MARK = re.compile(rb"<(?:img|image)[\s/>]", re.IGNORECASE)
+_CUT_NAME = "clipworks-cut"
+_CUT = b"<img clipworks-cut=1>"
+_LEAST_SAVED_BYTES = 1024
+_NEEDED = (b"<base", b"<title", b"<html")
+"""What counts for the whole page even behind its last picture."""
+
 _LINE_BREAKS = re.compile(r"\r\n?|\n")
 _SPACES = " \t\n\f\r"
 _RUN = re.compile(r"[ \t\n\f\r]+")
@@ -57,13 +61,6 @@ class Page:
     pictures: tuple[Picture, ...]
 
 
-def has_pictures(body: bytes) -> bool:
-    """Whether the bytes of a page can hold an `<img>` at all; those of UTF-16 always can."""
-    if any(mark in body for mark in _MARKS):
-        return True
-    return b"\0" in body[:64] or _MARK.search(body) is not None
-
-
 def read_page(body: bytes, *, url: str, content_type: bytes, counts: Counter[str]) -> Page | None:
     """The pictures of a page; None where it has none.
 
@@ -73,24 +70,40 @@ def read_page(body: bytes, *, url: str, content_type: bytes, counts: Counter[str
         content_type: the header's value, for its charset.
         counts: `images` (pictures found in pages) and, for each that has no address, the reason.
     """
-    if not has_pictures(body):
-        return None
     html = to_utf8(body, content_type)
-    tree = LexborHTMLParser(html)
-    nodes = tree.css("img")
+    low = html.lower()
+    last = low.rfind(_MARK)
+    if last < 0:
+        return None
+    tree, nodes = _parse(html, low, last)
+    counts["images"] += len(nodes)
+    base = Base(url, _base_href(tree) if b"<base" in low else "")
+    found = (_read_picture(node, base, counts) for node in nodes)
+    pictures = tuple([picture for picture in found if picture is not None])
     if not nodes:
         return None
-    attributes = tree.root.attributes if tree.root is not None else {}
-    base = Base(url, _base_href(tree) if _holds(html, b"<base") else "")
-    has_figures, has_sources = _holds(html, b"<figcaption"), _holds(html, b"<source")
-    counts["images"] += len(nodes)
-    pictures = []
-    for node in nodes:
-        picture = _read_picture(node, base, counts, has_figures=has_figures, has_sources=has_sources)
-        if picture is not None:
-            pictures.append(picture)
-    language = attributes.get("lang") or attributes.get("xml:lang")
-    return Page(title=_title(tree), language=language or None, pictures=tuple(pictures))
+    return Page(title=_title(tree), language=_language(tree), pictures=pictures)
+
+
+def _parse(html: bytes, low: bytes, last: int) -> tuple[LexborHTMLParser, list[LexborNode]]:
+    """The tree and its `<img>`, from the part of a page up to its last picture where that is enough.
+
+    Whether it is shows a picture of our own at the cut: where the parser does not see it, the cut went
+    through a tag, a comment or a script, and the whole page is parsed.
+
+    Args:
+        low: the page in lower case.
+        last: where the last `<img` begins.
+    """
+    end = max(low.find(b">", last), low.rfind(b"</figure"))
+    if end >= 0 and len(html) - end > _LEAST_SAVED_BYTES and not any(word in low[end:] for word in _NEEDED):
+        tree = LexborHTMLParser(html[: end + 1] + _CUT)
+        nodes = tree.css("img")
+        rest = [node for node in nodes if node.attrs.get(_CUT_NAME) is None]
+        if len(rest) < len(nodes):
+            return tree, rest
+    tree = LexborHTMLParser(html)
+    return tree, tree.css("img")
 
 
 def clean_text(text: str | None) -> str:
@@ -104,23 +117,23 @@ def clean_text(text: str | None) -> str:
 
 def read_length(text: str | None) -> int | None:
     """Pixels of a `width` or `height`; None for a share of the page, for 0 and for what is no number."""
-    match = _NUMBER.match(text or "")
-    if match is None or (text or "")[match.end() :].lstrip(".0123456789").startswith("%"):
+    if not text:
+        return None
+    match = _NUMBER.match(text)
+    if match is None or text[match.end() :].lstrip(".0123456789").startswith("%"):
         return None
     return min(int(match[1]), 2**31 - 1) or None
 
 
-def _read_picture(
-    node: LexborNode, base: Base, counts: Counter[str], *, has_figures: bool, has_sources: bool
-) -> Picture | None:
+def _read_picture(node: LexborNode, base: Base, counts: Counter[str]) -> Picture | None:
     attributes = node.attributes
     anchor, figure, picture = _around(node)
-    sources = _sources(node, picture) if has_sources and picture is not None else []
+    sources = [source.attributes for source in picture.css("source")] if picture is not None else ()
     url, reason = base.resolve(choose_address(attributes, sources))
     if reason is not None:
         counts[reason] += 1
         return None
-    caption = _caption(figure) if has_figures and figure is not None else ""
+    caption = _caption(figure) if figure is not None else ""
     link = None
     if anchor is not None:
         link = base.resolve(anchor.attributes.get("href") or "")[0] or None
@@ -135,9 +148,11 @@ def _read_picture(
 
 def read_texts(attributes: Attributes, caption: str = "") -> tuple[tuple[str, str], ...]:
     """The texts of a picture with their keys; empty ones are left out."""
-    alt, title, image_title = (clean_text(attributes.get(name)) for name in TEXT_ATTRIBUTES)
+    alt = clean_text(attributes.get("alt"))
+    title = clean_text(attributes.get("title"))
+    image_title = clean_text(attributes.get("data-image-title"))
     found = (("alt", alt), ("title", title), ("figcaption", caption), ("data-image-title", image_title))
-    return tuple((key, text) for key, text in found if text)
+    return tuple([pair for pair in found if pair[1]])
 
 
 def _around(node: LexborNode) -> tuple[LexborNode | None, LexborNode | None, LexborNode | None]:
@@ -154,11 +169,6 @@ def _around(node: LexborNode) -> tuple[LexborNode | None, LexborNode | None, Lex
             picture = above
         above, depth = above.parent, depth + 1
     return anchor, figure, picture
-
-
-def _sources(node: LexborNode, picture: LexborNode) -> list[Attributes]:
-    """The `<source>` elements of a `<picture>`."""
-    return [source.attributes for source in picture.css("source")]
 
 
 def _caption(figure: LexborNode) -> str:
@@ -188,12 +198,16 @@ def _base_href(tree: LexborHTMLParser) -> str:
 
 
 def _title(tree: LexborHTMLParser) -> str | None:
-    node = tree.css_first("head > title") or tree.css_first("title")
+    node = tree.head.child if tree.head is not None else None
+    while node is not None and node.tag != "title":
+        node = node.next
+    if node is None:
+        node = tree.css_first("title")
     if node is None:
         return None
     return _RUN.sub(" ", node.text(deep=True)).strip(_SPACES) or None
 
 
-def _holds(body: bytes, word: bytes) -> bool:
-    """Whether a lower-case word stands in a page, in whatever case."""
-    return word in body or word in body.lower()
+def _language(tree: LexborHTMLParser) -> str | None:
+    attributes = tree.root.attributes if tree.root is not None else {}
+    return attributes.get("lang") or attributes.get("xml:lang") or None

@@ -181,7 +181,7 @@ def _add_rows(page: Page, url: str, name: str, offset: int, status: int, archive
                 md5(text.encode() + raw_url, usedforsecurity=False).hexdigest(),
                 url,
                 image_url,
-                [{"key": key, "text": text} for key, text in texts],
+                list(texts),
                 sha224(raw_url).digest()[:12],
                 host_of(image_url),
                 name,
