@@ -43,7 +43,9 @@ _URL = re.compile(r"[\s,]*([^\s]+)")
 _DESCRIPTORS = re.compile(r"(?:[^,(]|\([^)]*(?:\)|$))*")
 _WIDTH = re.compile(r"[0-9]{1,9}w", re.ASCII)
 _DENSITY = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?(?:e[+-]?[0-9]{1,2})?x|\.[0-9]{1,9}x", re.ASCII)
-_ADDRESS = re.compile(r"(?:https?:)?//[^\s<>{}\"]+|(?!data:|javascript:)[^\s<>{}\"]*[/.][^\s<>{}\"]*", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"(?:https?:)?//[^\s<>{}\"]+|(?!data:|javascript:)[^\s<>{}\"]*[/.][^\s<>{}\"]*", re.IGNORECASE
+)
 MAX_SRCSET_CHARACTERS = 100_000
 """A longer srcset is cut: no page needs it, and one could be made to cost time."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipworks.collect.links import Base, host_of
+from clipworks.collect.links import host_of
 from clipworks.collect.pages import Page, read_page
 from clipworks.collect.records import Record, read_records
 from clipworks.collect.responses import Response, decode_body, read_response
@@ -22,7 +22,6 @@ from clipworks.stage import Made, Source
 from clipworks.tables import write_table
 
 PAIRS_SUFFIX = ".pairs.parquet"
-IMAGES_SUFFIX = ".images.parquet"
 
 PAIRS = pa.schema(
     (
@@ -46,49 +45,39 @@ PAIRS = pa.schema(
 is the first 12 bytes of sha224(address), MetaCLIP's; `host` is the picture's; `source` and `offset` say
 where the page is: the WARC file's name and the byte at which its record begins."""
 
-IMAGES = pa.schema(
-    (("url", pa.string()), ("media_type", pa.string()), ("bytes", pa.int64()), ("offset", pa.int64()))
-)
-"""One row: a picture that is in the archive itself, and where. `bytes` is the size of its record."""
-
 ROWS_PER_BATCH = 8192
 
 _HTML = ("text/html", "application/xhtml+xml")
-_MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 
 
 def make_pairs(source: Source, folder: Path, *, path: Path, keep_textless: bool) -> Made:
-    """The part of one archive: `NAME.pairs.parquet`, and `NAME.images.parquet` if pictures are in it.
+    """The part of one archive, `NAME.pairs.parquet`.
 
     Args:
         path: where the archive is on this machine.
         keep_textless: whether pictures without any text get a row, too.
     """
     counts: Counter[str] = Counter()
-    pairs, images = _Table(schema=PAIRS), _Table(schema=IMAGES)
+    pairs = _Table()
     archive = _Archive(name=Path(source.path).name, keep_textless=keep_textless, counts=counts, pairs=pairs)
     try:
         for record in read_records(path, counts):
             counts["records"] += 1
-            _read(record, archive, images)
+            _read(record, archive)
     except DataError as error:
         return Made(rows=0, failure=error.message)
     if not counts["records"]:
         return Made(rows=0, failure="It holds no whole WARC record.")
-    files = [source.name + PAIRS_SUFFIX]
-    write_table(folder / files[0], pairs.finish())
-    if images.num_rows:
-        files.append(source.name + IMAGES_SUFFIX)
-        write_table(folder / files[1], images.finish())
-    counts["pairs"], counts["archived_images"] = pairs.num_rows, images.num_rows
-    return Made(rows=pairs.num_rows, counts=counts, files=files)
+    name = source.name + PAIRS_SUFFIX
+    write_table(folder / name, pairs.finish())
+    counts["pairs"] = pairs.num_rows
+    return Made(rows=pairs.num_rows, counts=counts, files=(name,))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Table:
     """Rows on their way to a table; whole batches are packed, so that memory holds few Python objects."""
 
-    schema: pa.Schema
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     batches: list[pa.RecordBatch] = field(default_factory=list)
 
@@ -103,12 +92,12 @@ class _Table:
 
     def finish(self) -> pa.Table:
         self._pack()
-        return pa.Table.from_batches(self.batches, schema=self.schema)
+        return pa.Table.from_batches(self.batches, schema=PAIRS)
 
     def _pack(self) -> None:
-        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.schema)
-        arrays = [pa.array(values, type=kind) for values, kind in zip(columns, self.schema.types, strict=True)]
-        self.batches.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(PAIRS)
+        arrays = [pa.array(values, type=kind) for values, kind in zip(columns, PAIRS.types, strict=True)]
+        self.batches.append(pa.RecordBatch.from_arrays(arrays, schema=PAIRS))
         self.rows.clear()
 
 
@@ -122,7 +111,7 @@ class _Archive:
     pairs: _Table
 
 
-def _read(record: Record, archive: _Archive, images: _Table) -> None:
+def _read(record: Record, archive: _Archive) -> None:
     counts = archive.counts
     if record.kind in (b"response", b"resource"):
         response = read_response(record)
@@ -131,10 +120,6 @@ def _read(record: Record, archive: _Archive, images: _Table) -> None:
         elif _is_html(response):
             counts["pages"] += 1
             _read_html(record, response, archive)
-        elif response.status == 200 and _is_picture(response):
-            url = Base(_target(record)).url.partition("#")[0]
-            if url:
-                images.add((url, response.media_type, len(record.block), record.offset))
     elif record.kind == b"metadata":
         if is_wat(record):
             counts["pages"] += 1
@@ -204,11 +189,6 @@ def _target(record: Record) -> str:
 def _is_html(response: Response) -> bool:
     if response.media_type:
         return response.media_type in _HTML
-    return response.body[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
-
-
-def _is_picture(response: Response) -> bool:
-    if response.media_type.startswith("image/"):
-        return True
-    head = response.body[:16]
-    return head.startswith(_MAGICS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return (
+        response.body[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
+    )
