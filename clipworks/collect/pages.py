@@ -10,15 +10,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from clipworks.collect.candidates import Attributes, choose_address
 from clipworks.collect.charsets import to_utf8
 from clipworks.collect.links import Base
-
-_MARK = b"<im"
-"""Of `<img` and of `<image`, which parsers turn into it."""
-
-_CUT_NAME = "clipworks-cut"
-_CUT = b"<img clipworks-cut=1>"
-_LEAST_SAVED_BYTES = 1024
-_NEEDED = (b"<base", b"<title", b"<html")
-"""What counts for the whole page even behind its last picture."""
+from clipworks.collect.skim import skim
 
 _LINE_BREAKS = re.compile(r"\r\n?|\n")
 _SPACES = " \t\n\f\r"
@@ -71,39 +63,18 @@ def read_page(body: bytes, *, url: str, content_type: bytes, counts: Counter[str
         counts: `images` (pictures found in pages) and, for each that has no address, the reason.
     """
     html = to_utf8(body, content_type)
-    low = html.lower()
-    last = low.rfind(_MARK)
-    if last < 0:
+    skimmed = skim(html)
+    if skimmed == b"":
         return None
-    tree, nodes = _parse(html, low, last)
-    counts["images"] += len(nodes)
-    base = Base(url, _base_href(tree) if b"<base" in low else "")
-    found = (_read_picture(node, base, counts) for node in nodes)
-    pictures = tuple([picture for picture in found if picture is not None])
+    tree = LexborHTMLParser(html if skimmed is None else skimmed)
+    nodes = tree.css("img")
     if not nodes:
         return None
+    counts["images"] += len(nodes)
+    base = Base(url, _base_href(tree))
+    found = [_read_picture(node, base, counts) for node in nodes]
+    pictures = tuple([picture for picture in found if picture is not None])
     return Page(title=_title(tree), language=_language(tree), pictures=pictures)
-
-
-def _parse(html: bytes, low: bytes, last: int) -> tuple[LexborHTMLParser, list[LexborNode]]:
-    """The tree and its `<img>`, from the part of a page up to its last picture where that is enough.
-
-    Whether it is shows a picture of our own at the cut: where the parser does not see it, the cut went
-    through a tag, a comment or a script, and the whole page is parsed.
-
-    Args:
-        low: the page in lower case.
-        last: where the last `<img` begins.
-    """
-    end = max(low.find(b">", last), low.rfind(b"</figure"))
-    if end >= 0 and len(html) - end > _LEAST_SAVED_BYTES and not any(word in low[end:] for word in _NEEDED):
-        tree = LexborHTMLParser(html[: end + 1] + _CUT)
-        nodes = tree.css("img")
-        rest = [node for node in nodes if node.attrs.get(_CUT_NAME) is None]
-        if len(rest) < len(nodes):
-            return tree, rest
-    tree = LexborHTMLParser(html)
-    return tree, tree.css("img")
 
 
 def clean_text(text: str | None) -> str:
