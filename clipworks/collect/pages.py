@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -28,8 +29,7 @@ MAX_DEPTH = 512
 """Elements around a picture that are looked at; browsers nest no deeper either."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """One `<img>` of a page."""
 
     url: str
@@ -71,7 +71,7 @@ def read_page(body: bytes, *, url: str, content_type: bytes, counts: Counter[str
     if not nodes:
         return None
     counts["images"] += len(nodes)
-    base = Base(url, _base_href(tree))
+    base = Base(url, _base_href(tree) if skimmed is None or b"<base" in skimmed.lower() else "")
     found = [_read_picture(node, base, counts) for node in nodes]
     pictures = tuple([picture for picture in found if picture is not None])
     return Page(title=_title(tree), language=_language(tree), pictures=pictures)

@@ -7,9 +7,8 @@ ISA-L's, which is about twice as fast as zlib and gives the same bytes.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 from isal import isal_zlib
 
@@ -21,7 +20,7 @@ MAX_RECORD_BYTES = 64 << 20
 GZIP = b"\x1f\x8b\x08"
 _MARK = b"WARC/"
 _WINDOW_BYTES = 1 << 20
-_CHUNK_BYTES = 32 << 10
+_CHUNK_BYTES = 16 << 10
 _PIECE_BYTES = 4 << 20
 _PROBE_BYTES = 1 << 10
 _HEAD_BYTES = 64 << 10
@@ -36,8 +35,7 @@ State = Literal["more", "end", "damaged"]
 """What follows a piece: more of its gzip member, its end, or nothing that can be read."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record of an archive."""
 
     kind: bytes

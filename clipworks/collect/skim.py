@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 NOT_SKIMMED = -1
 
 _LESS, _GREATER, _SLASH, _BANG, _MINUS, _EQUALS = (ord(c) for c in "<>/!-=")
+_LETTER_A = ord("a")
 _DOUBLE, _SINGLE = ord('"'), ord("'")
+_SPARE_BYTES = 8
 _WORD_BITS = 5
 _MAX_NAME = 12
 """Letters of a name that are told apart; 12 letters of 5 bits fill a word."""
@@ -27,7 +29,7 @@ def skim(html: bytes) -> bytes | None:
         html: in an encoding that holds ASCII as it is.
     """
     page = np.frombuffer(html, dtype=np.uint8)
-    kept = np.empty(len(page) + 1, dtype=np.uint8)
+    kept = np.empty(len(page) + _SPARE_BYTES, dtype=np.uint8)
     size = _skim(page, kept)
     return None if size == NOT_SKIMMED else kept[:size].tobytes()
 
@@ -55,7 +57,8 @@ _A, _PICTURE, _SOURCE, _BASE, _HTML, _TEMPLATE = (
 def _skim(page: NDArray[np.uint8], kept: NDArray[np.uint8]) -> int:
     """Bytes written to `kept`, 0 without a picture, or NOT_SKIMMED."""
     size, at, num, foreign_depth = 0, 0, len(page), 0
-    has_picture = in_caption = in_select = False
+    has_picture = in_caption = in_select = has_link = False
+    link_start = link_end = 0  # of a link that is kept once a picture is in it
     while at < num:
         start = at
         while at < num and page[at] != _LESS:
@@ -80,7 +83,14 @@ def _skim(page: NDArray[np.uint8], kept: NDArray[np.uint8]) -> int:
                 if in_select:
                     return NOT_SKIMMED
                 is_kept, has_picture = True, has_picture or not is_end
-            elif code == _A or code == _PICTURE or code == _SOURCE or code == _BASE:
+                if link_end:
+                    size, has_link = _keep(page, link_start, link_end, kept, size), True
+                    link_end = 0
+            elif code == _A and not in_caption:
+                if has_link:  # this ends it, whether it is its end or another link
+                    size, has_link = _end_link(kept, size), False
+                link_start, link_end = start, 0 if is_end else at
+            elif code == _PICTURE or code == _SOURCE or code == _BASE:
                 is_kept = True
             elif code == _HTML or code == _TEMPLATE:
                 is_kept = True
@@ -98,6 +108,9 @@ def _skim(page: NDArray[np.uint8], kept: NDArray[np.uint8]) -> int:
             elif code == _FIGCAPTION:
                 is_kept = True
                 in_caption = not is_end
+                if link_end:
+                    size, has_link = _keep(page, link_start, link_end, kept, size), True
+                    link_end = 0
             elif not is_end and _is_raw(code):
                 if foreign_depth and page[at - 2] == _SLASH:
                     return NOT_SKIMMED  # whether it has content depends on where the parser stands
@@ -130,6 +143,13 @@ def _keep(page: NDArray[np.uint8], start: int, end: int, kept: NDArray[np.uint8]
     for i in range(start, end):
         kept[size + i - start] = page[i]
     return size + end - start
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _end_link(kept: NDArray[np.uint8], size: int) -> int:
+    """`</a>`: no longer than the `<a>` or `</a>` that is left out for it."""
+    kept[size], kept[size + 1], kept[size + 2], kept[size + 3] = _LESS, _SLASH, _LETTER_A, _GREATER
+    return size + 4
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
