@@ -122,7 +122,7 @@ def _read(record: Record, archive: _Archive) -> None:
             _read_html(record, response, archive)
     elif record.kind == b"metadata":
         if is_wat(record):
-            counts["pages"] += 1
+            counts["pages"] += b'"HTML-Metadata"' in record.block
             noted = read_noted(record, counts)
             if noted is not None:
                 name, offset = noted.archive or archive.name, noted.offset if noted.archive else record.offset
