@@ -28,7 +28,9 @@ ARCHIVES = (ROOT / "../shared/data/crawl/minicrawl.warc.gz", ROOT / "examples/cr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the way from web archives to pairs beside other ways.")
-    parser.add_argument("--only", nargs="+", choices=tuple(SECTIONS), help="sections to measure; the rest is kept")
+    parser.add_argument(
+        "--only", nargs="+", choices=tuple(SECTIONS), help="sections to measure; the rest is kept"
+    )
     parser.add_argument("--archive", type=Path, help="WARC file to read")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Which of the addresses of an `<img>` is the picture: the largest of a srcset, or what a script puts in later.
+"""Which address of an `<img>` is the picture: the largest of a srcset, or what a script puts in later.
 
 Pages name one picture in several ways: `src`, `srcset` with sizes, `<source>` inside `<picture>`, and the
 `data-` attributes from which scripts load pictures when they are scrolled to, while `src` holds a blank.

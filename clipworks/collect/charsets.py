@@ -52,7 +52,7 @@ _LABELS = {
 
 
 def to_utf8(body: bytes, content_type: bytes) -> bytes:
-    """A page as UTF-8 without its byte-order mark; bytes that cannot be read become U+FFFD.
+    """A page as UTF-8 without its byte-order mark; what is no UTF-8 in it is left to the parser.
 
     Args:
         content_type: the header's value, b"" if there is none.

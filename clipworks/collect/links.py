@@ -9,7 +9,7 @@ from typing import Literal
 import ada_url
 
 Dropped = Literal["no_address", "data_address", "other_scheme", "malformed_address"]
-"""Why an address leads nowhere: empty, a picture written into the page, `javascript:` and the like, unreadable."""
+"""Why an address leads nowhere: empty, a picture in the page itself, `javascript:` and so on, unreadable."""
 
 _EDGES = "".join(map(chr, range(0x21)))
 _BREAKS = str.maketrans("", "", "\t\n\r")
@@ -75,17 +75,16 @@ def host_of(url: str) -> str:
 
 
 def _without_empty_segments(text: str) -> str:
-    """`images//a.png` as `images/a.png`, which servers of files answer alike; an address in the path stays."""
+    """`images//a.png` as `images/a.png`, which servers answer alike; an address in the path stays."""
     match = _PATH.match(text)
     assert match is not None
     return _EMPTY_SEGMENTS.sub("/", match[0]) + text[match.end() :]
 
 
 def _normalise(url: str) -> str:
-    try:
-        return str(ada_url.normalize_url(url))
-    except ValueError:  # of which UnicodeError is one
-        return ""
+    """ "" for what no page of the web can have as its address."""
+    normal = _join(url, "")
+    return normal if normal.startswith(("http://", "https://")) else ""
 
 
 def _join(text: str, base: str) -> str:

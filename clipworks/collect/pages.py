@@ -1,4 +1,4 @@
-"""The pictures of a web page with the texts beside them. The owner of selectolax (Lexbor, a browser's parser)."""
+"""The pictures of a web page with the texts beside them. The owner of selectolax, that is Lexbor."""
 
 import re
 from collections import Counter

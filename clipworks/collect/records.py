@@ -7,6 +7,7 @@ ISA-L's, which is about twice as fast as zlib and gives the same bytes.
 
 from collections import Counter
 from collections.abc import Iterator
+from os import SEEK_CUR
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -33,6 +34,9 @@ Gap = Literal["more", "damaged", "oversized"]
 
 State = Literal["more", "end", "damaged"]
 """What follows a piece: more of its gzip member, its end, or nothing that can be read."""
+
+Piece = tuple[int, bytes, State]
+"""Where the gzip member begins, or the bytes themselves in a plain archive; the bytes; what follows them."""
 
 
 class Record(NamedTuple):
@@ -65,8 +69,9 @@ def read_records(path: Path, counts: Counter[str]) -> Iterator[Record]:
         DataError: the file cannot be opened or read.
     """
     try:
-        with path.open("rb") as file:
-            is_gzip = file.read(len(GZIP)) == GZIP
+        with path.open("rb", buffering=_WINDOW_BYTES) as file:
+            head = file.read(_WINDOW_BYTES)
+            is_gzip = head.startswith(GZIP) or (_MARK not in head and GZIP in head)
             file.seek(0)
             yield from _split(_gzip_pieces(file) if is_gzip else _plain_pieces(file), counts, is_gzip)
     except OSError as error:
@@ -84,7 +89,7 @@ def read_record_at(path: Path, offset: int) -> Record:
             file.seek(offset)
             is_gzip = file.read(len(GZIP)) == GZIP
             file.seek(offset)
-            pieces = _gzip_pieces(file, offset) if is_gzip else _plain_pieces(file, offset)
+            pieces = _gzip_pieces(file) if is_gzip else _plain_pieces(file, offset)
             for record in _split(pieces, Counter(), is_gzip):
                 if record.offset == offset:
                     return record
@@ -110,40 +115,35 @@ def field_of(head: bytes, raw_head: bytes, name: bytes) -> bytes:
     return raw_head[at : len(raw_head) if end < 0 else end].strip()
 
 
-def _gzip_pieces(file: IO[bytes], start: int = 0) -> Iterator[tuple[int, bytes, State]]:
-    """Offset of a gzip member, bytes out of it, and what follows them."""
-    window, base, at = b"", start, 0
-    while True:
-        if len(window) - at < _CHUNK_BYTES:
-            base, window, at = base + at, window[at:] + file.read(_WINDOW_BYTES), 0
-        if at == len(window):
-            return
-        if window[at] == 0:  # padding
-            at = len(window) - len(window[at:].lstrip(b"\0"))
+def _gzip_pieces(file: IO[bytes]) -> Iterator[Piece]:
+    while lead := file.read(1):
+        if lead == b"\0":  # padding between members
             continue
-        offset, decoder, data = base + at, isal_zlib.decompressobj(_GZIP_WBITS), b""
+        offset = file.seek(-1, SEEK_CUR)
         try:
-            while not decoder.eof:
-                if data:
-                    yield offset, data, "more"
-                chunk = decoder.unconsumed_tail
-                if not chunk:
-                    if at == len(window):
-                        base, window, at = base + at, file.read(_WINDOW_BYTES), 0
-                    chunk = window[at : at + _CHUNK_BYTES]
-                    at += len(chunk)
-                data = decoder.decompress(chunk, _PIECE_BYTES)
-                if not data and not chunk and not decoder.eof:
-                    raise EOFError
+            yield from _member(file, offset)
         except _ERRORS:
             yield offset, b"", "damaged"
-            base, window, at = _next_member(file, offset + 1), b"", 0
-            file.seek(base)
-            continue
-        at -= len(decoder.unused_data)
-        if at < 0:  # the member ended in the window before
-            base, window, at = base + at, decoder.unused_data + window, 0
-        yield offset, data, "end"
+            file.seek(_next_member(file, offset + 1))
+
+
+def _member(file: IO[bytes], offset: int) -> Iterator[Piece]:
+    """The gzip member at which the file stands, in one piece if it is small; the file then stands behind it."""
+    decoder = isal_zlib.decompressobj(_GZIP_WBITS)
+    parts: list[bytes] = []
+    size, chunk_bytes = 0, _CHUNK_BYTES
+    while not decoder.eof:
+        chunk = decoder.unconsumed_tail or file.read(chunk_bytes)
+        chunk_bytes = min(4 * chunk_bytes, _WINDOW_BYTES)
+        parts.append(decoder.decompress(chunk, _PIECE_BYTES))
+        if not chunk and not parts[-1] and not decoder.eof:
+            raise EOFError
+        size += len(parts[-1])
+        if size >= _PIECE_BYTES:
+            yield offset, b"".join(parts), "more"
+            parts, size = [], 0
+    file.seek(-len(decoder.unused_data), SEEK_CUR)
+    yield offset, parts[0] if len(parts) == 1 else b"".join(parts), "end"
 
 
 def _next_member(file: IO[bytes], start: int) -> int:
@@ -172,60 +172,49 @@ def _begins_record(data: bytes) -> bool:
         return False
 
 
-def _plain_pieces(file: IO[bytes], start: int = 0) -> Iterator[tuple[int, bytes, State]]:
+def _plain_pieces(file: IO[bytes], start: int = 0) -> Iterator[Piece]:
     while data := file.read(_WINDOW_BYTES):
         yield start, data, "more"
         start += len(data)
     yield start, b"", "end"
 
 
-def _split(
-    pieces: Iterator[tuple[int, bytes, State]], counts: Counter[str], is_gzip: bool
-) -> Iterator[Record]:
-    """Records out of pieces. `data` holds what was not taken yet; plain text begins at `offset` with it."""
-    data, skipped = b"", 0
-    offset = 0
-    is_lost = False  # since the last whole record; a stretch of damage counts once
+def _split(pieces: Iterator[Piece], counts: Counter[str], is_gzip: bool) -> Iterator[Record]:
+    """Records out of pieces; a stretch of damage counts once."""
+    data, offset, skipped, is_lost = b"", 0, 0, False
     for start, piece, state in pieces:
-        if skipped:
-            cut = min(skipped, len(piece))
-            piece, start, skipped = piece[cut:], start + (0 if is_gzip else cut), skipped - cut
-        offset = start if is_gzip or not data else offset
-        data = data + piece if data else piece
+        cut = min(skipped, len(piece))
+        skipped -= cut
+        if not data:
+            offset = start if is_gzip else start + cut
+        data = data + piece[cut:] if data else piece[cut:] if cut else piece
         at = 0
         while True:
             while data[at : at + 1] in (b"\r", b"\n"):
                 at += 1
-            where = offset if is_gzip else offset + at
-            found, end = _take(data, at, where, is_last=state != "more")
+            found, end = _take(data, at, offset if is_gzip else offset + at, is_last=state != "more")
+            if found == "more":
+                break
+            at = min(end, len(data))
             if isinstance(found, Record):
-                at, is_lost = end, False
+                is_lost = False
                 yield found
             elif found == "oversized":
                 counts["oversized_records"] += 1
-                at, skipped = min(end, len(data)), max(0, end - len(data))
-            elif found == "damaged":
-                counts["damaged_records"] += not is_lost
-                at, is_lost = end, True
+                skipped = end - at
             else:
-                at = end
-                break
-        offset, data = (offset if is_gzip else offset + at), data[at:]
-        if state != "more":
-            if state == "damaged":
                 counts["damaged_records"] += not is_lost
-                is_lost = False
-            elif is_gzip:
-                is_lost = False
-            data, skipped = b"", 0
+                is_lost = True
+        data, offset = data[at:], offset if is_gzip else offset + at
+        if state != "more":
+            counts["damaged_records"] += state == "damaged" and not is_lost
+            data, skipped, is_lost = b"", 0, False
 
 
 def _take(data: bytes, at: int, offset: int, *, is_last: bool) -> tuple[Record | Gap, int]:
     """The record at `at`, or why there is none; and where the bytes after it begin."""
-    if len(data) - at < len(_MARK) and not is_last:
+    if at >= len(data) or (len(data) - at < len(_MARK) and not is_last):
         return "more", at
-    if at >= len(data):
-        return "more", len(data)
     if not data.startswith(_MARK, at):
         return _lost(data, at, is_last)
     end = data.find(b"\r\n\r\n", at, at + _HEAD_BYTES)

@@ -5,8 +5,6 @@ HTML standard does and keeps those tags, titles and captions that `pages.py` ask
 rest could change what they mean is not skimmed, and is parsed whole.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -14,12 +12,35 @@ from numpy.typing import NDArray
 NOT_SKIMMED = -1
 
 _LESS, _GREATER, _SLASH, _BANG, _MINUS, _EQUALS = (ord(c) for c in "<>/!-=")
-_LETTER_A = ord("a")
-_DOUBLE, _SINGLE = ord('"'), ord("'")
+_QUESTION, _BRACKET, _DOUBLE, _SINGLE, _LETTER_A = (ord(c) for c in "?[\"'a")
 _SPARE_BYTES = 8
 _WORD_BITS = 5
+_PLACES = 91
+"""Of a table in which no two names meet."""
 _MAX_NAME = 12
 """Letters of a name that are told apart; 12 letters of 5 bits fill a word."""
+
+_OTHER, _WHOLE, _RAW, _TITLE, _SCRIPT, _SELECT, _LINK, _KEPT, _FOREIGN, _FIGURE, _CAPTION, _PICTURE = range(
+    12
+)
+"""Kinds of elements: left out, needing the whole page, holding text only, ...; from _KEPT on, tags are kept."""
+
+_SIZE, _LINK_START, _LINK_END, _IN_LINK, _IN_CAPTION, _IN_SELECT, _DEPTH, _HAS_PICTURE = range(8)
+"""Places in the state: bytes kept; a link that is kept once a picture is in it; where the pass stands."""
+
+_NAMES = {
+    _WHOLE: "plaintext frameset",
+    _RAW: "style textarea xmp iframe noembed noframes",
+    _TITLE: "title",
+    _SCRIPT: "script",
+    _SELECT: "select",
+    _LINK: "a",
+    _KEPT: "picture source base html template",
+    _FOREIGN: "svg math",
+    _FIGURE: "figure",
+    _CAPTION: "figcaption",
+    _PICTURE: "img image",
+}
 
 
 def skim(html: bytes) -> bytes | None:
@@ -29,127 +50,144 @@ def skim(html: bytes) -> bytes | None:
         html: in an encoding that holds ASCII as it is.
     """
     page = np.frombuffer(html, dtype=np.uint8)
-    kept = np.empty(len(page) + _SPARE_BYTES, dtype=np.uint8)
-    size = _skim(page, kept)
-    return None if size == NOT_SKIMMED else kept[:size].tobytes()
+    kept = np.empty(2 * len(page) + _SPARE_BYTES, dtype=np.uint8)  # `<a><img>` may need 12 bytes for 8
+    state = np.zeros(8, dtype=np.int64)
+    if _skim(page, kept, state) == NOT_SKIMMED:
+        return None
+    return kept[: state[_SIZE]].tobytes() if state[_HAS_PICTURE] else b""
 
 
 def _code(name: str) -> int:
-    """A name of letters as a number, as `_skim` computes it."""
+    """A name of letters as a number, as `_name` computes it."""
     code = 0
-    for letter in name[:_MAX_NAME]:
+    for letter in name:
         code = code << _WORD_BITS | ord(letter) - ord("a") + 1
     return code
 
 
-_IMG, _IMAGE = _code("img"), _code("image")
-_SELECT, _FIGURE, _FIGCAPTION = _code("select"), _code("figure"), _code("figcaption")
-_SVG, _MATH = _code("svg"), _code("math")
-_TITLE, _TEXTAREA, _SCRIPT, _STYLE = (_code(name) for name in ("title", "textarea", "script", "style"))
-_XMP, _IFRAME, _NOEMBED, _NOFRAMES = (_code(name) for name in ("xmp", "iframe", "noembed", "noframes"))
-_PLAINTEXT, _FRAMESET = _code("plaintext"), _code("frameset")
-_A, _PICTURE, _SOURCE, _BASE, _HTML, _TEMPLATE = (
-    _code(name) for name in ("a", "picture", "source", "base", "html", "template")
-)
+def _kinds() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Codes of names and their kinds, each at its place in a table without collisions."""
+    codes, kinds = np.zeros(_PLACES, dtype=np.int64), np.zeros(_PLACES, dtype=np.int64)
+    for kind, names in _NAMES.items():
+        for code in map(_code, names.split()):
+            assert not codes[code % _PLACES], "two names share a place"
+            codes[code % _PLACES], kinds[code % _PLACES] = code, kind
+    return codes, kinds
+
+
+_CODES, _KINDS = _kinds()
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _skim(page: NDArray[np.uint8], kept: NDArray[np.uint8]) -> int:
-    """Bytes written to `kept`, 0 without a picture, or NOT_SKIMMED."""
-    size, at, num, foreign_depth = 0, 0, len(page), 0
-    has_picture = in_caption = in_select = has_link = False
-    link_start = link_end = 0  # of a link that is kept once a picture is in it
+def _skim(page: NDArray[np.uint8], kept: NDArray[np.uint8], state: NDArray[np.int64]) -> int:
+    """NOT_SKIMMED, or 0: what was kept stands in `kept` and `state`."""
+    at, num = 0, len(page)
     while at < num:
         start = at
         while at < num and page[at] != _LESS:
             at += 1
-        if in_caption:
-            size = _keep(page, start, at, kept, size)
+        if state[_IN_CAPTION]:
+            _keep(page, start, at, kept, state)
         if at + 1 >= num:
             break
-        start = at
         second = page[at + 1]
-        is_end = second == _SLASH
-        first = at + 2 if is_end else at + 1
-        if first < num and _is_letter(page[first]):
-            code, name_end = _name(page, first)
-            at = _tag_end(page, name_end)
-            if at < 0:
-                break  # a tag that the end of the page cuts is none
-            if code == _PLAINTEXT or code == _FRAMESET:
-                return NOT_SKIMMED
-            is_kept = in_caption
-            if code == _IMG or code == _IMAGE:
-                if in_select:
-                    return NOT_SKIMMED
-                is_kept, has_picture = True, has_picture or not is_end
-                if link_end:
-                    size, has_link = _keep(page, link_start, link_end, kept, size), True
-                    link_end = 0
-            elif code == _A and not in_caption:
-                if has_link:  # this ends it, whether it is its end or another link
-                    size, has_link = _end_link(kept, size), False
-                link_start, link_end = start, 0 if is_end else at
-            elif code == _PICTURE or code == _SOURCE or code == _BASE:
-                is_kept = True
-            elif code == _HTML or code == _TEMPLATE:
-                is_kept = True
-            elif code == _SELECT:
-                in_select = not is_end
-            elif code == _SVG or code == _MATH:
-                is_kept = True
-                if is_end:
-                    foreign_depth = max(0, foreign_depth - 1)
-                elif page[at - 2] != _SLASH:
-                    foreign_depth += 1
-            elif code == _FIGURE:
-                is_kept = True
-                in_caption = False
-            elif code == _FIGCAPTION:
-                is_kept = True
-                in_caption = not is_end
-                if link_end:
-                    size, has_link = _keep(page, link_start, link_end, kept, size), True
-                    link_end = 0
-            elif not is_end and _is_raw(code):
-                if foreign_depth and page[at - 2] == _SLASH:
-                    return NOT_SKIMMED  # whether it has content depends on where the parser stands
-                end = _raw_end(page, at, first, name_end, code == _SCRIPT)
-                if end < 0:
-                    return NOT_SKIMMED
-                if code == _TITLE:
-                    size = _keep(page, start, end, kept, size)
-                at = end
-                continue
-            if is_kept:
-                size = _keep(page, start, at, kept, size)
+        if _is_letter(second) or (second == _SLASH and at + 2 < num and _is_letter(page[at + 2])):
+            at = _tag(page, at, kept, state)
         elif second == _BANG:
             at = _declaration_end(page, at)
-            if at < 0:
-                return NOT_SKIMMED
-        elif second == _SLASH or second == 0x3F:  # </ without a name and <? are comments up to the next >
+        elif second == _SLASH or second == _QUESTION:  # a comment up to the next >
             at = _find(page, at + 2, _GREATER) + 1
-            if at == 0:
-                return NOT_SKIMMED
-        else:  # a < that begins nothing
+        else:
+            if state[_IN_CAPTION]:
+                _keep(page, at, at + 1, kept, state)
             at += 1
-            if in_caption:
-                size = _keep(page, start, at, kept, size)
-    return size if has_picture else 0
+        if at <= 0:
+            return NOT_SKIMMED
+    return 0
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _keep(page: NDArray[np.uint8], start: int, end: int, kept: NDArray[np.uint8], size: int) -> int:
+def _tag(page: NDArray[np.uint8], start: int, kept: NDArray[np.uint8], state: NDArray[np.int64]) -> int:
+    """Behind the tag at `start` and what belongs to it; NOT_SKIMMED."""
+    is_end = page[start + 1] == _SLASH
+    first = start + 2 if is_end else start + 1
+    code, name_end = _name(page, first)
+    end = _tag_end(page, name_end)
+    if end < 0:
+        return len(page)  # a tag that the end of the page cuts is none
+    place = code % _PLACES
+    kind = _KINDS[place] if _CODES[place] == code else _OTHER
+    if kind == _WHOLE or (kind == _PICTURE and state[_IN_SELECT]):
+        return NOT_SKIMMED
+    if kind == _RAW or kind == _TITLE or kind == _SCRIPT:
+        return end if is_end else _text(page, start, end, first, name_end, kind, kept, state)
+    if kind == _LINK and not state[_IN_CAPTION]:
+        if state[_IN_LINK]:  # this ends it, whether it is its end or another link
+            _end_link(kept, state)
+        state[_LINK_START], state[_LINK_END] = start, 0 if is_end else end
+        return end
+    if (kind == _PICTURE or kind == _CAPTION) and state[_LINK_END]:
+        _keep(page, state[_LINK_START], state[_LINK_END], kept, state)
+        state[_LINK_END], state[_IN_LINK] = 0, 1
+    if kind >= _KEPT or state[_IN_CAPTION]:
+        _keep(page, start, end, kept, state)
+    _note(kind, is_end, page[end - 2] == _SLASH, state)
+    return end
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _note(kind: int, is_end: bool, is_closed: bool, state: NDArray[np.int64]) -> None:
+    """What a tag changes of where the pass stands."""
+    if kind == _PICTURE and not is_end:
+        state[_HAS_PICTURE] = 1
+    elif kind == _SELECT:
+        state[_IN_SELECT] = not is_end
+    elif kind == _FOREIGN and is_end:
+        state[_DEPTH] = max(0, state[_DEPTH] - 1)
+    elif kind == _FOREIGN and not is_closed:
+        state[_DEPTH] += 1
+    elif kind == _FIGURE:
+        state[_IN_CAPTION] = 0
+    elif kind == _CAPTION:
+        state[_IN_CAPTION] = not is_end
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _text(
+    page: NDArray[np.uint8],
+    start: int,
+    end: int,
+    first: int,
+    name_end: int,
+    kind: int,
+    kept: NDArray[np.uint8],
+    state: NDArray[np.int64],
+) -> int:
+    """Behind the end tag of an element that holds text only; titles are kept."""
+    if state[_DEPTH] and page[end - 2] == _SLASH:
+        return NOT_SKIMMED  # whether it has content depends on where the parser stands
+    end = _raw_end(page, end, first, name_end, kind == _SCRIPT)
+    if kind == _TITLE and end > 0:
+        _keep(page, start, end, kept, state)
+    return end
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _keep(
+    page: NDArray[np.uint8], start: int, end: int, kept: NDArray[np.uint8], state: NDArray[np.int64]
+) -> None:
+    size = state[_SIZE]
     for i in range(start, end):
         kept[size + i - start] = page[i]
-    return size + end - start
+    state[_SIZE] = size + end - start
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _end_link(kept: NDArray[np.uint8], size: int) -> int:
-    """`</a>`: no longer than the `<a>` or `</a>` that is left out for it."""
+def _end_link(kept: NDArray[np.uint8], state: NDArray[np.int64]) -> None:
+    """Keep an `</a>`."""
+    size = state[_SIZE]
     kept[size], kept[size + 1], kept[size + 2], kept[size + 3] = _LESS, _SLASH, _LETTER_A, _GREATER
-    return size + 4
+    state[_SIZE], state[_IN_LINK] = size + 4, 0
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -183,37 +221,42 @@ def _name(page: NDArray[np.uint8], at: int) -> tuple[int, int]:
 def _tag_end(page: NDArray[np.uint8], at: int) -> int:
     """Behind the `>` of a tag whose name ends at `at`; -1 where the page ends first."""
     num = len(page)
-    while at < num:
+    while 0 <= at < num:
         byte = page[at]
         if byte == _GREATER:
             return at + 1
-        if _is_space(byte) or byte == _SLASH:
-            at += 1
-            continue
-        at += 1  # a name: its first character may be anything, = included
-        while at < num:
-            byte = page[at]
-            if _is_space(byte) or byte == _SLASH or byte == _GREATER or byte == _EQUALS:
-                break
-            at += 1
-        while at < num and _is_space(page[at]):
-            at += 1
-        if at >= num or page[at] != _EQUALS:
-            continue
         at += 1
-        while at < num and _is_space(page[at]):
+        if _is_space(byte) or byte == _SLASH:
+            continue
+        while at < num and not _ends_name(page[at]):  # a name's first character may be anything, = included
             at += 1
-        if at >= num:
-            return -1
-        quote = page[at]
-        if quote == _DOUBLE or quote == _SINGLE:
-            at = _find(page, at + 1, quote) + 1
-            if at == 0:
-                return -1
-        else:
-            while at < num and not _is_space(page[at]) and page[at] != _GREATER:
-                at += 1
+        at = _past_spaces(page, at)
+        if at < num and page[at] == _EQUALS:
+            at = _value_end(page, _past_spaces(page, at + 1))
     return -1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _ends_name(byte: int) -> bool:
+    return _is_space(byte) or byte == _SLASH or byte == _GREATER or byte == _EQUALS
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _past_spaces(page: NDArray[np.uint8], at: int) -> int:
+    while at < len(page) and _is_space(page[at]):
+        at += 1
+    return at
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _value_end(page: NDArray[np.uint8], at: int) -> int:
+    """Behind the value of an attribute; -1 where its quotes do not end."""
+    num = len(page)
+    if at < num and (page[at] == _DOUBLE or page[at] == _SINGLE):
+        return _find(page, at + 1, page[at]) + 1 or -1
+    while at < num and not _is_space(page[at]) and page[at] != _GREATER:
+        at += 1
+    return at
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -223,14 +266,6 @@ def _find(page: NDArray[np.uint8], at: int, byte: int) -> int:
             return at
         at += 1
     return -1
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_raw(code: int) -> bool:
-    """Whether the content of an element is text, whatever stands in it."""
-    if code == _SCRIPT or code == _STYLE or code == _TITLE or code == _TEXTAREA:
-        return True
-    return code == _XMP or code == _IFRAME or code == _NOEMBED or code == _NOFRAMES
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -261,25 +296,25 @@ def _raw_end(page: NDArray[np.uint8], at: int, name: int, name_end: int, is_scri
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _declaration_end(page: NDArray[np.uint8], at: int) -> int:
     """Behind a comment or a doctype that begins at `at`; -1 where it does not end, or may be CDATA."""
+    if at + 3 >= len(page) or page[at + 2] == _BRACKET:
+        return -1
+    if page[at + 2] == _MINUS and page[at + 3] == _MINUS:
+        return _comment_end(page, at + 4)
+    return _find(page, at + 2, _GREATER) + 1 or -1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _comment_end(page: NDArray[np.uint8], at: int) -> int:
+    """Behind a comment whose text begins at `at`; `<!-->` and `<!--->` have none."""
     num = len(page)
-    if at + 3 >= num:
-        return -1
-    if page[at + 2] == 0x5B:  # [
-        return -1
-    if page[at + 2] != _MINUS or page[at + 3] != _MINUS:
-        return _find(page, at + 2, _GREATER) + 1 or -1
-    at += 4
-    if at < num and page[at] == _GREATER:
-        return at + 1
-    if at + 1 < num and page[at] == _MINUS and page[at + 1] == _GREATER:
-        return at + 2
+    if at + 1 < num and (page[at] == _GREATER or (page[at] == _MINUS and page[at + 1] == _GREATER)):
+        return _find(page, at, _GREATER) + 1
     while True:
         at = _find(page, at, _MINUS)
         if at < 0 or at + 2 >= num:
             return -1
         if page[at + 1] == _MINUS:
-            if page[at + 2] == _GREATER:
-                return at + 3
-            if page[at + 2] == _BANG and at + 3 < num and page[at + 3] == _GREATER:
-                return at + 4
+            behind = at + 3 if page[at + 2] == _BANG else at + 2
+            if behind < num and page[behind] == _GREATER:
+                return behind + 1
         at += 1
