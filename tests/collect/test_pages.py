@@ -53,7 +53,6 @@ def test_a_caption_is_the_text_of_the_nearest_figure() -> None:
         "<template><img src=a.png></template>",
         "<svg><image href=a.png /></svg>",
         "<imgs src=a.png>",
-        "<img src=a.png",
         "no picture",
         "",
     ],
