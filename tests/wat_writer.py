@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-
 from selectolax.lexbor import LexborHTMLParser
 
 from clipworks.collect.charsets import to_utf8
@@ -35,7 +34,8 @@ def wat_record(record: Record, warc_name: str) -> bytes:
     block = json.dumps(envelope(record, warc_name), ensure_ascii=False).encode()
     head = (
         b"WARC/1.0\r\nWARC-Type: metadata\r\nWARC-Target-URI: " + url + b"\r\n"
-        b"WARC-Date: 2026-01-01T00:00:00Z\r\nWARC-Record-ID: <urn:uuid:00000000-0000-4000-8000-000000000000>\r\n"
+        b"WARC-Date: 2026-01-01T00:00:00Z\r\n"
+        b"WARC-Record-ID: <urn:uuid:00000000-0000-4000-8000-000000000000>\r\n"
         b"WARC-Refers-To: " + record.field(b"warc-record-id") + b"\r\nContent-Type: application/json\r\n"
     )
     return head + b"Content-Length: %d\r\n\r\n" % len(block) + block + b"\r\n\r\n"

@@ -128,7 +128,7 @@ def _gzip_pieces(file: IO[bytes]) -> Iterator[Piece]:
 
 
 def _member(file: IO[bytes], offset: int) -> Iterator[Piece]:
-    """The gzip member at which the file stands, in one piece if it is small; the file then stands behind it."""
+    """The gzip member at which the file stands, in one piece if it is small; the file ends up behind."""
     decoder = isal_zlib.decompressobj(_GZIP_WBITS)
     parts: list[bytes] = []
     size, chunk_bytes = 0, _CHUNK_BYTES

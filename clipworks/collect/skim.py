@@ -23,7 +23,7 @@ _MAX_NAME = 12
 _OTHER, _WHOLE, _RAW, _TITLE, _SCRIPT, _SELECT, _LINK, _KEPT, _FOREIGN, _FIGURE, _CAPTION, _PICTURE = range(
     12
 )
-"""Kinds of elements: left out, needing the whole page, holding text only, ...; from _KEPT on, tags are kept."""
+"""Kinds of elements: left out, needing the whole page, holding text only, ...; from _KEPT on tags stay."""
 
 _SIZE, _LINK_START, _LINK_END, _IN_LINK, _IN_CAPTION, _IN_SELECT, _DEPTH, _HAS_PICTURE = range(8)
 """Places in the state: bytes kept; a link that is kept once a picture is in it; where the pass stands."""

@@ -25,7 +25,8 @@ def only(*pictures: str, head: str = "") -> Picture:
 def test_a_picture_has_its_texts_size_and_link() -> None:
     found = read_page(
         page(
-            '<a href="../big"><img src=cat.png alt="A &amp; B&nbsp;C" title=T data-image-title=D width=40 height=30px></a>'
+            '<a href="../big"><img src=cat.png alt="A &amp; B&nbsp;C" title=T data-image-title=D '
+            "width=40 height=30px></a>"
         ),
         url=URL,
         content_type=b"text/html; charset=utf-8",
@@ -37,7 +38,8 @@ def test_a_picture_has_its_texts_size_and_link() -> None:
 
 
 def test_a_caption_is_the_text_of_the_nearest_figure() -> None:
-    figure = "<figure><img src=a.png><figcaption> H<sub>2</sub>O <p>is<br>wet</p><script>no</script></figcaption></figure>"
+    caption = "<figcaption> H<sub>2</sub>O <p>is<br>wet</p><script>no</script></figcaption>"
+    figure = f"<figure><img src=a.png>{caption}</figure>"
     assert only(f"<figure>{figure}<figcaption>outer</figcaption></figure>").texts == (
         ("figcaption", "H2O is wet"),
     )

@@ -1,4 +1,4 @@
-"""The table of pairs, from made archives, from the small real one, and from the mini-crawl where it is there."""
+"""The table of pairs, from made archives, from the small real one, and from the mini-crawl if it is there."""
 
 import hashlib
 import json
