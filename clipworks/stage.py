@@ -7,9 +7,10 @@ missing; parts do not depend on each other, on their order or on who makes them,
 finished folder are those of an undisturbed run.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice
 from json import dumps
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from clipworks.errors import ConfigError, DataError
@@ -81,6 +84,7 @@ def run_stage(
     stage: str,
     config: Mapping[str, Any],
     workers: int = 1,
+    are_threads: bool = False,
     show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Make all parts that are missing, then the manifest.
@@ -94,6 +98,7 @@ def run_stage(
         stage: name of the stage, kept in `stage.json`.
         config: everything that changes the result, as JSON values.
         workers: processes.
+        are_threads: work in threads of this process instead; for work that waits for something shared.
         show: told when a part is done.
 
     Returns:
@@ -117,7 +122,8 @@ def run_stage(
         done = len(sources) - len(missing)
         if show is not None:
             show(done, len(sources), "")
-        for name in _make_all(partial(make_part, work, folder=folder), missing, workers, folder):
+        make_all = _make_in_threads if are_threads else _make_all
+        for name in make_all(partial(make_part, work, folder=folder), missing, workers, folder):
             done += 1
             if show is not None:
                 show(done, len(sources), name)
@@ -143,6 +149,13 @@ def find_part(folder: Path, source: Source) -> dict[str, Any] | None:
         return None
     is_whole = all(_has_bytes(folder / name, file["bytes"]) for name, file in files.items())
     return part if is_whole else None
+
+
+def end_with_parent() -> None:
+    """Make this process end when the one that began it does, killed or not: a pool's initializer."""
+    parent = parent_process()
+    assert parent is not None
+    Thread(target=_await_end, args=(parent.sentinel,), daemon=True).start()
 
 
 def part_files(folder: Path, suffix: str) -> Iterator[Path]:
@@ -224,13 +237,30 @@ def _make_all(
                 yield source.name
 
 
+def _make_in_threads(
+    make: Callable[[Source], str], sources: Sequence[Source], workers: int, folder: Path
+) -> Iterator[str]:
+    queue = iter(sources)
+    running = set[Future[str]]()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        while True:
+            running |= {pool.submit(make, source) for source in islice(queue, workers - len(running))}
+            if not running:
+                return
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in ended)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # what the others wait for is ended by the caller
+
+
 def _make_in_pool(
     make: Callable[[Source], str], sources: Sequence[Source], workers: int
 ) -> Generator[str, None, tuple[list[Source], list[Source]]]:
     """Work in processes; what was in work when one of them died, and what had not begun."""
     queue = iter(sources)
     running: dict[Future[str], Source] = {}
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
     try:
         while True:
             for source in islice(queue, workers - len(running)):
@@ -281,6 +311,11 @@ def _finish(folder: Path, stage: str, config: Mapping[str, Any], sources: Sequen
     }
     write_manifest(folder, manifest)
     return manifest
+
+
+def _await_end(sentinel: int) -> None:
+    wait_for_end([sentinel])
+    os._exit(1)
 
 
 def _has_bytes(path: Path, size: int) -> bool:

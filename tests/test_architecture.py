@@ -35,7 +35,9 @@ SQL_FILES = tuple(
 ) + ("serve/ledger.py", "serve/migrations/", "serve/tables.py", "serve/usage.py", "cli/")
 
 OWNERS: dict[str, tuple[str, ...]] = {
-    "PIL": ("model/decoder.py", "model/preprocess.py"),
+    "PIL": ("collect/images.py", "model/decoder.py", "model/preprocess.py"),
+    "aiodns": ("names.py",),
+    "aiohttp": ("crawler.py",),
     "alembic": ("serve/database.py", "serve/migrations/"),
     "click": ("cli/",),
     "ftfy": ("model/tokenizer.py",),
@@ -46,6 +48,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "opentelemetry": ("serve/telemetry.py",),
     "openvino": ("model/executor.py", "model/graph.py"),
     "prometheus_client": ("serve/metrics.py",),
+    "protego": ("collect/consent.py",),
     "pyarrow": ("collect/", "curate/", "search/parquet.py", "tables.py"),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),
@@ -54,6 +57,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "starlette": ("serve/",),
     "torch": ("model/network.py", "train/"),
     "uvicorn": ("serve/",),
+    "yarl": ("crawler.py",),
 }
 """Third-party package -> the files or folders that may import it; "" means any."""
 

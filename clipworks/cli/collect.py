@@ -1,0 +1,14 @@
+"""`clipworks collect`: from the web to pairs and pictures."""
+
+import click
+
+from clipworks.cli.collect_fetch import fetch
+from clipworks.cli.output import SETTINGS
+
+
+@click.group(context_settings=SETTINGS)
+def collect() -> None:
+    """Collect image-text pairs from web archives, and the pictures from the web."""
+
+
+collect.add_command(fetch)

@@ -1,0 +1,1 @@
+"""From the web to pairs and pictures: the network side of curation."""
