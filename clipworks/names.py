@@ -1,8 +1,8 @@
 """Host names and their addresses: asked of c-ares, kept for a while, the failures too. The owner of aiodns.
 
 A collection asks for the same hosts over and over and a tenth of them no longer exist; the system's
-resolver would take a thread for each question. What an address may be used for is judged elsewhere
-(`addresses.py`).
+resolver would take a thread for each question. Every answer is judged when it arrives (`addresses.py`),
+and one address that is not public spoils them all.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ from dataclasses import dataclass
 
 import aiodns
 
+from clipworks.addresses import is_public
 from clipworks.errors import NetError
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port -> its IP addresses in text. Raises OSError where there are none."""
 
+MAX_ANSWERS = 32
 MAX_NAMES = 50_000
 """Names kept; the one that was not needed for longest goes first."""
 
@@ -27,6 +29,7 @@ MAX_NAMES = 50_000
 class _Known:
     answers: tuple[str, ...]
     until: float
+    is_blocked: bool
 
 
 class Names:
@@ -52,7 +55,7 @@ class Names:
         self._failure_seconds = failure_seconds
         self._timeout_seconds = timeout_seconds
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._asked: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+        self._asked: dict[str, asyncio.Task[_Known]] = {}
         self._cares: aiodns.DNSResolver | None = None
 
     async def close(self) -> None:
@@ -63,15 +66,14 @@ class Names:
             await self._cares.close()
 
     async def addresses(self, host: str, port: int) -> Sequence[str]:
-        """The IP addresses of a name, at least one.
+        """The IP addresses of a name, at least one, all of the public internet.
 
         Raises:
-            NetError: `dns`: there is no such name, or nobody answers for it.
+            NetError: `dns`: there is no such name, or nobody answers for it; `blocked`: it leads elsewhere.
         """
         known = self._known.get(host)
         if known is not None and known.until > time.monotonic():
             self._known.move_to_end(host)
-            answers = known.answers
         else:
             task = self._asked.get(host)
             if task is None:
@@ -79,22 +81,26 @@ class Names:
                 self._asked[host] = task
                 task.add_done_callback(lambda _: self._asked.pop(host, None))
             # Who waits may be cancelled by a deadline of its own; the others still want the answer.
-            answers = await asyncio.shield(task)
-        if not answers:
+            known = await asyncio.shield(task)
+        if not known.answers:
             raise NetError("The host name has no address.", reason="dns")
-        return answers
+        if known.is_blocked:
+            raise NetError("The host is not on the public internet.", reason="blocked")
+        return known.answers
 
-    async def _ask(self, host: str, port: int) -> tuple[str, ...]:
+    async def _ask(self, host: str, port: int) -> _Known:
         try:
             answers = tuple(dict.fromkeys(await self._resolve(host, port)))
         except (OSError, UnicodeError):
             answers = ()
         keep = self._seconds if answers else self._failure_seconds
-        self._known[host] = _Known(answers=answers, until=time.monotonic() + keep)
+        is_blocked = len(answers) > MAX_ANSWERS or not all(map(is_public, answers))
+        known = _Known(answers=answers, until=time.monotonic() + keep, is_blocked=is_blocked)
+        self._known[host] = known
         self._known.move_to_end(host)
         while len(self._known) > MAX_NAMES:
             self._known.popitem(last=False)
-        return answers
+        return known
 
     async def _ask_cares(self, host: str, port: int) -> Sequence[str]:
         if self._cares is None:

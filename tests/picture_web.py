@@ -28,13 +28,18 @@ REFUSING = "93.184.216.35"
 DRIP_SECONDS = 0.2
 
 
-def picture(number: int, *, size: tuple[int, int] = (96, 64), kind: str = "JPEG") -> bytes:
-    """A small picture, another one for each number."""
+def picture(
+    number: int, *, size: tuple[int, int] = (96, 64), kind: str = "JPEG", noise: bool = False
+) -> bytes:
+    """A small picture, another one for each number; `noise` gives it the bytes of a photograph."""
     draw = random.Random(number)
     small = Image.new("RGB", (6, 4))
     small.putdata([(draw.randrange(256), draw.randrange(256), draw.randrange(256)) for _ in range(24)])
     file = io.BytesIO()
-    small.resize(size, Image.Resampling.BICUBIC).save(file, kind)
+    large = small.resize(size, Image.Resampling.BICUBIC)
+    if noise:
+        large = Image.blend(large, Image.effect_noise(size, 60).convert("RGB"), 0.3)
+    large.save(file, kind)
     return file.getvalue()
 
 
@@ -82,6 +87,7 @@ class PictureWeb:
     """Host -> most requests at the same time."""
     times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Host -> when each request came, seconds."""
+    num_connections: int = 0
     keeps_log: bool = True
     pictures: list[bytes] = field(default_factory=lambda: [answer(picture(i)) for i in range(16)])
     _now: Counter[str] = field(default_factory=Counter)
@@ -103,6 +109,7 @@ class PictureWeb:
         return Wires(resolve=self.resolve, route=self.route)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.num_connections += 1
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -217,7 +224,9 @@ def running_pictures(*, host: str = "127.0.0.1") -> Iterator[PictureWeb]:
 
 
 async def _serve_forever(port: int) -> None:
-    web = PictureWeb(keeps_log=False)
+    sizes = ((200, 150), (300, 225), (400, 300), (512, 384))
+    pictures = [answer(picture(i, size=sizes[i % 4], noise=True)) for i in range(16)]
+    web = PictureWeb(keeps_log=False, pictures=pictures)
     server = await asyncio.start_server(web.serve, "0.0.0.0", port, backlog=4000)
     async with server:
         await server.serve_forever()

@@ -12,8 +12,9 @@ from clipworks.errors import ConfigError, NetError
 MAX_HOSTS = 100_000
 """Hosts remembered; one that nobody asks goes first."""
 
-_DOWN_AFTER = 2
-"""Failures to connect, one after the other, after which a host counts as down."""
+_DOWN_AFTER = 2.0
+_WEIGHT_OF_TIMEOUT = 0.4
+"""A host counts as down after two failures to connect, or five answers that did not come, in a row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +45,7 @@ class _Host:
         self.delay = rules.delay_seconds
         self.next = 0.0
         self.down: NetError | None = None
-        self.failures = 0
+        self.failures = 0.0
         self.users = 0
 
 
@@ -83,9 +84,9 @@ class Hosts:
         host.next = max(host.next, time.monotonic() + seconds)
 
     def failed(self, name: str, error: NetError) -> None:
-        """Note that a host could not be reached."""
+        """Note that a host could not be reached, or did not answer in time."""
         host = self._host(name)
-        host.failures += 1
+        host.failures += _WEIGHT_OF_TIMEOUT if error.reason == "timeout" else 1.0
         if host.failures >= _DOWN_AFTER or error.reason == "dns":
             host.down = error
             host.next = time.monotonic() + self.rules.down_seconds
@@ -93,7 +94,7 @@ class Hosts:
     def answered(self, name: str) -> None:
         """Note that a host lives."""
         host = self._host(name)
-        host.failures, host.down = 0, None
+        host.failures, host.down = 0.0, None
 
     async def _wait(self, host: _Host) -> None:
         while (wait := host.next - time.monotonic()) > 0:

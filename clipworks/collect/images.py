@@ -19,8 +19,8 @@ from clipworks.errors import ConfigError
 ResizeMode = Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"]
 EncodeFormat = Literal["jpg", "png", "webp"]
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "ICO")
-"""What Pillow may read; the others are rare on the web and their readers are little tested."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "ICO")
+"""What Pillow may read, if its build can; the others are rare on the web and their readers little tested."""
 
 _PILLOW: Mapping[str, str] = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _MAX_EXIF_CHARACTERS = 4000
@@ -108,7 +108,7 @@ def keep_image(data: bytes, rules: ImageRules) -> Kept | str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of broken metadata; what matters raises
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 return _refusal(image, rules) or _keep(data, image, rules)
     except UnidentifiedImageError:
         return "Image decoding error: no format that is read"
@@ -118,6 +118,11 @@ def keep_image(data: bytes, rules: ImageRules) -> Kept | str:
         return f"Image decoding error: {type(error).__name__}"
     except (TypeError, KeyError, AttributeError, ZeroDivisionError, RuntimeError) as error:
         return f"Image decoding error: {type(error).__name__}"  # Pillow's readers on damaged files
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _refusal(image: Image.Image, rules: ImageRules) -> str:

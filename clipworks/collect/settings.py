@@ -22,9 +22,9 @@ class FetchConfig:
     """All settings of fetching; the names of all groups are different."""
 
     rows_per_shard: int = 10_000
-    parallel_requests: int = 512
+    parallel_requests: int = 2048
     """Hosts that are asked at the same time, all shards together."""
-    shards_at_once: int = 2
+    shards_at_once: int = 4
     """Shards in work at the same time: while one waits for its last hosts, the next begins."""
     shard_seconds: float = 1800.0
     """After that, rows of a shard that are not done are marked `deadline`, to be retried."""
