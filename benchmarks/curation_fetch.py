@@ -1,13 +1,13 @@
 """Fetching from a web of which most is dead or slow, beside img2dataset; writes `fetch` into results/curation.json.
 
-One loopback server (tests/picture_web.py) stands behind 2,000 hosts. Both programs get the same rows,
+One loopback server (tests/picture_web.py) stands behind 10,000 hosts, about one for each row as in a shuffled web list. Both programs get the same rows,
 the same timeouts and two picture processes, and make webdataset shards as DataComp's were made (longer
 side at most 512, files that need no change kept). img2dataset asks for
 http://127.x.y.z, clipworks for names that its own resolver leads to the same addresses; it asks for
 robots.txt and tdmrep.json as well. img2dataset is installed in an environment of its own:
 
     python -m venv /tmp/i2d && /tmp/i2d/bin/pip install img2dataset
-    python -m benchmarks.curation_fetch --peer /tmp/i2d/bin/python [--rows 12000] [--memory]
+    python -m benchmarks.curation_fetch --peer /tmp/i2d/bin/python [--rows 10000] [--endless] [--memory]
 """
 
 import argparse
@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.machine import RESULTS, ROOT, write_result
 
-NUM_HOSTS = 2000
+NUM_HOSTS = 10_000
 TIMEOUT_SECONDS = 10
 PORT = 9931
 PROCESSES = 2
@@ -59,7 +59,9 @@ if __name__ == "__main__":
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peer", type=Path, help="Python of an environment with img2dataset.")
-    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--endless", action="store_true", help="Only see who ends where bodies do not.")
     parser.add_argument("--memory", action="store_true", help="Measure memory at 1k, 100k and 1M rows.")
     parser.add_argument("--role", choices=("ours", "ours-memory"), help="Used by this program itself.")
     parser.add_argument("paths", nargs="*", type=Path)
@@ -70,9 +72,10 @@ def main() -> None:
     found = json.loads(_results().read_text())["results"] if _results().exists() else {}
     results: dict[str, Any] = found.get("fetch", {})
     with tempfile.TemporaryDirectory(prefix="clipworks-fetch-") as folder, _Server():
-        if options.peer:
-            results["speed"] = _compare(Path(folder), options.peer, options.rows)
+        if options.peer and options.endless:
             results["endless"] = _finish(Path(folder), options.peer)
+        elif options.peer:
+            results["speed"] = _compare(Path(folder), options.peer, options.rows, options.repeats)
         if options.memory:
             results["memory"] = _memory(Path(folder))
     write_result("curation", {**found, "fetch": results})
@@ -116,11 +119,11 @@ def _kinds(rows: int, mix: dict[str, int]) -> list[str]:
     return draw.choices(list(mix), list(mix.values()), k=rows)
 
 
-def _compare(folder: Path, peer: Path, rows: int) -> dict[str, Any]:
-    """Both in turn, twice, each with everything made anew."""
+def _compare(folder: Path, peer: Path, rows: int, repeats: int) -> dict[str, Any]:
+    """Both in turn, each with everything made anew."""
     kinds = _kinds(rows, MIX)
     runs: dict[str, list[dict[str, float]]] = {"clipworks": [], "img2dataset": []}
-    for _ in range(2):
+    for _ in range(repeats):
         for name in runs:
             out = folder / "out"
             source = folder / "rows.csv"

@@ -186,7 +186,9 @@ def test_connections_are_kept_where_that_is_asked() -> None:
     in_web(story)
 
 
-@pytest.mark.parametrize("wrong", [{"user_agent": "é"}, {"max_bytes": 0}, {"ports": (0,)}, {"read_seconds": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"user_agent": "é"}, {"max_bytes": 0}, {"ports": (0,)}, {"read_seconds": 0}]
+)
 def test_rules_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         CrawlRules(**wrong)

@@ -36,7 +36,12 @@ def test_a_name_is_asked_for_once_while_it_is_known() -> None:
 
 @pytest.mark.parametrize(
     ("answers", "reason"),
-    [([], "dns"), (["127.0.0.1"], "blocked"), (["8.8.8.8", "::1"], "blocked"), (["8.8.8.8"] + [f"8.8.4.{i}" for i in range(40)], "blocked")],
+    [
+        ([], "dns"),
+        (["127.0.0.1"], "blocked"),
+        (["8.8.8.8", "::1"], "blocked"),
+        (["8.8.8.8"] + [f"8.8.4.{i}" for i in range(40)], "blocked"),
+    ],
 )
 def test_what_is_wrong_with_a_name_is_remembered_too(answers: list[str], reason: str) -> None:
     async def play() -> None:

@@ -47,6 +47,10 @@ class Plan:
             for number in range(self.shards)
         ]
 
+    def has_rows(self) -> bool:
+        """Whether the rows of all shards are there."""
+        return all(Path(source.path).exists() for source in self.sources())
+
     def drop_rows(self) -> None:
         """Give the disk back once the shards are made; what the plan is remains known."""
         for path in self.folder.glob("*.parquet"):
@@ -58,7 +62,8 @@ def make_plan(links: LinkList, folder: Path, *, rows_per_shard: int) -> Plan:
 
     Args:
         links: what is read.
-        folder: replaced, unless it holds the finished plan of the same rows.
+        folder: replaced, unless it holds the plan of the same rows, or these are in shards already: the
+            folder around it is finished.
         rows_per_shard: in all shards but the last.
 
     Raises:
@@ -67,8 +72,9 @@ def make_plan(links: LinkList, folder: Path, *, rows_per_shard: int) -> Plan:
     digest = sha256(f"{links.digest} {rows_per_shard}".encode()).hexdigest()
     if is_complete(folder):
         old = read_manifest(folder)
-        if old.get("digest") == digest:
-            return Plan(folder=folder, rows=old["rows"], shards=old["shards"], digest=digest)
+        plan = Plan(folder=folder, rows=old["rows"], shards=old["shards"], digest=str(old["digest"]))
+        if plan.digest == digest and (plan.has_rows() or is_complete(folder.parent)):
+            return plan
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

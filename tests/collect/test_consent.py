@@ -89,7 +89,11 @@ def test_each_scheme_host_and_port_has_its_own_robots_txt() -> None:
         (b'[{"location": "*", "tdm-reservation": 1}]', PICTURE, "tdm"),
         (b'[{"location": "/photos/*", "tdm-reservation": 1}]', PICTURE, "tdm"),
         (b'[{"location": "/photos/*.jpg$", "tdm-reservation": 1}]', PICTURE, None),
-        (b'[{"location": "/", "tdm-reservation": 1}, {"location": "/photos/", "tdm-reservation": 0}]', PICTURE, None),
+        (
+            b'[{"location": "/", "tdm-reservation": 1}, {"location": "/photos/", "tdm-reservation": 0}]',
+            PICTURE,
+            None,
+        ),
         (b'{"location": "/"}', PICTURE, None),
         (b"[1, {}, null]", PICTURE, None),
         (b"<html>", PICTURE, None),
@@ -136,7 +140,9 @@ def test_an_x_robots_tag_forbids_for_us_or_for_all(value: str, is_refusing: bool
 
 def test_headers_are_judged_each_and_only_as_far_as_is_asked() -> None:
     consent = Site().consent()
-    assert consent.refused_by_headers([("x-robots-tag", "nofollow"), ("x-robots-tag", "noai")]) == "x_robots_tag"
+    assert (
+        consent.refused_by_headers([("x-robots-tag", "nofollow"), ("x-robots-tag", "noai")]) == "x_robots_tag"
+    )
     assert consent.refused_by_headers([("tdm-reservation", "1")]) == "tdm"
     assert consent.refused_by_headers([("tdm-reservation", "0"), ("server", "noai")]) is None
     lax = Site().consent(ConsentRules(robots=False, tags=False, tdm=False))
