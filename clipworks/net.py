@@ -16,7 +16,7 @@ from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
-from typing import Literal, NoReturn, get_args
+from typing import IO, Literal, NoReturn, get_args
 
 import h11
 
@@ -35,6 +35,9 @@ USER_AGENT = "clipworks/0.1 (+fetches single pictures on behalf of its users)"
 
 UNFETCHED = "The address cannot be fetched: it is not allowed, or does not give what is wanted in time."
 """One text for what is blocked and what does not answer: else it would tell which ports are open."""
+
+_Events = AsyncGenerator[h11.Response | h11.Data, None]
+_Read = Callable[[_Events], Awaitable[bytes]]
 
 MAX_ANSWERS = 32
 MAX_DIALLED = 4
@@ -157,19 +160,37 @@ class Fetcher:
         Raises:
             NetError: it was not fetched; `reason` says why.
         """
+        limit = min(max_bytes or self.rules.max_bytes, self.rules.max_bytes)
+        return await self._fetch(url, caller, partial(_read, limit_bytes=limit, is_wanted=is_wanted), limit)
+
+    async def download(self, url: str, file: IO[bytes], *, caller: str = "") -> Fetched:
+        """GET an address into a file, piece by piece; `data` of what is returned is empty.
+
+        The file is written by the event loop's own thread: give the download a loop of its own.
+
+        Raises:
+            NetError: it was not fetched; what the file holds then is not whole.
+            OSError: the file cannot be written.
+        """
+        limit = self.rules.max_bytes
+        return await self._fetch(url, caller, partial(_store, limit_bytes=limit, file=file), limit)
+
+    async def _fetch(self, url: str, caller: str, read: _Read, limit_bytes: int) -> Fetched:
         address = parse_address(url)
         if self.rules.mode == "off":
             raise NetError("Fetching addresses is switched off.", reason="off")
-        limit = min(max_bytes or self.rules.max_bytes, self.rules.max_bytes)
         try:
             async with asyncio.timeout(self.rules.total_seconds), self._place(caller):
-                return await self._follow(address, limit, is_wanted)
+                return await self._follow(address, read, limit_bytes)
         except NetError as error:
             logger.info("fetch from %s: %s", address.host, error.reason)
             raise
         except TimeoutError as error:
             logger.info("fetch from %s: timeout", address.host)
             raise NetError(UNFETCHED, reason="timeout") from error
+        except _Unwritable as error:
+            assert isinstance(error.__cause__, OSError)
+            raise error.__cause__ from None
         except (OSError, UnicodeError, h11.RemoteProtocolError) as error:
             reason = "damaged" if isinstance(error, h11.RemoteProtocolError) else "unreachable"
             logger.info("fetch from %s: %s", address.host, reason)
@@ -189,9 +210,7 @@ class Fetcher:
             if not users:
                 self._callers.pop(caller, None)
 
-    async def _follow(
-        self, address: WebAddress, limit_bytes: int, is_wanted: Callable[[bytes], bool] | None
-    ) -> Fetched:
+    async def _follow(self, address: WebAddress, read: _Read, limit_bytes: int) -> Fetched:
         for _ in range(self.rules.max_redirects + 1):
             async with aclosing(self._get(address)) as events:
                 response = await anext(events)
@@ -201,7 +220,7 @@ class Fetcher:
                     address = _redirected(address, headers)
                     continue
                 _check_response(response.status_code, dict(headers), limit_bytes)
-                data = await _read(events, limit_bytes, is_wanted)
+                data = await read(events)
             url = f"{address.scheme}://{address.authority}{address.target}"
             return Fetched(data=data, url=url, headers=headers)
         raise NetError(UNFETCHED, reason="redirect")
@@ -284,6 +303,10 @@ class Fetcher:
         return self._tls
 
 
+class _Unwritable(Exception):
+    """The file of a download cannot be written, which is no fault of the network."""
+
+
 async def _dial(address: str, port: int) -> socket.socket:
     is_v6 = ":" in address
     connection = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
@@ -331,7 +354,8 @@ def _check_response(status: int, headers: dict[str, str], limit_bytes: int) -> N
 
 
 async def _read(
-    events: AsyncGenerator[h11.Response | h11.Data, None],
+    events: _Events,
+    *,
     limit_bytes: int,
     is_wanted: Callable[[bytes], bool] | None,
 ) -> bytes:
@@ -348,6 +372,20 @@ async def _read(
     if not is_known:
         _check_head(data, is_wanted)
     return bytes(data)
+
+
+async def _store(events: _Events, *, limit_bytes: int, file: IO[bytes]) -> bytes:
+    size = 0
+    async for event in events:
+        assert isinstance(event, h11.Data)
+        size += len(event.data)
+        if size > limit_bytes:
+            _refuse_size(limit_bytes)
+        try:
+            file.write(event.data)
+        except OSError as error:
+            raise _Unwritable from error
+    return b""
 
 
 def _check_head(data: bytearray, is_wanted: Callable[[bytes], bool] | None) -> None:

@@ -3,6 +3,7 @@
 import click
 
 from clipworks.cli.collect_fetch import fetch
+from clipworks.cli.collect_pairs import pairs
 from clipworks.cli.output import SETTINGS
 
 
@@ -11,4 +12,5 @@ def collect() -> None:
     """Collect image-text pairs from web archives, and the pictures from the web."""
 
 
+collect.add_command(pairs)
 collect.add_command(fetch)

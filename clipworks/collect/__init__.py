@@ -1,1 +1,1 @@
-"""From the web to pairs and pictures: the network side of curation."""
+"""Web pages to pairs of picture and text, and to the pictures themselves. Knows nothing of models."""

@@ -1,0 +1,96 @@
+"""Addresses in a page made absolute, as browsers do it. The owner of ada, the URL parser of Node.js.
+
+What most addresses look like is joined by hand, with the same result; all others go through ada.
+"""
+
+import re
+from typing import Literal
+
+import ada_url
+
+Dropped = Literal["no_address", "data_address", "other_scheme", "malformed_address"]
+"""Why an address leads nowhere: empty, a picture written into the page, `javascript:` and the like, unreadable."""
+
+_EDGES = "".join(map(chr, range(0x21)))
+_BREAKS = str.maketrans("", "", "\t\n\r")
+_SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*"
+_RELATIVE = re.compile(rf"(?:{_SEGMENT}/)*{_SEGMENT}", re.ASCII)
+_ROOTED = re.compile(rf"(?:/{_SEGMENT})+", re.ASCII)
+_ABSOLUTE = re.compile(
+    rf"https?://(?!xn--)[a-z0-9-]+(?:\.(?!xn--)[a-z0-9-]+)*\.(?!xn--)[a-z]{{2,24}}(?:/{_SEGMENT})+", re.ASCII
+)
+_EMPTY_SEGMENTS = re.compile(r"(?<=[^:/])//+")
+_PATH = re.compile(r"[^?#]*")
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE | re.ASCII)
+
+
+class Base:
+    """Where the addresses of one page are relative to.
+
+    Args:
+        page_url: the page's own address.
+        href: the page's `<base href>`, "" if it has none; ignored where it cannot be used, as in browsers.
+    """
+
+    def __init__(self, page_url: str, href: str = "") -> None:
+        self.url = _normalise(page_url)
+        if self.url and href.strip(_EDGES):
+            joined = _join(href, self.url)
+            self.url = joined if joined.startswith(("http://", "https://")) else self.url
+        path_at = self.url.find("/", 8)
+        end = min((at for at in map(self.url.find, "?#") if at >= 0), default=len(self.url))
+        self._origin = self.url[:path_at]
+        self._folder = self.url[: self.url.rfind("/", 0, end) + 1]
+
+    def resolve(self, text: str) -> tuple[str, Dropped | None]:
+        """The absolute http or https address without its fragment, or "" and why there is none."""
+        if self.url:
+            if _RELATIVE.fullmatch(text):
+                return self._folder + text, None
+            if _ROOTED.fullmatch(text):
+                return self._origin + text, None
+        if _ABSOLUTE.fullmatch(text):
+            return text, None
+        text = text.strip(_EDGES).translate(_BREAKS)
+        if not text or text.startswith("#"):
+            return "", "no_address"
+        scheme = _SCHEME.match(text)
+        if scheme and scheme[1].lower() not in ("http", "https"):
+            return "", "data_address" if scheme[1].lower() == "data" else "other_scheme"
+        if scheme is None and "//" in text[1:]:
+            text = _without_empty_segments(text)
+        url = _join(text, self.url)
+        if not url:
+            return "", "malformed_address"
+        if not url.startswith(("http://", "https://")):
+            return "", "other_scheme"
+        return url.partition("#")[0], None
+
+
+def host_of(url: str) -> str:
+    """The host of an absolute address, without user name and port."""
+    authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
+    host = authority.rpartition("@")[2]
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+
+
+def _without_empty_segments(text: str) -> str:
+    """`images//a.png` as `images/a.png`, which servers of files answer alike; an address in the path stays."""
+    match = _PATH.match(text)
+    assert match is not None
+    return _EMPTY_SEGMENTS.sub("/", match[0]) + text[match.end() :]
+
+
+def _normalise(url: str) -> str:
+    try:
+        return str(ada_url.normalize_url(url))
+    except ValueError:  # of which UnicodeError is one
+        return ""
+
+
+def _join(text: str, base: str) -> str:
+    """ "" where there is no such address."""
+    try:
+        return str(ada_url.join_url(base, text) if base else ada_url.normalize_url(text))
+    except ValueError:
+        return ""

@@ -1,0 +1,194 @@
+"""The table of pairs: a row for each picture of a page that has a text, and where both were found.
+
+Several `<img>` of one page with the same address are one row with the different texts of all of them.
+Rows of different pages stay apart: joining them by address is for `curate`, which sees all archives.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import md5, sha224
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from clipworks.collect.links import host_of
+from clipworks.collect.pages import Page, read_page
+from clipworks.collect.records import Record, read_records
+from clipworks.collect.responses import Response, decode_body, read_response
+from clipworks.collect.wat import is_wat, read_noted
+from clipworks.errors import DataError
+from clipworks.stage import Made, Source
+from clipworks.tables import write_table
+
+PAIRS_SUFFIX = ".pairs.parquet"
+
+PAIRS = pa.schema(
+    (
+        ("uid", pa.string()),
+        ("page_url", pa.string()),
+        ("image_url", pa.string()),
+        ("texts", pa.list_(pa.struct((("key", pa.string()), ("text", pa.string()))))),
+        ("url_hash", pa.binary(12)),
+        ("host", pa.string()),
+        ("source", pa.string()),
+        ("offset", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("link", pa.string()),
+        ("page_language", pa.string()),
+        ("page_title", pa.string()),
+        ("status", pa.int32()),
+    )
+)
+"""One row: a picture of a page. `uid` is md5(first text + address), 32 hex digits, as DataComp's; `url_hash`
+is the first 12 bytes of sha224(address), MetaCLIP's; `host` is the picture's; `source` and `offset` say
+where the page is: the WARC file's name and the byte at which its record begins."""
+
+ROWS_PER_BATCH = 8192
+
+_HTML = ("text/html", "application/xhtml+xml")
+
+
+def make_pairs(source: Source, folder: Path, *, path: Path, keep_textless: bool) -> Made:
+    """The part of one archive, `NAME.pairs.parquet`.
+
+    Args:
+        path: where the archive is on this machine.
+        keep_textless: whether pictures without any text get a row, too.
+    """
+    counts: Counter[str] = Counter()
+    pairs = _Table()
+    archive = _Archive(name=Path(source.path).name, keep_textless=keep_textless, counts=counts, pairs=pairs)
+    try:
+        for record in read_records(path, counts):
+            counts["records"] += 1
+            _read(record, archive)
+    except DataError as error:
+        return Made(rows=0, failure=error.message)
+    if not counts["records"]:
+        return Made(rows=0, failure="It holds no whole WARC record.")
+    name = source.name + PAIRS_SUFFIX
+    write_table(folder / name, pairs.finish())
+    counts["pairs"] = pairs.num_rows
+    return Made(rows=pairs.num_rows, counts=counts, files=(name,))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Table:
+    """Rows on their way to a table; whole batches are packed, so that memory holds few Python objects."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.rows) + sum(batch.num_rows for batch in self.batches)
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        self.rows.append(row)
+        if len(self.rows) >= ROWS_PER_BATCH:
+            self._pack()
+
+    def finish(self) -> pa.Table:
+        self._pack()
+        return pa.Table.from_batches(self.batches, schema=PAIRS)
+
+    def _pack(self) -> None:
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(PAIRS)
+        arrays = [pa.array(values, type=kind) for values, kind in zip(columns, PAIRS.types, strict=True)]
+        self.batches.append(pa.RecordBatch.from_arrays(arrays, schema=PAIRS))
+        self.rows.clear()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Archive:
+    """Where rows come from and go to."""
+
+    name: str
+    keep_textless: bool
+    counts: Counter[str]
+    pairs: _Table
+
+
+def _read(record: Record, archive: _Archive) -> None:
+    counts = archive.counts
+    if record.kind in (b"response", b"resource"):
+        response = read_response(record)
+        if response is None:
+            counts["unreadable_responses"] += 1
+        elif _is_html(response):
+            counts["pages"] += 1
+            _read_html(record, response, archive)
+    elif record.kind == b"metadata":
+        if is_wat(record):
+            counts["pages"] += b'"HTML-Metadata"' in record.block
+            noted = read_noted(record, counts)
+            if noted is not None:
+                name, offset = noted.archive or archive.name, noted.offset if noted.archive else record.offset
+                _add_rows(noted.page, noted.url, name, offset, noted.status, archive)
+    elif record.kind == b"revisit":
+        counts["revisits"] += 1
+
+
+def _read_html(record: Record, response: Response, archive: _Archive) -> None:
+    body = decode_body(response)
+    if body is None:
+        archive.counts["undecodable_pages"] += 1
+        return
+    url = _target(record)
+    page = read_page(body, url=url, content_type=response.content_type, counts=archive.counts)
+    if page is not None:
+        _add_rows(page, url, archive.name, record.offset, response.status, archive)
+
+
+def _add_rows(page: Page, url: str, name: str, offset: int, status: int, archive: _Archive) -> None:
+    """One row for each address among a page's pictures, with all different texts."""
+    counts = archive.counts
+    counts["pages_with_images"] += 1
+    merged: dict[str, tuple[Any, dict[tuple[str, str], None]]] = {}
+    for picture in page.pictures:
+        known = merged.get(picture.url)
+        if known is None:
+            merged[picture.url] = picture, dict.fromkeys(picture.texts)
+        else:
+            counts["repeated_images"] += 1
+            known[1].update(dict.fromkeys(picture.texts))
+    for image_url, (first, texts) in merged.items():
+        if not texts and not archive.keep_textless:
+            counts["images_without_text"] += 1
+            continue
+        counts["texts"] += len(texts)
+        raw_url = image_url.encode()
+        text = next(iter(texts), ("", ""))[1]
+        archive.pairs.add(
+            (
+                md5(text.encode() + raw_url, usedforsecurity=False).hexdigest(),
+                url,
+                image_url,
+                list(texts),
+                sha224(raw_url).digest()[:12],
+                host_of(image_url),
+                name,
+                offset,
+                first.width,
+                first.height,
+                first.link,
+                page.language,
+                page.title,
+                status,
+            )
+        )
+
+
+def _target(record: Record) -> str:
+    """The address of a record; some writers put it into angle brackets."""
+    return record.field(b"warc-target-uri").strip(b"<> ").decode("utf-8", "replace")
+
+
+def _is_html(response: Response) -> bool:
+    if response.media_type:
+        return response.media_type in _HTML
+    return (
+        response.body[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
+    )

@@ -1,0 +1,113 @@
+"""Pictures out of WAT records: what Common Crawl's own parser noted of a page. The owner of orjson.
+
+A WAT file has of an `<img>` its `src`, `alt` and `title`, with entities decoded, and of the page its
+`<base>`, its title and its language: no srcset, lazy attribute, caption, size or link.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from clipworks.collect.links import Base
+from clipworks.collect.pages import Page, Picture, clean_text, read_texts
+from clipworks.collect.records import Record
+
+_PATH = "IMG@/src"
+_MARK = b"IMG@"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noted:
+    """A page as a WAT record describes it, and where the page itself is."""
+
+    url: str
+    status: int
+    page: Page
+    archive: str
+    """Name of the WARC file that holds the page, "" if the record does not say."""
+    offset: int
+    """Where the page begins in that file, bytes; -1 if the record does not say."""
+
+
+def is_wat(record: Record) -> bool:
+    """Whether a record is one of a WAT file."""
+    return record.kind == b"metadata" and b"json" in record.field(b"content-type").lower()
+
+
+def read_noted(record: Record, counts: Counter[str]) -> Noted | None:
+    """The pictures that a WAT record notes; None where it notes none.
+
+    Args:
+        counts: `images`, the reasons why some have no address, and `damaged_records` for what is no JSON.
+    """
+    if _MARK not in record.block:
+        return None
+    try:
+        document = orjson.loads(record.block)
+    except orjson.JSONDecodeError:
+        counts["damaged_records"] += 1
+        return None
+    envelope = _map(_map(document).get("Envelope"))
+    answer = _map(_map(envelope.get("Payload-Metadata")).get("HTTP-Response-Metadata"))
+    html = _map(answer.get("HTML-Metadata"))
+    head = _map(html.get("Head"))
+    url = _text(_map(envelope.get("WARC-Header-Metadata")).get("WARC-Target-URI")).strip("<> ")
+    url = url or _text(_map(envelope.get("ARC-Header-Metadata")).get("Target-URI"))
+    pictures = tuple(_pictures(html.get("Links"), Base(url, _text(head.get("Base"))), counts))
+    if not pictures:
+        return None
+    container = _map(_map(document).get("Container"))
+    return Noted(
+        url=url,
+        status=_number(_map(answer.get("Response-Message")).get("Status"), 0),
+        page=Page(
+            title=" ".join(_text(head.get("Title")).split()) or None,
+            language=_language(head),
+            pictures=pictures,
+        ),
+        archive=_text(container.get("Filename")),
+        offset=_number(container.get("Offset"), -1),
+    )
+
+
+def _pictures(links: Any, base: Base, counts: Counter[str]) -> Iterator[Picture]:
+    for link in links if isinstance(links, list) else ():
+        if not isinstance(link, dict) or link.get("path") != _PATH:
+            continue
+        counts["images"] += 1
+        url, reason = base.resolve(_text(link.get("url")))
+        if reason is not None:
+            counts[reason] += 1
+            continue
+        texts = {name: _text(value) for name, value in link.items()}
+        yield Picture(url=url, texts=read_texts(texts), width=None, height=None, link=None)
+
+
+def _language(head: Mapping[str, Any]) -> str | None:
+    """The root element's `lang`, which newer files note as a `<meta>`; else what such an element says."""
+    found = {}
+    for meta in head.get("Metas") or ():
+        if isinstance(meta, dict):
+            name = _text(meta.get("name")) or _text(meta.get("http-equiv")).lower()
+            found.setdefault(name, clean_text(_text(meta.get("content"))))
+    names = ("HTML@/lang", "HTML@/xml:lang", "content-language")
+    return next((found[name] for name in names if found.get(name)), None)
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any, default: int) -> int:
+    """Numbers in WAT files are texts."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return default
