@@ -76,11 +76,11 @@ def fetch(  # noqa: PLR0913  # an argument for each option
         raise MissingExtraError(str(error.name), "curate") from error
 
     config = with_fetch_settings(FetchConfig(), settings)
-    if retry_failed:
-        job = retry_job(source, config)
-    else:
-        links = find_list(source, url_column=url_column, caption_column=caption_column)
-        job = FetchJob(links=links)
+    job = (
+        retry_job(source, config)
+        if retry_failed
+        else FetchJob(links=find_list(source, url_column=url_column, caption_column=caption_column))
+    )
     job = replace(job, archives=archives, opt_outs=opt_outs, blocklists=blocklist)
     if dry_run:
         _print_plan(job, config, as_json)

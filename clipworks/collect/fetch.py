@@ -196,7 +196,7 @@ def _running(
 
 
 async def _fetch_shard(tools: _Tools, source: Source, folder: Path) -> Made:
-    rows = await asyncio.to_thread(read_table, Path(source.path))
+    rows = await asyncio.to_thread(read_table, folder / source.path)
     urls: list[str] = rows.column("url").to_pylist()
     files = ShardFiles(folder, source.name, tools.config.images.encode_format)
     try:

@@ -3,6 +3,8 @@
 All become one stream of batches: `url`, `caption`, `uid`, and whatever other columns there are.
 """
 
+import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import md5
@@ -48,7 +50,7 @@ _ROWS = 8192
 _BLOCK_BYTES = 4 << 20
 _BYTES_PER_ROW = 24
 
-_DAMAGE = (OSError, ValueError, pa.ArrowException)
+_DAMAGE = (OSError, EOFError, ValueError, zlib.error, pa.ArrowException)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,7 +201,7 @@ def _read(file: Path) -> Iterator[pa.RecordBatch]:
 
 def _read_lines(file: Path) -> Iterator[pa.RecordBatch]:
     lines = list[str]()
-    with pa.input_stream(str(file), compression="detect") as stream:
+    with gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb") as stream:
         for line in stream:
             if line.strip():
                 lines.append(line.decode().strip())

@@ -37,11 +37,11 @@ class Plan:
     digest: str
 
     def sources(self, first: int = 0) -> list[Source]:
-        """A source for each shard; shards are numbered from `first`."""
+        """A source for each shard, its path relative to the folder around the plan; numbered from `first`."""
         return [
             Source(
                 name=f"{first + number:05d}",
-                path=str(self.folder / f"{number:05d}.parquet"),
+                path=f"{self.folder.name}/{number:05d}.parquet",
                 digest=sha256(f"{self.digest} {number}".encode()).hexdigest(),
             )
             for number in range(self.shards)
@@ -49,7 +49,7 @@ class Plan:
 
     def has_rows(self) -> bool:
         """Whether the rows of all shards are there."""
-        return all(Path(source.path).exists() for source in self.sources())
+        return all((self.folder.parent / source.path).exists() for source in self.sources())
 
     def drop_rows(self) -> None:
         """Give the disk back once the shards are made; what the plan is remains known."""

@@ -93,7 +93,7 @@ def planned(folder: Path, lines: list[str], name: str, rows_per_shard: int = 100
         find_list(folder / f"{name}.txt"), folder / f"{name}.plan", rows_per_shard=rows_per_shard
     )
     assert plan.rows == len(lines)
-    return [pq.read_table(source.path).column("url").to_pylist() for source in plan.sources()]
+    return [pq.read_table(folder / source.path).column("url").to_pylist() for source in plan.sources()]
 
 
 def test_the_order_is_that_of_the_uids_hashes_however_the_rows_come(
