@@ -155,7 +155,7 @@ class Crawler:
         """
         await self._check(address)
         url = URL(f"{address.scheme}://{address.authority}{address.target}", encoded=True)
-        if url.host != address.host or url.port != address.port:
+        if (url.raw_host or "").strip("[]") != address.host or url.port != address.port:
             raise NetError("The address can be read in two ways.", reason="malformed")
         try:
             async with self._session.get(url, allow_redirects=False) as response:

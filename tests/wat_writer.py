@@ -83,9 +83,15 @@ def html_metadata(tree: LexborHTMLParser) -> dict[str, Any]:
     head: dict[str, Any] = {}
     title, base = tree.css_first("title"), tree.css_first("base[href]")
     root = tree.root.attributes if tree.root is not None else {}
-    metas = [{"name": f"HTML@/{name}", "content": root[name]} for name in ("lang", "xml:lang") if root.get(name)]
+    metas = [
+        {"name": f"HTML@/{name}", "content": root[name]} for name in ("lang", "xml:lang") if root.get(name)
+    ]
     metas += [
-        {name: value or "" for name, value in node.attributes.items() if name in ("name", "content", "http-equiv")}
+        {
+            name: value or ""
+            for name, value in node.attributes.items()
+            if name in ("name", "content", "http-equiv")
+        }
         for node in tree.css("meta[content]")
     ]
     if metas:

@@ -152,7 +152,7 @@ def _running(
     opt_outs, blocked = read_blocklist(job.opt_outs), read_blocklist(job.blocklists)
     archived = ArchivedPictures(job.archives, folder / ".archived.sqlite") if job.archives else None
     workshop = Workshop(config.images, workers)
-    _allow_files(4 * config.parallel_requests + 256)
+    num_places = min(config.parallel_requests, (_allow_files(2 * config.parallel_requests + 512) - 256) // 2)
 
     async def begin() -> _Tools:
         names = Names(wires.resolve)
@@ -165,7 +165,7 @@ def _running(
             crawler=crawler,
             visits=visits,
             workshop=workshop,
-            places=asyncio.Semaphore(config.parallel_requests),
+            places=asyncio.Semaphore(max(1, num_places)),
             archived=archived,
             blocked=blocked,
         )
@@ -324,12 +324,15 @@ def _word(outcome: Outcome) -> str:
     return f"http_{outcome.http_status}" if outcome.reason == "status" else outcome.reason
 
 
-def _allow_files(number: int) -> None:
-    """Let this process open as many connections as it was told, as far as the system lets it."""
+def _allow_files(number: int) -> int:
+    """Let this process open that many files and connections, or as many as the system lets it; how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return number
     limit = number if hard == resource.RLIM_INFINITY else min(number, hard)
-    if soft != resource.RLIM_INFINITY and soft < limit:
+    if soft < limit:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return max(soft, limit)
 
 
 _LATE = Outcome(status="failed_to_download", error_message="The shard's deadline passed.", reason="deadline")
