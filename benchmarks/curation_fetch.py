@@ -1,6 +1,7 @@
-"""Fetching from a web of which most is dead or slow, beside img2dataset; writes `fetch` into results/curation.json.
+"""Fetching from a web of which most is dead or slow, beside img2dataset: `fetch` in results/curation.json.
 
-One loopback server (tests/picture_web.py) stands behind 10,000 hosts, about one for each row as in a shuffled web list. Both programs get the same rows,
+One loopback server (tests/picture_web.py) stands behind 10,000 hosts, about one for each row as in a
+shuffled list of the web. Both programs get the same rows,
 the same timeouts and two picture processes, and make webdataset shards as DataComp's were made (longer
 side at most 512, files that need no change kept). img2dataset asks for
 http://127.x.y.z, clipworks for names that its own resolver leads to the same addresses; it asks for

@@ -179,7 +179,8 @@ class Consent:
                 robots = Protego.parse(data.decode("utf-8-sig", errors="replace"))
             elif status == 429 or status >= 500:  # RFC 9309 §2.3.1.4: unreachable means no
                 refuses, seconds = "robots_unavailable", 600.0
-        reserved, free = (), ()
+        reserved: tuple[re.Pattern[str], ...] = ()
+        free: tuple[re.Pattern[str], ...] = ()
         if self._rules.tdm and not refuses:
             try:
                 status, data = await self._get(address.join("/.well-known/tdmrep.json"))

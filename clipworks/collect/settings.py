@@ -23,7 +23,7 @@ class FetchConfig:
 
     rows_per_shard: int = 10_000
     parallel_requests: int = 4096
-    """Hosts that are asked at the same time, all shards together; fewer where the system allows fewer files."""
+    """Hosts that are asked at the same time, all shards together; as many as the system allows files."""
     shards_at_once: int = 4
     """Shards in work at the same time: while one waits for its last hosts, the next begins."""
     shard_seconds: float = 1800.0

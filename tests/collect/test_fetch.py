@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 from picture_web import PictureWeb, running_pictures
+from PIL import Image
 
 from clipworks.collect.fetch import FetchJob, fetch_images, retry_job
 from clipworks.collect.lists import find_list
