@@ -1,10 +1,13 @@
-"""Work spread over processes of this machine, some of which may die."""
+"""Work spread over processes of this machine, some of which may die, or over threads of this process."""
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait as wait_for_end
+from threading import Thread
 from typing import TypeVar
 
 MAX_ATTEMPTS = 3
@@ -44,6 +47,46 @@ class Processes:
                 yield from _run_alone(work, item)
 
 
+class Threads:
+    """So many threads, for work that waits for something that they share.
+
+    Args:
+        count: 1 or more.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def run(self, work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[tuple[Item, str]]:
+        """As `Processes.run`; a thread does not die, so nothing is given up."""
+        queue = iter(items)
+        running: dict[Future[None], Item] = {}
+        pool = ThreadPoolExecutor(self.count)
+        try:
+            while True:
+                for item in islice(queue, self.count - len(running)):
+                    running[pool.submit(work, item)] = item
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED)[0]:
+                    future.result()
+                    yield running.pop(future), ""
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # what the others wait for is ended by the caller
+
+
+def end_with_parent() -> None:
+    """Make this process end when the one that began it does, killed or not: a pool's initializer."""
+    parent = parent_process()
+    assert parent is not None
+    Thread(target=_await_end, args=(parent.sentinel,), daemon=True).start()
+
+
+def _await_end(sentinel: int) -> None:
+    wait_for_end([sentinel])
+    os._exit(1)
+
+
 def _run_alone(work: Callable[[Item], None], item: Item) -> Iterator[tuple[Item, str]]:
     for _ in range(MAX_ATTEMPTS):
         left, _ = yield from _run_until_one_dies(work, [item], 1)
@@ -58,7 +101,7 @@ def _run_until_one_dies(
     """What was in work when a process died, and what had not begun; nothing where none died."""
     queue = iter(items)
     running: dict[Future[None], Item] = {}
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=end_with_parent)
     try:
         while True:
             for item in islice(queue, count - len(running)):

@@ -35,8 +35,9 @@ SQL_FILES = tuple(
 ) + ("serve/ledger.py", "serve/repeats.py", "serve/migrations/", "serve/tables.py", "serve/usage.py", "cli/")
 
 OWNERS: dict[str, tuple[str, ...]] = {
-    "PIL": ("model/decoder.py", "model/preprocess.py"),
     "ada_url": ("collect/links.py",),
+    "aiodns": ("names.py",),
+    "aiohttp": ("crawler.py",),
     "alembic": ("serve/database.py", "serve/migrations/"),
     "click": ("cli/",),
     "ftfy": ("model/tokenizer.py",),
@@ -49,7 +50,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "opentelemetry": ("serve/telemetry.py",),
     "openvino": ("model/executor.py", "model/graph.py"),
     "orjson": ("collect/wat.py",),
+    "PIL": ("collect/images.py", "model/decoder.py", "model/preprocess.py"),
     "prometheus_client": ("serve/metrics.py",),
+    "protego": ("collect/consent.py",),
     "pyarrow": ("collect/", "curate/", "search/parquet.py", "tables.py"),
     "ray": ("curate/cluster.py", "serve/replicas.py"),
     "regex": ("model/tokenizer.py",),
@@ -60,6 +63,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "starlette": ("serve/",),
     "torch": ("model/network.py", "train/"),
     "uvicorn": ("serve/",),
+    "yarl": ("crawler.py",),
 }
 """Third-party package -> the files or folders that may import it; "" means any."""
 

@@ -2,13 +2,11 @@
 
 import click
 
+from clipworks.cli.collect_fetch import fetch
 from clipworks.cli.collect_pairs import pairs
 from clipworks.cli.output import SETTINGS
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(context_settings=SETTINGS, commands={"pairs": pairs, "fetch": fetch})
 def collect() -> None:
     """Collect image-text pairs from web archives, and the pictures from the web."""
-
-
-collect.add_command(pairs)

@@ -1,0 +1,125 @@
+"""Manners towards hosts: how many requests at once, how far apart, when to wait and when to give up."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from clipworks.errors import ConfigError, NetError
+
+MAX_HOSTS = 100_000
+"""Hosts remembered; one that nobody asks goes first."""
+
+_DOWN_AFTER = 2.0
+_WEIGHT_OF_TIMEOUT = 0.4
+"""A host counts as down after two failures to connect, or five answers that did not come, in a row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostRules:
+    """What one host is burdened with."""
+
+    connections: int = 2
+    """Requests at the same time."""
+    delay_seconds: float = 0.1
+    """Between the beginnings of two requests; a longer Crawl-delay wins."""
+    max_delay_seconds: float = 30.0
+    """Longest Crawl-delay or Retry-After that is waited for; who asks for more is left for another run."""
+    down_seconds: float = 120.0
+    """How long a host that cannot be reached is left alone."""
+
+    def __post_init__(self) -> None:
+        if self.connections < 1:
+            raise ConfigError(f"connections is {self.connections}; it must be at least 1.")
+        if min(self.delay_seconds, self.max_delay_seconds, self.down_seconds) < 0:
+            raise ConfigError("The seconds of delays must not be below 0.")
+
+
+class _Host:
+    __slots__ = ("delay", "down", "failures", "free", "next", "users")
+
+    def __init__(self, rules: HostRules) -> None:
+        self.free = asyncio.Semaphore(rules.connections)
+        self.delay = rules.delay_seconds
+        self.next = 0.0
+        self.down: NetError | None = None
+        self.failures = 0.0
+        self.users = 0
+
+
+class Hosts:
+    """Gives turns to those who want to ask a host. All methods run in one event loop."""
+
+    def __init__(self, rules: HostRules) -> None:
+        self.rules = rules
+        self._hosts: OrderedDict[str, _Host] = OrderedDict()
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Wait until the host may be asked, and count as one that asks it.
+
+        Raises:
+            NetError: `host_down`: it could not be reached a moment ago. `host_busy`: it wants to be left
+                alone for longer than we wait.
+        """
+        host = self._host(name)
+        host.users += 1
+        try:
+            async with host.free:
+                await self._wait(host)
+                yield
+        finally:
+            host.users -= 1
+
+    def slow_down(self, name: str, seconds: float) -> None:
+        """Keep at least this many seconds between requests, as a robots.txt asks."""
+        host = self._host(name)
+        host.delay = max(host.delay, seconds)
+
+    def pause(self, name: str, seconds: float) -> None:
+        """Ask nothing for a time, as a Retry-After says."""
+        host = self._host(name)
+        host.next = max(host.next, time.monotonic() + seconds)
+
+    def failed(self, name: str, error: NetError) -> None:
+        """Note that a host could not be reached, or did not answer in time."""
+        host = self._host(name)
+        host.failures += _WEIGHT_OF_TIMEOUT if error.reason == "timeout" else 1.0
+        if host.failures >= _DOWN_AFTER or error.reason == "dns":
+            host.down = error
+            host.next = time.monotonic() + self.rules.down_seconds
+
+    def answered(self, name: str) -> None:
+        """Note that a host lives."""
+        host = self._host(name)
+        host.failures, host.down = 0.0, None
+
+    async def _wait(self, host: _Host) -> None:
+        while (wait := host.next - time.monotonic()) > 0:
+            if host.down is not None:
+                raise NetError(
+                    f"The host was down a moment ago: {host.down.message}", reason=host.down.reason
+                )
+            if wait > self.rules.max_delay_seconds or host.delay > self.rules.max_delay_seconds:
+                raise NetError(f"The host wants to be left alone for {wait:.0f} s.", reason="host_busy")
+            await asyncio.sleep(wait)
+        host.down = None
+        host.next = time.monotonic() + host.delay
+
+    def _host(self, name: str) -> _Host:
+        host = self._hosts.get(name)
+        if host is None:
+            host = self._hosts[name] = _Host(self.rules)
+            if len(self._hosts) > MAX_HOSTS:
+                self._forget()
+        else:
+            self._hosts.move_to_end(name)
+        return host
+
+    def _forget(self) -> None:
+        now = time.monotonic()
+        for name, host in list(self._hosts.items())[: MAX_HOSTS // 10]:
+            if not host.users and host.next <= now:
+                del self._hosts[name]

@@ -1,0 +1,113 @@
+"""Host names and their addresses: asked of c-ares, kept for a while, the failures too. The owner of aiodns.
+
+A collection asks for the same hosts over and over and a tenth of them no longer exist; the system's
+resolver would take a thread for each question. Every answer is judged when it arrives (`addresses.py`),
+and one address that is not public spoils them all.
+"""
+
+import asyncio
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import aiodns
+
+from clipworks.addresses import is_public
+from clipworks.errors import NetError
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Host name and port -> its IP addresses in text. Raises OSError where there are none."""
+
+MAX_ANSWERS = 32
+MAX_NAMES = 50_000
+"""Names kept; the one that was not needed for longest goes first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    answers: tuple[str, ...]
+    until: float
+    is_blocked: bool
+
+
+class Names:
+    """The addresses of hosts, each asked once while it is known. All methods run in one event loop.
+
+    Args:
+        resolve: who is asked; c-ares with the system's name servers if None.
+        seconds: how long an answer is believed.
+        failure_seconds: how long it is believed that a name does not exist.
+        timeout_seconds: for one question to one name server; two tries are made.
+    """
+
+    def __init__(
+        self,
+        resolve: Resolve | None = None,
+        *,
+        seconds: float = 600,
+        failure_seconds: float = 300,
+        timeout_seconds: float = 3,
+    ) -> None:
+        self._resolve = resolve or self._ask_cares
+        self._seconds = seconds
+        self._failure_seconds = failure_seconds
+        self._timeout_seconds = timeout_seconds
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._asked: dict[str, asyncio.Task[_Known]] = {}
+        self._cares: aiodns.DNSResolver | None = None
+
+    async def close(self) -> None:
+        """Give the sockets of the resolver back."""
+        for task in list(self._asked.values()):
+            task.cancel()
+        if self._cares is not None:
+            await self._cares.close()
+
+    async def addresses(self, host: str, port: int) -> Sequence[str]:
+        """The IP addresses of a name, at least one, all of the public internet.
+
+        Raises:
+            NetError: `dns`: there is no such name, or nobody answers for it; `blocked`: it leads elsewhere.
+        """
+        known = self._known.get(host)
+        if known is not None and known.until > time.monotonic():
+            self._known.move_to_end(host)
+        else:
+            task = self._asked.get(host)
+            if task is None:
+                task = asyncio.ensure_future(self._ask(host, port))
+                self._asked[host] = task
+                task.add_done_callback(lambda _: self._asked.pop(host, None))
+            # Who waits may be cancelled by a deadline of its own; the others still want the answer.
+            known = await asyncio.shield(task)
+        if not known.answers:
+            raise NetError("The host name has no address.", reason="dns")
+        if known.is_blocked:
+            raise NetError("The host is not on the public internet.", reason="blocked")
+        return known.answers
+
+    async def _ask(self, host: str, port: int) -> _Known:
+        try:
+            answers = tuple(dict.fromkeys(await self._resolve(host, port)))
+        except (OSError, UnicodeError):
+            answers = ()
+        keep = self._seconds if answers else self._failure_seconds
+        is_blocked = len(answers) > MAX_ANSWERS or not all(map(is_public, answers))
+        known = _Known(answers=answers, until=time.monotonic() + keep, is_blocked=is_blocked)
+        self._known[host] = known
+        self._known.move_to_end(host)
+        while len(self._known) > MAX_NAMES:
+            self._known.popitem(last=False)
+        return known
+
+    async def _ask_cares(self, host: str, port: int) -> Sequence[str]:
+        if self._cares is None:
+            self._cares = aiodns.DNSResolver(timeout=self._timeout_seconds, tries=2)
+        try:
+            found = await self._cares.getaddrinfo(host, port=port, type=socket.SOCK_STREAM)
+        except aiodns.error.DNSError as error:
+            raise OSError(*error.args) from error
+        rows = [node.addr[0] for node in found.nodes]
+        return [row.decode("ascii") if isinstance(row, bytes) else str(row) for row in rows]

@@ -1,0 +1,42 @@
+import asyncio
+import os
+import signal
+
+import pytest
+from picture_web import picture
+
+from clipworks.collect import workshop as workshops
+from clipworks.collect.images import ImageRules, Kept
+from clipworks.collect.workshop import DIED, Workshop
+
+
+def keep_or_die(data: bytes, rules: ImageRules) -> str:
+    """Stands for a decoder: some pictures kill its process."""
+    if data == b"deadly":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return data.decode()
+
+
+def test_pictures_are_made_in_other_processes() -> None:
+    async def play() -> None:
+        workshop = Workshop(ImageRules(image_size=32), 1)
+        found = await asyncio.gather(*[workshop.keep(picture(i)) for i in range(5)])
+        assert all(isinstance(one, Kept) and one.height == 32 for one in found)
+        assert await workshop.keep(b"nothing") == "Image decoding error: no format that is read"
+        workshop.close()
+
+    asyncio.run(play())
+
+
+def test_a_picture_that_kills_its_decoder_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshops, "keep_image", keep_or_die)
+
+    async def play() -> None:
+        workshop = Workshop(ImageRules(), 1)
+        data = [b"one", b"deadly", b"two", b"three"]
+        found = await asyncio.gather(*[workshop.keep(one) for one in data])
+        assert found == ["one", DIED, "two", "three"]
+        assert await workshop.keep(b"later") == "later"
+        workshop.close()
+
+    asyncio.run(play())
