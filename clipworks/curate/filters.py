@@ -6,12 +6,12 @@ rows. Fractions (`top`) are turned into thresholds over the whole pool before th
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from clipworks.curate.expressions import (
@@ -29,15 +29,13 @@ from clipworks.curate.expressions import (
     rules_of,
     words_of,
 )
+from clipworks.curate.kept import write_kept_rows
 from clipworks.curate.pool import Mask, Pool, Rows, read_rows, sources_of
 from clipworks.curate.quantities import QUANTITIES, check_needs, columns_read, quantity_named
 from clipworks.curate.selection import threshold_of_fraction
 from clipworks.curate.settings import FilterConfig, resolved
-from clipworks.curate.subsets import merge_subsets, write_subset
-from clipworks.curate.uids import UID
 from clipworks.errors import DataError
-from clipworks.stage import Made, ShowProgress, Source, part_files, run_stage
-from clipworks.tables import read_batches, read_table, write_table
+from clipworks.stage import Made, ShowProgress, Source, run_stage
 
 STAGE = "filter"
 
@@ -74,16 +72,6 @@ def run_filter(
     work = partial(_filter_table, pool=pool, config=config, kept=settled)
     values = {**resolved(config), "keep": words_of(parsed), "thresholds": thresholds}
     return run_stage(work, sources_of(pool), out, stage=STAGE, config=values, workers=workers, show=show)
-
-
-def write_kept(folder: Path, out: Path, *, raw: bool = False) -> int:
-    """The kept ids of a finished filter as one subset file, sorted; how many they are.
-
-    Raises:
-        DataError: the folder is unfinished or a file of it is damaged.
-        OSError: the disk is full or cannot be written.
-    """
-    return merge_subsets(list(part_files(folder, ".npy")), out, raw=raw)
 
 
 def read_filter(pool: Pool, config: FilterConfig) -> Filter:
@@ -177,31 +165,19 @@ def _settled(rule: Rule, *, thresholds: dict[str, str]) -> Rule:
 def _filter_table(source: Source, folder: Path, *, pool: Pool, config: FilterConfig, kept: Filter) -> Made:
     table = Path(source.path)
     counts: Counter[str] = Counter()
-    uids, places = [np.empty(0, UID)], [np.empty(0, np.int64)]
+    stay = []
     try:
         for rows in read_rows(pool, table, columns_of(kept, config)):
-            mask = decide(kept, rows, config, counts)
+            stay.append(_slim(rows).where(decide(kept, rows, config, counts)))
             counts["rows in"] += len(rows)
-            uids.append(rows.uids[mask])
-            places.append(rows.places[mask])
-        stay = _rows_at(table, np.concatenate(places))
+        made = write_kept_rows(folder, source, stay)
     except DataError as error:
         return Made(rows=0, failure=str(error))
-    write_subset(folder / f"{source.name}.npy", np.concatenate(uids))
-    write_table(folder / f"{source.name}.parquet", stay)
-    counts["rows kept"] += len(stay)
-    return Made(
-        rows=len(stay), counts=counts, files=[f"{source.name}.npy", f"{source.name}.parquet"]
-    )
+    counts["rows kept"] += made.rows
+    return Made(rows=made.rows, counts=counts, files=made.files)
 
 
-def _rows_at(table: Path, places: NDArray[np.int64]) -> pa.Table:
-    """Rows of a table at ascending places, with all columns."""
-    pieces, first = list[pa.RecordBatch](), 0
-    for batch in read_batches(table):
-        inside = places[(places >= first) & (places < first + len(batch))] - first
-        pieces.append(batch.take(pa.array(inside)))
-        first += len(batch)
-    if pieces:
-        return pa.Table.from_batches(pieces)
-    return read_table(table)
+def _slim(rows: Rows) -> Rows:
+    """The same rows without their columns."""
+    return replace(rows, table=rows.table.select([]))
+

@@ -12,7 +12,8 @@ import pytest
 from curate_pools import make_pool
 
 from clipworks.curate.baselines import BASELINES, baseline, clip_score
-from clipworks.curate.filters import run_filter, write_kept
+from clipworks.curate.filters import run_filter
+from clipworks.curate.kept import write_kept
 from clipworks.curate.languages import built_in_model
 from clipworks.curate.pool import open_pool
 from clipworks.curate.settings import FilterConfig
