@@ -35,9 +35,10 @@ SQL_FILES = tuple(
 ) + ("serve/ledger.py", "serve/migrations/", "serve/tables.py", "serve/usage.py", "cli/")
 
 OWNERS: dict[str, tuple[str, ...]] = {
-    "PIL": ("model/decoder.py", "model/preprocess.py"),
+    "PIL": ("curate/faces.py", "curate/hashes.py", "model/decoder.py", "model/preprocess.py"),
     "alembic": ("serve/database.py", "serve/migrations/"),
     "click": ("cli/",),
+    "fasttext": ("curate/languages.py",),
     "ftfy": ("model/tokenizer.py",),
     "h11": ("net.py",),
     "huggingface_hub": ("model/pull.py",),

@@ -23,7 +23,7 @@ from clipworks.curate.uids import Uids, made_uids, uids_of
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import NPZ_DAMAGE, is_complete, sha256_file
 from clipworks.stage import Source, part_files
-from clipworks.tables import read_batches
+from clipworks.tables import num_rows, read_batches
 
 Columns = Mapping[str, str]
 """What a rule asks for -> the column that holds it."""
@@ -75,8 +75,8 @@ class Rows:
     """UID [N]"""
     places: NDArray[np.int64]
     """Where the rows stand in the whole table, from 0; [N]."""
-    path: Path
-    """The table, for its features and for words."""
+    paths: tuple[Path, ...]
+    """The table and those of scores beside it: where features are looked for."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -95,7 +95,7 @@ class Rows:
         Raises:
             DataError: there is no such file or array, it is damaged, or it has another number of rows.
         """
-        return read_features(self.path, name)[self.places]
+        return read_features(self.paths, name)[self.places]
 
     def where(self, mask: Mask) -> "Rows":
         """The rows where the mask is true."""
@@ -103,7 +103,7 @@ class Rows:
             table=self.table.filter(pa.array(mask)),
             uids=self.uids[mask],
             places=self.places[mask],
-            path=self.path,
+            paths=self.paths,
         )
 
 
@@ -158,7 +158,7 @@ def read_rows(pool: Pool, table: Path, names: Sequence[str]) -> Iterator[Rows]:
     for name in wanted:
         if name not in own:
             others[_place_of(pool, table, name)].append(name)
-    first = 0
+    first, paths = 0, (table, *(other / table.name for other in pool.scores))
     sources = [read_batches(table, [pool.columns[name] for name in own])]
     sources += [read_batches(path, [pool.columns[n] for n in some]) for path, some in others.items() if some]
     titles = own + [name for some in others.values() for name in some]
@@ -168,7 +168,7 @@ def read_rows(pool: Pool, table: Path, names: Sequence[str]) -> Iterator[Rows]:
         uids = uids_of(piece["uid"].to_pylist()) if has_uid else _made(piece)
         places = np.arange(first, first + len(piece), dtype=np.int64)
         first += len(piece)
-        rows = Rows(table=piece, uids=uids, places=places, path=table)
+        rows = Rows(table=piece, uids=uids, places=places, paths=paths)
         if "status" in wanted:
             rows = rows.where(np.array([word == FETCHED for word in rows.texts("status")], np.bool_))
         yield rows
@@ -184,28 +184,27 @@ def sources_of(pool: Pool, *names: str) -> list[Source]:
 
 
 @lru_cache(maxsize=2)
-def read_features(table: Path, name: str) -> NDArray[Any]:
-    """An array of the `.npz` beside a table, [rows, D] as stored; the last two are kept.
+def read_features(tables: tuple[Path, ...], name: str) -> NDArray[Any]:
+    """An array of the first `.npz` beside these tables that has it, [rows, D]; the last two are kept.
 
     Raises:
-        DataError: as in `Rows.features`.
+        DataError: none has it, or it is damaged or has another number of rows.
     """
-    path = table.with_suffix(".npz")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if name not in file.files:
-                raise DataError(f"{path} has no array {name!r}; it has {', '.join(file.files)}.")
-            array: NDArray[Any] = file[name]
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path} does not exist; {name} is read from it.", "Make it with the scores of a model."
-        ) from error
-    except NPZ_DAMAGE as error:
-        raise DataError(f"{path} cannot be read as .npz: {error}.") from error
-    rows = pq.read_metadata(table).num_rows
-    if array.ndim != 2 or len(array) != rows:
-        raise DataError(f"{path} has {name} {list(array.shape)}, but {table.name} has {rows} rows.")
-    return array
+    files = [path for path in (table.with_suffix(".npz") for table in tables) if path.exists()]
+    for path in files:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if name not in file.files:
+                    continue
+                array: NDArray[Any] = file[name]
+        except NPZ_DAMAGE as error:
+            raise DataError(f"{path} cannot be read as .npz: {error}.") from error
+        rows = num_rows(tables[0])
+        if array.ndim != 2 or len(array) != rows:
+            raise DataError(f"{path} has {name} {list(array.shape)}, but {tables[0].name} has {rows} rows.")
+        return array
+    looked = ", ".join(map(str, files)) or f"no {tables[0].with_suffix('.npz')}"
+    raise DataError(f"There is no array {name!r} of {tables[0]}: {looked}.", "Make it with the scores of a model.")
 
 
 def _place_of(pool: Pool, table: Path, name: str) -> Path:
@@ -252,7 +251,8 @@ def _names(table: Path) -> tuple[str, ...]:
 
 def _digest(pool: Pool, table: Path, *words: str) -> str:
     parts = [sha256_file(table), *words]
-    npz = table.with_suffix(".npz")
-    parts += [f"{npz.stat().st_size} {npz.stat().st_mtime_ns}"] if npz.exists() else []
-    parts += [sha256_file(folder / table.name) for folder in pool.scores]
+    beside = [folder / table.name for folder in pool.scores]
+    parts += [sha256_file(path) for path in beside]
+    arrays = [path.with_suffix(".npz") for path in (table, *beside)]
+    parts += [f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in arrays if path.exists()]
     return sha256("\n".join(parts).encode()).hexdigest()
