@@ -48,7 +48,9 @@ def write_blocklist(lines: Iterable[str], kind: str, folder: Path) -> int:
     wanted = (line for line in entries if line and not line.startswith("#"))
     known = np.empty((0, _width(kind)), np.uint64)
     while piece := list(islice(wanted, ROWS_PER_PIECE)):
-        known = np.unique(np.concatenate([known, _packed([_digest_of(kind, e) for e in piece], kind)]), axis=0)
+        known = np.unique(
+            np.concatenate([known, _packed([_digest_of(kind, e) for e in piece], kind)]), axis=0
+        )
     with atomic_write(folder / f"{kind}.npy") as file:
         np.save(file, known)
     return len(known)

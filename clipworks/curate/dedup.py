@@ -1,8 +1,8 @@
 """One of each: rows that repeat another are dropped, whether equal, near by hash, or near by features.
 
-Of rows that count as the same, the one with the smallest id stays: a row is dropped if some row with a smaller
-id is equal or near, kept itself or not (SemDeDup's rule). That depends on pairs alone, so that order, sharding
-and workers change nothing, and each bucket is done by itself. Three stages in one folder: `.keys` (rows into
+Of rows that count as the same, the one with the smallest id stays: a row is dropped if some row with a
+smaller id is equal or near, kept itself or not (SemDeDup's rule). That depends on pairs alone, so that order,
+sharding and workers change nothing, and each bucket is done by itself. Three stages in one folder: `.keys` (rows into
 buckets), `.losers` (a part per bucket), and the result, a part per table with the kept ids and rows.
 """
 
@@ -152,7 +152,13 @@ def _is_close_to_earlier(features_ND: NDArray[Any], threshold: float) -> NDArray
 
 
 def _spill_table(
-    source: Source, folder: Path, *, pool: Pool, config: DedupConfig, numbers: dict[str, int], num_buckets: int
+    source: Source,
+    folder: Path,
+    *,
+    pool: Pool,
+    config: DedupConfig,
+    numbers: dict[str, int],
+    num_buckets: int,
 ) -> Made:
     counts: Counter[str] = Counter()
     pieces = []
@@ -166,9 +172,7 @@ def _spill_table(
     except DataError as error:
         return Made(rows=0, failure=str(error))
     joined = np.concatenate(pieces) if pieces else np.empty(0, record_type())
-    return Made(
-        rows=len(joined), counts=counts, files=write_spill(folder, source.name, joined, num_buckets)
-    )
+    return Made(rows=len(joined), counts=counts, files=write_spill(folder, source.name, joined, num_buckets))
 
 
 def _find_losers(source: Source, folder: Path, *, spills: Sequence[Path], config: DedupConfig) -> Made:

@@ -1,7 +1,8 @@
 """A filter as one line of text: `english and (b32 >= 0.28 or not unsafe)`.
 
-    filter     = and ("or" and)*          and = not ("and" not)*          not = "not" not | "(" filter ")" | rule
-    rule       = FLAG | QUANTITY (">=" | ">" | "<=" | "<" | "==" | "!=") NUMBER | "top" "(" QUANTITY "," NUMBER ")"
+    filter = and ("or" and)*        and = not ("and" not)*        not = "not" not | "(" filter ")" | rule
+    rule   = FLAG | QUANTITY SIGN NUMBER | "top" "(" QUANTITY "," NUMBER ")"
+    SIGN   = ">=" | ">" | "<=" | "<" | "==" | "!="
 
 Read by the few lines below and by nothing else; `top(l14, 0.3)` keeps the best 30 % of the pool as
 DataComp counts them. A name that is not known is an error that tells the nearest ones.

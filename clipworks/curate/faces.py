@@ -59,6 +59,8 @@ def blurred_boxes(picture: Image.Image, boxes: Sequence[Box], *, label: str = "t
         side = max(right - left, bottom - top)
         longest = max(longest, side)
         grown = SHARE * side
-        draw.rectangle((int(left - grown), int(top - grown), int(right + grown), int(bottom + grown)), fill=255)
+        draw.rectangle(
+            (int(left - grown), int(top - grown), int(right + grown), int(bottom + grown)), fill=255
+        )
     blur = ImageFilter.GaussianBlur(SHARE * longest)
     return Image.composite(picture.filter(blur), picture, mask.filter(blur))

@@ -180,4 +180,3 @@ def _filter_table(source: Source, folder: Path, *, pool: Pool, config: FilterCon
 def _slim(rows: Rows) -> Rows:
     """The same rows without their columns."""
     return replace(rows, table=rows.table.select([]))
-

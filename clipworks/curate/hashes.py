@@ -2,8 +2,8 @@
 
 A perceptual hash is the signs of a picture's 64 lowest frequencies about their median (pHash): 32 x 32 grey
 pixels, a discrete cosine transform, its 8 x 8 corner. Near-duplicates differ in few bits. Of two hashes that
-differ in at most d of 64 bits, at least one of d + 1 bands of bits is equal in both, since d differences cannot
-touch d + 1 bands: so pairs are looked for among rows that share a band, and none is missed.
+differ in at most d of 64 bits, at least one of d + 1 bands of bits is equal in both, since d differences
+cannot touch d + 1 bands: so pairs are looked for among rows that share a band, and none is missed.
 """
 
 import io
@@ -80,7 +80,9 @@ def is_near_earlier(hashes: Hashes, distance: int) -> NDArray[np.bool_]:
             earlier = hashes[other : min(other + ROWS_PER_BLOCK, start + len(block))]
             close = distances(block[:, None], earlier[None, :]) <= distance
             if other + len(earlier) > start:  # the block itself: only what stands before
-                close &= np.arange(other, other + len(earlier)) < np.arange(start, start + len(block))[:, None]
+                close &= (
+                    np.arange(other, other + len(earlier)) < np.arange(start, start + len(block))[:, None]
+                )
             near[start : start + len(block)] |= close.any(axis=1)
     return near
 
@@ -110,4 +112,3 @@ def _cosines() -> NDArray[np.float64]:
     """float64 [CORNER, SIDE]: the lowest rows of the discrete cosine transform (type II)."""
     places = (2 * np.arange(SIDE) + 1) * math.pi / (2 * SIDE)
     return 2 * np.cos(np.arange(CORNER)[:, None] * places[None, :])
-

@@ -204,7 +204,9 @@ def read_features(tables: tuple[Path, ...], name: str) -> NDArray[Any]:
             raise DataError(f"{path} has {name} {list(array.shape)}, but {tables[0].name} has {rows} rows.")
         return array
     looked = ", ".join(map(str, files)) or f"no {tables[0].with_suffix('.npz')}"
-    raise DataError(f"There is no array {name!r} of {tables[0]}: {looked}.", "Make it with the scores of a model.")
+    raise DataError(
+        f"There is no array {name!r} of {tables[0]}: {looked}.", "Make it with the scores of a model."
+    )
 
 
 def _place_of(pool: Pool, table: Path, name: str) -> Path:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from clipworks.curate.blocklists import domains_of, is_listed, open_blocklists
 from clipworks.curate.clusters import nearest_centroids, read_matrix, read_targets
 from clipworks.curate.languages import open_identifier
-from clipworks.curate.scorers import open_scorer
 from clipworks.curate.pool import Rows
+from clipworks.curate.scorers import open_scorer
 from clipworks.curate.senses import read_offsets, read_senses
 from clipworks.curate.settings import FilterConfig
 from clipworks.curate.subsets import counts_in, read_subset
@@ -50,9 +50,7 @@ class Quantity:
 
 def quantity_named(name: str) -> Quantity:
     """A quantity of the list; any other name is a column of numbers, as it is."""
-    return QUANTITIES.get(name) or Quantity(
-        compute=lambda rows, config: rows.numbers(name), columns=(name,)
-    )
+    return QUANTITIES.get(name) or Quantity(compute=lambda rows, config: rows.numbers(name), columns=(name,))
 
 
 def columns_read(name: str, config: FilterConfig) -> tuple[str, ...]:

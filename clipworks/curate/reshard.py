@@ -1,7 +1,7 @@
 """A subset of tar shards packed into new ones, as DataComp's resharder does it, in stages that resume.
 
-First every tar is listed (`.index` in the new folder): the samples that the subset wants, how often, and where
-their bytes lie. Then each new shard is made by itself from those places. A sample wanted n times is written n
+First every tar is listed (`.index` in the new folder): the samples that the subset wants, how often, and
+where their bytes lie. Then each new shard is made by itself from those places. A sample wanted n times is written n
 times, as `UID-0` … `UID-(n-1)`.
 """
 
@@ -139,8 +139,6 @@ def _list_tar(source: Source, folder: Path, *, subset: Path, wants_faces: bool) 
     write_table(folder / name, pa.Table.from_pylist(rows, _SCHEMA))
     counts["chosen"], counts["copies"] = len(rows), sum(n for _, n in chosen)
     return Made(rows=len(rows), counts=counts, files=[name])
-
-
 
 
 def _faces_beside(tar: Path) -> dict[str, list[list[float]]]:

@@ -1,8 +1,8 @@
 """Scores that a small network gives to CLIP features: safety, watermarks, beauty, whatever was trained.
 
 A head is a `.safetensors` file with `N.weight` [out, in] and `N.bias` [out] in ascending N (any prefix), and
-optionally `mean` and `variance` [in] by which features are normalised first. Its metadata says `features` (the
-array of the npz, default l14_img), `activation` between layers (relu, none; default relu), `output` (sigmoid,
+optionally `mean` and `variance` [in] by which features are normalised first. Its metadata says `features`
+(the array of the npz, default l14_img), `activation` between layers (relu, none; default relu), `output` (sigmoid,
 softmax, none; default sigmoid) and `unit` (1: features are scaled to length 1 first; default 1). No head is
 shipped; LAION's are converted once.
 """
@@ -83,8 +83,12 @@ def open_scorer(path: Path) -> Scorer:
             found.setdefault(int(layer[1]), {})[layer[2]] = tensor.astype(np.float32)
     layers = [found[number] for number in sorted(found)]
     weights = [layer.get("weight", np.empty((0, 0), np.float32)) for layer in layers]
-    biases = [layer.get("bias", np.zeros(len(w), np.float32)) for layer, w in zip(layers, weights, strict=True)]
-    fits = weights and all(w.ndim == 2 and w.shape[0] == len(b) > 0 for w, b in zip(weights, biases, strict=True))
+    biases = [
+        layer.get("bias", np.zeros(len(w), np.float32)) for layer, w in zip(layers, weights, strict=True)
+    ]
+    fits = weights and all(
+        w.ndim == 2 and w.shape[0] == len(b) > 0 for w, b in zip(weights, biases, strict=True)
+    )
     if not fits or any(b.shape[1] != a.shape[0] for a, b in zip(weights, weights[1:], strict=False)):
         raise CheckpointError(f"{path} is no head: its layers do not fit each other.")
     return Scorer(

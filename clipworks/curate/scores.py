@@ -1,7 +1,7 @@
 """Scores, features and hashes of the pictures in fetched shards, as columns and arrays of DataComp's names.
 
-For each table of a folder of shards: `NAME.parquet` with the same rows (what has no picture is empty) and, with a
-model, `NAME.npz` with the features (float16, unit rows; zeros where there is no picture). Any model of
+For each table of a folder of shards: `NAME.parquet` with the same rows (what has no picture is empty) and,
+with a model, `NAME.npz` with the features (float16, unit rows; zeros where there is no picture). Any model of
 `clipworks.load` will do. A picture is found in the tar by the id in its json.
 """
 
@@ -74,7 +74,9 @@ def score_pool(
     if config.model:
         values["fingerprint"] = _engine(config.model, config.precision).fingerprint
     work = partial(_score_table, pool=pool, config=config)
-    return run_stage(work, sources_of(pool, "tar"), out, stage=STAGE, config=values, workers=workers, show=show)
+    return run_stage(
+        work, sources_of(pool, "tar"), out, stage=STAGE, config=values, workers=workers, show=show
+    )
 
 
 def _score_table(source: Source, folder: Path, *, pool: Pool, config: ScoreConfig) -> Made:

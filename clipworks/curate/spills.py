@@ -16,12 +16,19 @@ from clipworks.errors import DataError
 from clipworks.files import atomic_write
 
 Records = NDArray[Any]
-"""Structured [N]: group, value (uint64), f0, f1 (the id), table, row (uint32), and x where there are features."""
+"""Structured [N]: group, value (uint64), f0, f1 (the id), table, row (uint32), and x, the features."""
 
 
 def record_type(dim: int = 0) -> np.dtype[Any]:
     """The dtype of records, with `dim` features each."""
-    names = [("group", "<u8"), ("value", "<u8"), ("f0", "<u8"), ("f1", "<u8"), ("table", "<u4"), ("row", "<u4")]
+    names = [
+        ("group", "<u8"),
+        ("value", "<u8"),
+        ("f0", "<u8"),
+        ("f1", "<u8"),
+        ("table", "<u4"),
+        ("row", "<u4"),
+    ]
     return np.dtype([*names, ("x", "<f4", (dim,))] if dim else names)
 
 

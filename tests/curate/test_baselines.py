@@ -123,7 +123,9 @@ def expected(name: str, table: Table, files: FilterConfig) -> np.ndarray:
     return rules[name]
 
 
-DATACOMP_NAMES = [n for n in BASELINES if not n.startswith(("laion4", "laion5", "laion_", "metaclip", "random"))]
+DATACOMP_NAMES = [
+    n for n in BASELINES if not n.startswith(("laion4", "laion5", "laion_", "metaclip", "random"))
+]
 
 
 @pytest.mark.parametrize("name", DATACOMP_NAMES)

@@ -86,7 +86,11 @@ def brute_force(rows: list[Row], distance: int) -> list[str]:
 
 values = st.integers(0, 2**64 - 1)
 near_rows = st.lists(
-    st.tuples(st.integers(0, 40), st.sampled_from([0, 2**63 + 5, 2**40 - 1]), st.lists(st.integers(0, 63), max_size=7)),
+    st.tuples(
+        st.integers(0, 40),
+        st.sampled_from([0, 2**63 + 5, 2**40 - 1]),
+        st.lists(st.integers(0, 63), max_size=7),
+    ),
     max_size=40,
 )
 
@@ -122,11 +126,15 @@ def test_two_hashes_in_reach_share_a_band(hashes: list[int], flips: list[int]) -
 
 
 @given(st.lists(values, max_size=30), st.lists(values, max_size=30), st.integers(0, 15))
-def test_distances_and_lists_agree_with_whole_numbers(mine: list[int], theirs: list[int], distance: int) -> None:
+def test_distances_and_lists_agree_with_whole_numbers(
+    mine: list[int], theirs: list[int], distance: int
+) -> None:
     first, second = np.array(mine, np.uint64), np.array(theirs, np.uint64)
     wanted = [[(a ^ b).bit_count() for b in theirs] for a in mine]
     assert distances(first[:, None], second[None, :]).tolist() == wanted
-    assert near_listed(first, second, distance).tolist() == [any(d <= distance for d in row) for row in wanted]
+    assert near_listed(first, second, distance).tolist() == [
+        any(d <= distance for d in row) for row in wanted
+    ]
     earlier = [any((a ^ b).bit_count() <= distance for b in mine[:n]) for n, a in enumerate(mine)]
     assert is_near_earlier(first, distance).tolist() == earlier
 

@@ -130,7 +130,9 @@ def test_lists_of_words_and_addresses_and_faces_are_flags(pool: Path, tmp_path: 
         ],
     )
     run_filter(open_pool(pool), config, tmp_path / "out")
-    kept = {uid for path in (tmp_path / "out").glob("*.parquet") for uid in pq.read_table(path)["uid"].to_pylist()}
+    kept = {
+        uid for path in (tmp_path / "out").glob("*.parquet") for uid in pq.read_table(path)["uid"].to_pylist()
+    }
     wanted = {
         uid
         for n, uid in enumerate(table["uid"])

@@ -144,7 +144,9 @@ def test_k_means_finds_clusters_that_lie_apart_whatever_the_blocks() -> None:
     many = train_centroids(lambda: np.array_split(rows, 7), 5, seed=1)
     assert one == pytest.approx(many, rel=1e-4)
     costs = [cost(train_centroids(lambda: [rows], 5, seed=seed)) for seed in range(6)]
-    assert min(costs) < 1.02 * cost(np.array([rows[nearest(rows, centres) == k].mean(axis=0) for k in range(5)]))
+    assert min(costs) < 1.02 * cost(
+        np.array([rows[nearest(rows, centres) == k].mean(axis=0) for k in range(5)])
+    )
     with pytest.raises(ConfigError, match="300 centroids are wanted of 200 rows"):
         train_centroids(lambda: [rows], 300)
     with pytest.raises(ConfigError, match="num_centroids is 0"):

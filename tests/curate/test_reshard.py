@@ -254,7 +254,9 @@ def test_a_picture_whose_faces_cannot_be_blurred_is_left_out(tmp_path: Path) -> 
     assert json.loads((tmp_path / "out" / "sizes.json").read_text()) == {"00000000.tar": 1}
 
 
-def test_a_tar_that_is_gone_after_it_was_listed_is_counted(shards: Path, subset: Path, tmp_path: Path) -> None:
+def test_a_tar_that_is_gone_after_it_was_listed_is_counted(
+    shards: Path, subset: Path, tmp_path: Path
+) -> None:
     from clipworks.curate.packing import pack_shard
     from clipworks.stage import Source
 
@@ -264,7 +266,10 @@ def test_a_tar_that_is_gone_after_it_was_listed_is_counted(shards: Path, subset:
     gone = table.set_column(0, "tar", pa.array(["/nowhere.tar"] * len(table)))
     pq.write_table(gone, index / "00000000.parquet")
     made = pack_shard(
-        Source(name="x", path="0", digest=""), tmp_path, index=index, config=ReshardConfig(samples_per_shard=5)
+        Source(name="x", path="0", digest=""),
+        tmp_path,
+        index=index,
+        config=ReshardConfig(samples_per_shard=5),
     )
     assert (made.rows, made.counts) == (0, {"unreadable": 5})
 
@@ -283,8 +288,6 @@ def test_a_folder_without_tables_fails_every_tar_where_faces_are_wanted(
 ) -> None:
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "0.tar").write_bytes((shards / "00000000.tar").read_bytes())
-    manifest = reshard(
-        tmp_path / "shards", subset, tmp_path / "out", ReshardConfig(blur_faces=True)
-    )
+    manifest = reshard(tmp_path / "shards", subset, tmp_path / "out", ReshardConfig(blur_faces=True))
     assert manifest["index"]["failed_sources"] == 1
     assert manifest["rows"] == 0

@@ -222,7 +222,9 @@ def test_pictures_of_an_evaluation_set_are_found_by_hash_and_by_features(tmp_pat
     assert hex_of(np.asarray(read_subset(tmp_path / "bad.npy"))) == sorted([uids[0][3], uids[1][9]])
     assert manifest["counts"] == {"contaminated": 2, "rows in": 60}
     clean = run_filter(
-        opened, FilterConfig(keep="not contaminated", evaluation=str(tmp_path / "bad.npy")), tmp_path / "clean"
+        opened,
+        FilterConfig(keep="not contaminated", evaluation=str(tmp_path / "bad.npy")),
+        tmp_path / "clean",
     )
     assert clean["rows"] == 58
     features = np.load(pool / "00000001.npz")["b32_img"][4:5].astype(np.float32)

@@ -42,7 +42,9 @@ def test_a_file_is_what_datacomps_own_lines_write(
     for name in ("ours.npy", "ours.raw"):
         assert read_subset(folder / name).tobytes() == theirs.tobytes()
     wanted = [(high, low) for high in (0, 1, 5, 2**63, 2**64 - 1) for low in range(5)]
-    assert counts_in(read_subset(folder / "ours.npy"), uids(wanted)).tolist() == list(map(pairs.count, wanted))
+    assert counts_in(read_subset(folder / "ours.npy"), uids(wanted)).tolist() == list(
+        map(pairs.count, wanted)
+    )
 
 
 @pytest.mark.parametrize("rows_per_piece", [3, 1 << 20])
