@@ -1,9 +1,10 @@
 """One of each: rows that repeat another are dropped, whether equal, near by hash, or near by features.
 
 Of rows that count as the same, the one with the smallest id stays: a row is dropped if some row with a
-smaller id is equal or near, kept itself or not (SemDeDup's rule). That depends on pairs alone, so that order,
-sharding and workers change nothing, and each bucket is done by itself. Three stages in one folder: `.keys` (rows into
-buckets), `.losers` (a part per bucket), and the result, a part per table with the kept ids and rows.
+smaller id is equal or near, kept itself or not (SemDeDup's rule). That depends on pairs alone, so that
+order, sharding and workers change nothing, and each bucket is done by itself. Three stages in one folder:
+`.keys` (rows into buckets), `.losers` (a part per bucket), and the result, a part per table with the kept
+ids and rows.
 """
 
 from collections import Counter

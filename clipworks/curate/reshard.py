@@ -1,8 +1,8 @@
 """A subset of tar shards packed into new ones, as DataComp's resharder does it, in stages that resume.
 
 First every tar is listed (`.index` in the new folder): the samples that the subset wants, how often, and
-where their bytes lie. Then each new shard is made by itself from those places. A sample wanted n times is written n
-times, as `UID-0` … `UID-(n-1)`.
+where their bytes lie. Then each new shard is made by itself from those places. A sample wanted n times is
+written n times, as `UID-0` … `UID-(n-1)`.
 """
 
 from collections import Counter

@@ -1,10 +1,10 @@
 """Scores that a small network gives to CLIP features: safety, watermarks, beauty, whatever was trained.
 
-A head is a `.safetensors` file with `N.weight` [out, in] and `N.bias` [out] in ascending N (any prefix), and
-optionally `mean` and `variance` [in] by which features are normalised first. Its metadata says `features`
-(the array of the npz, default l14_img), `activation` between layers (relu, none; default relu), `output` (sigmoid,
-softmax, none; default sigmoid) and `unit` (1: features are scaled to length 1 first; default 1). No head is
-shipped; LAION's are converted once.
+A head is a `.safetensors` file with `N.weight` [out, in] and `N.bias` [out] in ascending N (any prefix),
+and optionally `mean` and `variance` [in] by which features are normalised first. Its metadata says
+`features` (the array of the npz, default l14_img), `activation` between layers (relu, none; default relu),
+`output` (sigmoid, softmax, none; default sigmoid) and `unit` (1: features are scaled to length 1 first;
+default 1). No head is shipped; LAION's are converted once.
 """
 
 import json

@@ -2,8 +2,9 @@
 
 negCLIPLoss of a pair i is its cosine less what a training batch would say against it:
     s_ii - (T / 2K) sum_k [ log sum_{j in B_k} exp(s_ij / T) + log sum_{j in B_k} exp(s_ji / T) ]
-with T the temperature (0.01 in OpenAI's models) and B_k the pair and a batch of others drawn at random. Here
-the K batches are drawn once, by hash, and every pair joins each of them: the same expectation, and no shuffle.
+with T the temperature (0.01 in OpenAI's models) and B_k the pair and a batch of others drawn at random.
+Here the K batches are drawn once, by hash, and every pair joins each of them: the same expectation, and no
+shuffle.
 NormSim_p of a picture is the p-norm of its cosines with the pictures of a target set, p = 2 or infinity.
 Sums are float64 in batches of fixed size, so that memory is flat and sharding changes nothing.
 """
