@@ -19,7 +19,7 @@ MAX_CANDIDATES = 1 << 18
 """So few are kept and sorted instead of counted once more."""
 
 Pieces = Callable[[], Iterable[NDArray[Any]]]
-"""Reads the numbers anew, in pieces of one floating dtype."""
+"""Reads the numbers anew, in pieces of floating numbers; of several widths the widest counts."""
 
 
 def threshold_of_fraction(pieces: Pieces, fraction: float) -> float:
@@ -33,15 +33,22 @@ def threshold_of_fraction(pieces: Pieces, fraction: float) -> float:
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"The fraction {fraction} is out of range: 0 or more, below 1.")
-    total = sum(len(piece) for piece in pieces())
+    total, kinds = 0, set[np.dtype[Any]]()
+    for piece in pieces():
+        total += len(piece)
+        kinds.add(piece.dtype)
     if not total:
         raise ConfigError("There is no number to take a fraction of.")
-    return nth_largest(pieces, int(total * fraction))
+    widest = max(kinds, key=lambda kind: kind.itemsize)
+
+    def alike() -> Iterable[NDArray[Any]]:
+        return (piece.astype(widest, copy=False) for piece in pieces())
+
+    return nth_largest(alike, int(total * fraction), widest)
 
 
-def nth_largest(pieces: Pieces, place: int) -> float:
+def nth_largest(pieces: Pieces, place: int, kind: np.dtype[Any]) -> float:
     """The element at `place`, from 0, in descending order with NaN last; it must exist."""
-    kind = next(piece.dtype for piece in pieces() if len(piece))
     bits = kind.itemsize * 8
     prefix, known = 0, 0
     while known < bits:
