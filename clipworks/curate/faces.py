@@ -33,7 +33,7 @@ def blur_faces(image: bytes, boxes: Sequence[Box], *, label: str = "the picture"
         InputError: the picture cannot be decoded, or a box is no box.
     """
     with decode_errors_named(label):
-        picture = Image.open(io.BytesIO(image))
+        picture: Image.Image = Image.open(io.BytesIO(image))
         picture.load()
     if picture.mode not in ("RGB", "RGBA"):
         picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")

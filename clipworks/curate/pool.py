@@ -83,7 +83,8 @@ class Rows:
 
     def numbers(self, name: str) -> NDArray[Any]:
         """A column of numbers in its own type; what is missing is NaN."""
-        return self.table[name].to_numpy()
+        values: NDArray[Any] = self.table[name].to_numpy()
+        return values
 
     def texts(self, name: str = "text") -> list[str]:
         """A column of words; what is missing is empty."""

@@ -106,7 +106,8 @@ def _aspect(rows: Rows, config: FilterConfig) -> NDArray[Any]:
 
 
 def _pixels(rows: Rows, config: FilterConfig) -> NDArray[Any]:
-    return rows.numbers("width").astype(np.float64) * rows.numbers("height")
+    area: NDArray[Any] = rows.numbers("width").astype(np.float64) * rows.numbers("height")
+    return area
 
 
 def _random(rows: Rows, config: FilterConfig) -> NDArray[Any]:

@@ -46,7 +46,7 @@ class Scorer:
         Raises:
             DataError: the features have another width.
         """
-        x = features_ND.astype(np.float32)
+        x: NDArray[Any] = features_ND.astype(np.float32)
         if x.shape[1] != self.weights[0].shape[1]:
             raise DataError(f"The head reads {self.weights[0].shape[1]} features; a row has {x.shape[1]}.")
         if self.is_unit:
@@ -72,6 +72,8 @@ def open_scorer(path: Path) -> Scorer:
     Raises:
         CheckpointError: the file is missing or damaged, or its layers do not fit each other.
     """
+    if not path.is_file():
+        raise CheckpointError(f"The head {path} does not exist.")
     tensors = read_safetensors(path)
     words = _metadata(path)
     for name, choices in _CHOICES.items():

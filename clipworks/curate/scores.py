@@ -100,7 +100,7 @@ def _score_table(source: Source, folder: Path, *, pool: Pool, config: ScoreConfi
     if features:
         files.append(f"{source.name}.npz")
         with atomic_write(folder / files[1]) as file:
-            np.savez(file, **features)
+            np.savez(file, allow_pickle=False, **features)
     return Made(rows=rows, counts=counts, files=files)
 
 

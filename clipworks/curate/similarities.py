@@ -106,7 +106,8 @@ def neg_clip_loss(
         mine = [places.get(key) for key in _as_void(uids).tolist()]
         for rows, columns in ((images, unit_rows(other_texts)), (texts, unit_rows(other_images))):
             against += _log_sums(rows, columns, own, mine, temperature)
-    return own - temperature / (2 * max(1, len(batches))) * against
+    values: Matrix = own - temperature / (2 * max(1, len(batches))) * against
+    return values
 
 
 def norm_sims(images_ND: NDArray[Any], targets_TD: NDArray[Any]) -> tuple[Matrix, Matrix]:
@@ -123,7 +124,8 @@ def norm_sims(images_ND: NDArray[Any], targets_TD: NDArray[Any]) -> tuple[Matrix
 def unit_rows(features_ND: NDArray[Any]) -> Matrix:
     """Rows scaled to length 1, float64; rows of zeros stay."""
     rows = features_ND.astype(np.float64)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    units: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return units
 
 
 def _log_sums(
@@ -158,7 +160,7 @@ def _write_references(path: Path, pool: Pool, config: SimilarityConfig) -> None:
             arrays[f"{number}_{tower}"] = features.astype(np.float16)
         arrays[f"{number}_uids"] = uids
     with atomic_write(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 @lru_cache(maxsize=1)

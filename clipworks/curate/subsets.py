@@ -33,7 +33,7 @@ def read_subset(path: Path) -> Uids:
             is_npy = file.read(len(MAGIC)) == MAGIC
         size = path.stat().st_size
         if is_npy:
-            uids = np.load(path, mmap_mode="r", allow_pickle=False)
+            uids: Uids = np.load(path, mmap_mode="r", allow_pickle=False)
         elif size % UID.itemsize:
             raise ValueError(f"its {size} bytes are no multiple of {UID.itemsize}")
         else:
@@ -111,7 +111,8 @@ def intersection(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray
 
 def difference(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
     """What of the first count the second leaves, at least 0."""
-    return np.maximum(first - second, 0)
+    left: NDArray[np.int64] = np.maximum(first - second, 0)
+    return left
 
 
 def addition(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:

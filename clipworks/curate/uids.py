@@ -31,7 +31,7 @@ def uids_of(texts: Sequence[str]) -> Uids:
     """
     try:
         digits = "".join(text.zfill(32) for text in texts)
-        if len(digits) != 32 * len(texts):
+        if len(digits) != 32 * len(texts) or not all(texts) or not (digits.isalnum() or not texts):
             raise ValueError
         halves = np.frombuffer(bytes.fromhex(digits), ">u8").astype("u8").reshape(-1, 2)
     except (ValueError, AttributeError) as error:
@@ -82,7 +82,8 @@ def hashes_of(uids: Uids, seed: int, *, stream: int = 0) -> NDArray[np.uint64]:
 
 def draws_of(uids: Uids, seed: int, *, stream: int = 0) -> NDArray[np.float64]:
     """float64 [N] in [0, 1), uniform: the first 53 bits of the hash."""
-    return (hashes_of(uids, seed, stream=stream) >> np.uint64(11)) * 2.0**-53
+    draws: NDArray[np.float64] = (hashes_of(uids, seed, stream=stream) >> np.uint64(11)).astype(np.float64)
+    return draws * 2.0**-53
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -95,6 +95,7 @@ near_rows = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(near_rows, st.integers(0, 7), st.randoms(use_true_random=False))
 def test_near_rows_are_found_like_brute_force_whatever_the_order_and_sharding(
@@ -114,6 +115,24 @@ def test_near_rows_are_found_like_brute_force_whatever_the_order_and_sharding(
     assert one == many == brute_force(rows, distance)
 
 
+@pytest.mark.parametrize("distance", [0, 4, 9])
+def test_near_rows_are_those_of_brute_force_in_any_order(distance: int, tmp_path: Path) -> None:
+    chance = np.random.default_rng(distance)
+    rows = []
+    for number in chance.permutation(60):
+        value = [0, 2**63 + 5, 2**40 - 1][number % 3]
+        for bit in chance.integers(0, 64, chance.integers(0, 7)):
+            value ^= 1 << int(bit)
+        rows.append((f"{number // 2:032x}", value))
+    config = DedupConfig(kind="near", column="phash", distance=distance, bucket_bytes=4000)
+    wanted = brute_force(rows, distance)
+    assert 3 <= len(wanted) < 60
+    one = kept_of(write_hash_pool(tmp_path / "a", rows, []), config, tmp_path / "out_a")
+    many = kept_of(write_hash_pool(tmp_path / "b", rows[::-1], [7, 30]), config, tmp_path / "out_b")
+    assert one == many == wanted
+
+
+@settings(deadline=None, max_examples=40)
 @given(st.lists(values, min_size=1, max_size=5), st.lists(st.integers(0, 63), max_size=15, unique=True))
 def test_two_hashes_in_reach_share_a_band(hashes: list[int], flips: list[int]) -> None:
     other = hashes[0]
@@ -125,6 +144,7 @@ def test_two_hashes_in_reach_share_a_band(hashes: list[int], flips: list[int]) -
         assert (first == second).any()
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(values, max_size=30), st.lists(values, max_size=30), st.integers(0, 15))
 def test_distances_and_lists_agree_with_whole_numbers(
     mine: list[int], theirs: list[int], distance: int

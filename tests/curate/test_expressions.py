@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipworks.curate.expressions import (
@@ -48,6 +48,7 @@ def parse(text: str) -> Filter:
     return parse_filter(text, flags=FLAGS, quantities=QUANTITIES)
 
 
+@settings(deadline=None)
 @given(filters)
 def test_the_words_of_a_filter_give_it_back(part: Filter) -> None:
     assert parse(words_of(part)) == part

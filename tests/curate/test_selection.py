@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ def same(found: float, wanted: Any) -> bool:
 
 
 @pytest.mark.parametrize("max_candidates", [1, 1 << 18])
+@settings(deadline=None)
 @given(values=numbers, fraction=st.floats(0, 1, exclude_max=True), pieces=st.integers(1, 5))
 def test_the_threshold_is_that_of_a_whole_sort(
     max_candidates: int, values: NDArray[Any], fraction: float, pieces: int

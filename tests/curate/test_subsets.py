@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipworks.curate import subsets
@@ -27,6 +27,7 @@ def uids(pairs: list[tuple[int, int]]) -> Uids:
     return np.array(pairs, UID)
 
 
+@settings(deadline=None, max_examples=30)
 @given(ids)
 def test_a_file_is_what_datacomps_own_lines_write(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[int, int]]
