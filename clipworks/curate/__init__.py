@@ -1,1 +1,1 @@
-"""Pairs and pictures to curated shards: filters, matching, balancing, duplicates."""
+"""Pairs and pictures to curated shards: matching, balancing, filters, duplicates, subsets."""

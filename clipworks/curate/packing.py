@@ -1,0 +1,154 @@
+"""One new shard, made of the listed samples that fall into it."""
+
+import json
+import tarfile
+from collections import Counter
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from clipworks.curate.faces import blur_faces
+from clipworks.curate.tars import Member, read_member
+from clipworks.curate.uids import hashes_of, uids_of
+from clipworks.errors import ConfigError, DataError, InputError
+from clipworks.files import atomic_write, read_manifest, write_json
+from clipworks.stage import Made, Source
+from clipworks.tables import read_table
+
+MAX_OPEN_TARS = 64
+_IMAGES = ("jpg", "jpeg", "png", "webp")
+
+Row = dict[str, Any]
+"""A row of the index: tar, uid, copies, faces, members."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReshardConfig:
+    """How shards are packed anew."""
+
+    samples_per_shard: int = 10_000
+    """Upper bound, 1 or more."""
+    shuffle: int = 0
+    """Samples that are shuffled among each other; 0 keeps the order. DataComp's is a buffer of that size."""
+    seed: int = 0
+    """Of the shuffle, 0 or more."""
+    blur_faces: bool = False
+    """Blur the boxes of `face_bboxes`; such pictures become WebP files."""
+    keep_boxes: bool = False
+    """Write `face_bboxes` into a sample's json."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples_per_shard", 1), ("shuffle", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
+
+
+def pack_shard(source: Source, folder: Path, *, index: Path, config: ReshardConfig) -> Made:
+    """Write `NAME.tar` and `NAME_stats.json`; the source's path is the shard's number.
+
+    A sample whose bytes are gone, or whose faces cannot be blurred, is left out and counted.
+
+    Raises:
+        DataError: the index is damaged.
+    """
+    first = int(source.path) * config.samples_per_shard
+    chosen = samples_between(index, first, first + config.samples_per_shard, config)
+    counts, written = Counter[str](), 0
+    path, stats = folder / f"{source.name}.tar", folder / f"{source.name}_stats.json"
+    with (
+        _OpenTars() as tars,
+        atomic_write(path) as file,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for row, copy in chosen:
+            files = _files_of(row, tars, config, counts)
+            for suffix, data in files.items():
+                member = tarfile.TarInfo(f"{row['uid']}-{copy}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, BytesIO(data))
+            written += bool(files)
+    write_json(stats, {"successes": written})
+    return Made(rows=written, counts=counts, files=[path.name, stats.name])
+
+
+def samples_between(index: Path, first: int, last: int, config: ReshardConfig) -> list[tuple[Row, int]]:
+    """The rows and copies at places first .. last - 1 of the new order.
+
+    The order is that of the tars. With a shuffle, each window of so many samples is sorted by a hash of
+    seed, id and copy.
+
+    Raises:
+        DataError: the index is damaged.
+    """
+    window = config.shuffle or 1
+    low, high = first // window * window, -(-last // window) * window
+    listed, start = list[tuple[Row, int]](), 0
+    for part in read_manifest(index)["parts"]:
+        copies = part["counts"].get("copies", 0)
+        if copies and start < high and start + copies > low:
+            table = read_table(index / f"{part['name']}.parquet")
+            every = [(row, copy) for row in table.to_pylist() for copy in range(row["copies"])]
+            listed += every[max(low - start, 0) : high - start]
+        start += copies
+    if config.shuffle:
+        windows = (listed[n : n + window] for n in range(0, len(listed), window))
+        listed = list(chain.from_iterable(_shuffled(some, config.seed) for some in windows))
+    return listed[first - low : last - low]
+
+
+def _shuffled(listed: list[tuple[Row, int]], seed: int) -> list[tuple[Row, int]]:
+    uids = uids_of([row["uid"] for row, _ in listed])
+    copies = np.array([copy for _, copy in listed], np.uint64)
+    draws = hashes_of(uids, seed) ^ (copies * np.uint64(0x9E3779B97F4A7C15))
+    return [listed[place] for place in np.argsort(draws, kind="stable")]
+
+
+def _files_of(row: Row, tars: "_OpenTars", config: ReshardConfig, counts: Counter[str]) -> dict[str, bytes]:
+    """The files of a sample by suffix; none if it must be left out."""
+    try:
+        file = tars.open(row["tar"])
+        files = {values["suffix"]: read_member(file, Member(**values)) for values in row["members"]}
+        if any(len(files[values["suffix"]]) != values["num_bytes"] for values in row["members"]):
+            raise DataError(f"{row['tar']} has been cut since it was listed.")
+    except (OSError, DataError):
+        counts["unreadable"] += 1
+        return {}
+    if row["faces"] and config.keep_boxes:
+        files["json"] = json.dumps(
+            json.loads(files["json"]) | {"face_bboxes": row["faces"]}, ensure_ascii=False
+        ).encode()
+    if row["faces"] and config.blur_faces:
+        suffix = next((name for name in _IMAGES if name in files), "")
+        try:
+            blurred = blur_faces(files.pop(suffix, b""), row["faces"], label=f"the picture of {row['uid']}")
+        except InputError:
+            counts["blur_failed"] += 1  # a face that cannot be hidden is not handed on
+            return {}
+        files["webp"] = blurred
+        counts["blurred"] += 1
+    return files
+
+
+class _OpenTars:
+    """Tars that are read from, some of them kept open."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, IO[bytes]] = {}
+
+    def __enter__(self) -> "_OpenTars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def open(self, path: str) -> IO[bytes]:
+        if path not in self._files:
+            if len(self._files) >= MAX_OPEN_TARS:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[path] = Path(path).open("rb")
+        return self._files[path]

@@ -1,0 +1,261 @@
+"""A pool of pictures as filters read it: parquet tables with a row per picture, features beside them.
+
+A table `NAME.parquet` may have `NAME.npz` with arrays of the same rows (DataComp: b32_img, b32_txt,
+l14_img, l14_txt). A small mapping says which column is which; both DataComp's and img2dataset's are here.
+Further folders may add columns: tables of the same names and rows, such as scores.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from hashlib import sha256
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from clipworks.curate.uids import Uids, made_uids, uids_of
+from clipworks.errors import ConfigError, DataError
+from clipworks.files import NPZ_DAMAGE, is_complete, sha256_file
+from clipworks.stage import Source, part_files
+from clipworks.tables import num_rows, read_batches
+
+Columns = Mapping[str, str]
+"""What a rule asks for -> the column that holds it."""
+
+Mask = NDArray[np.bool_]
+
+DATACOMP: Columns = {
+    "uid": "uid",
+    "url": "url",
+    "text": "text",
+    "width": "original_width",
+    "height": "original_height",
+    "b32": "clip_b32_similarity_score",
+    "l14": "clip_l14_similarity_score",
+    "faces": "face_bboxes",
+    "sha256": "sha256",
+}
+IMG2DATASET: Columns = {
+    **DATACOMP,
+    "text": "caption",
+    "status": "status",
+    "md5": "md5",
+}
+LAYOUTS: dict[str, Columns] = {"datacomp": DATACOMP, "img2dataset": IMG2DATASET}
+
+FETCHED = "success"
+"""What img2dataset writes into `status` of a row that has its picture."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool:
+    """Tables, what their columns mean, and folders with further columns."""
+
+    tables: tuple[Path, ...]
+    """In the order of the result; their names differ."""
+    columns: Columns
+    """A name that is no known quantity becomes one."""
+    scores: tuple[Path, ...] = ()
+    """Folders with tables of the same names and rows; their columns are asked for by their own names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """Some rows of one table."""
+
+    table: pa.Table
+    """Under the names that rules ask for."""
+    uids: Uids
+    """UID [N]"""
+    places: NDArray[np.int64]
+    """Where the rows stand in the whole table, from 0; [N]."""
+    paths: tuple[Path, ...]
+    """The table and those of scores beside it: where features are looked for."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def numbers(self, name: str) -> NDArray[Any]:
+        """A column of numbers in its own type; what is missing is NaN."""
+        values: NDArray[Any] = self.table[name].to_numpy()
+        return values
+
+    def texts(self, name: str = "text") -> list[str]:
+        """A column of words; what is missing is empty."""
+        return ["" if text is None else text for text in self.table[name].to_pylist()]
+
+    def features(self, name: str) -> NDArray[Any]:
+        """An array beside the table, the lines of these rows.
+
+        Raises:
+            DataError: there is no such file or array, it is damaged, or it has another number of rows.
+        """
+        return read_features(self.paths, name)[self.places]
+
+    def where(self, mask: Mask) -> "Rows":
+        """The rows where the mask is true."""
+        return Rows(
+            table=self.table.filter(pa.array(mask)),
+            uids=self.uids[mask],
+            places=self.places[mask],
+            paths=self.paths,
+        )
+
+
+def open_pool(folder: Path, *, layout: str = "", scores: Sequence[Path] = ()) -> Pool:
+    """A folder of tables as a pool.
+
+    Args:
+        folder: a finished stage's, or any folder of parquet files, read by name.
+        layout: `datacomp` or `img2dataset`; otherwise it is told by the first table's columns.
+        scores: folders with further columns.
+
+    Raises:
+        ConfigError: the layout is unknown.
+        DataError: there is no table, a folder of scores lacks one, or the first cannot be read.
+    """
+    if layout and layout not in LAYOUTS:
+        near = get_close_matches(layout, LAYOUTS, n=3, cutoff=0.0)
+        raise ConfigError(f"There is no layout {layout!r}.", f"Nearest: {', '.join(near)}.")
+    is_ours = is_complete(folder)
+    if not is_ours and not folder.is_dir():
+        raise DataError(f"{folder} is not a folder of tables: it does not exist.")
+    tables = tuple(part_files(folder, ".parquet") if is_ours else sorted(folder.glob("*.parquet")))
+    if not tables:
+        raise DataError(f"{folder} holds no .parquet file.", "Give a folder of metadata or fetched shards.")
+    for table in tables:
+        for other in scores:
+            if not (other / table.name).is_file():
+                raise DataError(f"{other} lacks {table.name}.", "Make the scores of this very folder.")
+    names = _names(tables[0])
+    columns = LAYOUTS[layout] if layout else IMG2DATASET if "caption" in names else DATACOMP
+    if "status" not in names:
+        columns = {name: column for name, column in columns.items() if name != "status"}
+    own = {name: name for other in scores for name in _names(other / tables[0].name) if name != "uid"}
+    return Pool(tables=tables, columns={**columns, **own}, scores=tuple(scores))
+
+
+def read_rows(pool: Pool, table: Path, names: Sequence[str]) -> Iterator[Rows]:
+    """A table in pieces, with the columns that are asked for and the id of each row.
+
+    Rows that img2dataset could not fetch are passed over. Where a table has no column of ids, the id is
+    md5(text + url).
+
+    Raises:
+        DataError: a column is missing, the table is damaged, or a table of scores has other rows.
+    """
+    known = _names(table)
+    has_uid = pool.columns.get("uid", "") in known
+    wanted = [*dict.fromkeys([*names, *(["uid"] if has_uid else ["text", "url"])])]
+    wanted += ["status"] if "status" in pool.columns and "status" not in wanted else []
+    own = [name for name in wanted if _place_of(pool, table, name) == table]
+    others: dict[Path, list[str]] = {other / table.name: [] for other in pool.scores}
+    for name in wanted:
+        if name not in own:
+            others[_place_of(pool, table, name)].append(name)
+    first, paths = 0, (table, *(other / table.name for other in pool.scores))
+    sources = [read_batches(table, [pool.columns[name] for name in own])]
+    sources += [read_batches(path, [pool.columns[n] for n in some]) for path, some in others.items() if some]
+    titles = own + [name for some in others.values() for name in some]
+    for batches in _side_by_side(sources, table):
+        arrays = [array for batch in batches for array in batch.columns]
+        piece = pa.Table.from_arrays([pa.chunked_array([array]) for array in arrays], names=titles)
+        uids = uids_of(piece["uid"].to_pylist()) if has_uid else _made(piece)
+        places = np.arange(first, first + len(piece), dtype=np.int64)
+        first += len(piece)
+        rows = Rows(table=piece, uids=uids, places=places, paths=paths)
+        if "status" in wanted:
+            rows = rows.where(np.array([word == FETCHED for word in rows.texts("status")], np.bool_))
+        yield rows
+
+
+def sources_of(pool: Pool, *names: str) -> list[Source]:
+    """A source for each table, for `run_stage`; its digest covers the features and scores beside it."""
+    words = dumps(dict(pool.columns), sort_keys=True)
+    return [
+        Source(name=table.stem, path=str(table), digest=_digest(pool, table, words, *names))
+        for table in pool.tables
+    ]
+
+
+@lru_cache(maxsize=2)
+def read_features(tables: tuple[Path, ...], name: str) -> NDArray[Any]:
+    """An array of the first `.npz` beside these tables that has it, [rows, D]; the last two are kept.
+
+    Raises:
+        DataError: none has it, or it is damaged or has another number of rows.
+    """
+    files = [path for path in (table.with_suffix(".npz") for table in tables) if path.exists()]
+    for path in files:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if name not in file.files:
+                    continue
+                array: NDArray[Any] = file[name]
+        except NPZ_DAMAGE as error:
+            raise DataError(f"{path} cannot be read as .npz: {error}.") from error
+        rows = num_rows(tables[0])
+        if array.ndim != 2 or len(array) != rows:
+            raise DataError(f"{path} has {name} {list(array.shape)}, but {tables[0].name} has {rows} rows.")
+        return array
+    looked = ", ".join(map(str, files)) or f"no {tables[0].with_suffix('.npz')}"
+    raise DataError(
+        f"There is no array {name!r} of {tables[0]}: {looked}.", "Make it with the scores of a model."
+    )
+
+
+def _place_of(pool: Pool, table: Path, name: str) -> Path:
+    """The table that holds a column: the pool's own, or one of scores."""
+    column = pool.columns.get(name)
+    if column is None:
+        raise DataError(f"{table} has no column for {name!r}.", "Name it in the mapping of columns.")
+    for path in (table, *(folder / table.name for folder in pool.scores)):
+        if column in _names(path):
+            return path
+    raise DataError(
+        f"{table} has no column {column!r}, which holds {name!r}.",
+        f"It has {', '.join(_names(table))}.",
+    )
+
+
+def _side_by_side(
+    sources: Sequence[Iterator[pa.RecordBatch]], table: Path
+) -> Iterator[tuple[pa.RecordBatch, ...]]:
+    try:
+        for batches in zip(*sources, strict=True):
+            if len({len(batch) for batch in batches}) > 1:
+                raise ValueError
+            yield batches
+    except ValueError as error:
+        raise DataError(
+            f"{table.name} and the scores beside it have different numbers of rows.",
+            "Make the scores again.",
+        ) from error
+
+
+def _made(piece: pa.Table) -> Uids:
+    texts, urls = (["" if v is None else v for v in piece[n].to_pylist()] for n in ("text", "url"))
+    return made_uids(texts, urls)
+
+
+@lru_cache(maxsize=64)
+def _names(table: Path) -> tuple[str, ...]:
+    try:
+        return tuple(pq.read_schema(table).names)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{table} cannot be read as parquet: {str(error).splitlines()[0]}.") from error
+
+
+def _digest(pool: Pool, table: Path, *words: str) -> str:
+    parts = [sha256_file(table), *words]
+    beside = [folder / table.name for folder in pool.scores]
+    parts += [sha256_file(path) for path in beside]
+    arrays = [path.with_suffix(".npz") for path in (table, *beside)]
+    parts += [f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in arrays if path.exists()]
+    return sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,123 @@
+"""The first sense of a word in WordNet 3.0, as `nltk.corpus.wordnet.synsets(word)[0].offset()` gives it.
+
+Reads the dictionary files of Princeton WordNet (Debian: wordnet-base): index.noun, index.verb, index.adj,
+index.adv and the lists of exceptions beside them. DataComp's text_based filter compares such offsets.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from clipworks.errors import DataError
+
+PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
+"""The order in which senses are asked for."""
+
+_ENDINGS: dict[str, tuple[tuple[str, str], ...]] = {
+    "noun": (
+        ("s", ""),
+        ("ses", "s"),
+        ("ves", "f"),
+        ("xes", "x"),
+        ("zes", "z"),
+        ("ches", "ch"),
+        ("shes", "sh"),
+        ("men", "man"),
+        ("ies", "y"),
+    ),
+    "verb": (
+        ("s", ""),
+        ("ies", "y"),
+        ("es", "e"),
+        ("es", ""),
+        ("ed", "e"),
+        ("ed", ""),
+        ("ing", "e"),
+        ("ing", ""),
+    ),
+    "adj": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
+    "adv": (),
+}
+"""Endings that WordNet's morphy takes off, and what it puts there: morphy(7WN)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Senses:
+    """WordNet's words, by part of speech."""
+
+    offsets: dict[str, dict[str, int]]
+    """Part of speech -> lemma -> offset of its first sense."""
+    exceptions: dict[str, dict[str, tuple[str, ...]]]
+    """Part of speech -> irregular form -> lemmas."""
+
+    def first(self, word: str) -> int | None:
+        """Offset of the first sense of a word, of any case; None if WordNet does not know it."""
+        lower = word.lower()
+        for part in PARTS_OF_SPEECH:
+            offsets = self.offsets[part]
+            for form in self._forms(lower, part):
+                if form in offsets:
+                    return offsets[form]
+        return None
+
+    def _forms(self, word: str, part: str) -> list[str]:
+        """The word, then its lemmas: from the list of exceptions if it stands there, else by its ending."""
+        irregular = self.exceptions[part].get(word)
+        if irregular is not None:
+            return [word, *irregular]
+        endings = ((old, new) for old, new in _ENDINGS[part] if word.endswith(old))
+        return [word, *(word[: -len(old)] + new for old, new in endings)]
+
+
+@lru_cache(maxsize=1)
+def read_senses(folder: Path) -> Senses:
+    """Read a folder of WordNet's dictionary files.
+
+    Raises:
+        DataError: a file is missing or is not in WordNet's form.
+    """
+    offsets, exceptions = {}, {}
+    for part in PARTS_OF_SPEECH:
+        offsets[part] = {
+            words[0]: int(words[-int(words[2])])
+            for words in _lines(folder / f"index.{part}")
+            if len(words) > 3
+        }
+        exceptions[part] = {words[0]: tuple(words[1:]) for words in _lines(folder / f"{part}.exc") if words}
+    return Senses(offsets=offsets, exceptions=exceptions)
+
+
+@lru_cache(maxsize=2)
+def read_offsets(path: Path) -> frozenset[int]:
+    """Offsets of a list of synset ids such as `n01440764`, a line each.
+
+    DataComp's list is timm's `data/_info/imagenet21k_goog_synsets.txt`: 21,843 nouns. The letter is
+    dropped, as DataComp does: a verb of the same offset counts too.
+
+    Raises:
+        DataError: the file is missing, empty, or a line is not a letter and digits.
+    """
+    try:
+        offsets = frozenset(int(line.strip()[1:]) for line in path.read_text("utf-8").splitlines() if line)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a list of synset ids: {error}.") from error
+    if not offsets:
+        raise DataError(f"{path} holds no synset id.")
+    return offsets
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """The words of each line but those of the licence, which begin with a space."""
+    try:
+        text = path.read_text("utf-8")
+        lines = [line.split() for line in text.splitlines() if not line.startswith(" ")]
+        if path.name.startswith("index.") and not all(
+            len(words) > 3 and words[2].isdigit() and words[-1].isdigit() for words in lines if words
+        ):
+            raise ValueError("a line is not of WordNet's form")
+        return lines
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as a file of WordNet: {error}.",
+            "Give the folder with index.noun, noun.exc and the others of WordNet 3.0 (Debian: wordnet-base).",
+        ) from error
