@@ -1,0 +1,1 @@
+"""From pairs to curated shards: metadata, matching, balancing, filters, duplicates."""
