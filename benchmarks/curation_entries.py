@@ -1,8 +1,8 @@
-"""500,000 entries and caption-like texts for the curation benchmarks: real words, made the same way each time.
+"""500,000 entries and caption-like texts for benchmarks of curation: real words, the same each time.
 
-Entries: WordNet 3.0's names with "0".."99" (86,654), wordfreq's commonest English words (251,465 more),
-word pairs that stand in openclipart's captions and then random pairs of common words (100,646), and capitalised
-random runs of two or three common words in place of titles (the rest). Texts: 10 to 20 words in a row from
+Entries: WordNet 3.0's names with "0".."99" (86,654), wordfreq's commonest English words (251,465 more), pairs
+that stand in openclipart's captions and then random pairs of common words (100,646), and in place of titles
+capitalised random runs of two or three common words (the rest). Texts: 10 to 20 words in a row from
 openclipart's titles, descriptions and keywords. Needs `pip install wordfreq` and Debian's wordnet-base.
 """
 

@@ -14,8 +14,8 @@ from clipworks import __version__
 from clipworks.errors import ClipworksError
 
 COMMANDS = (
-    *("accounts", "classify", "convert", "demo", "embed", "index", "keys", "models", "pull", "search"),
-    *("serve", "train"),
+    *("accounts", "classify", "convert", "curate", "demo", "embed", "index", "keys", "models", "pull"),
+    *("search", "serve", "train"),
 )
 """A command X is the function `X` in `clipworks/cli/X.py`."""
 

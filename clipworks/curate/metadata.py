@@ -67,8 +67,9 @@ def build_entries(
 
 
 def count_dead(texts: Iterable[str]) -> int:
-    """How many entries can never match in the published way: one of its marks touches another character."""
-    return sum(any(not _is_alone(one, at) for at in _marks_in(one)) for one in texts)
+    """How many entries can never match in the published way: one of its marks touches another
+    character, or they hold a tab or a line break."""
+    return sum(map(_is_dead, texts))
 
 
 def write_entries(path: Path, entries: Entries) -> None:
@@ -126,8 +127,9 @@ def _fate_of(one: str, kept: Mapping[str, None], max_entries: int) -> str:
     return "left" if len(kept) >= max_entries else "added"
 
 
-def _marks_in(entry: str) -> list[int]:
-    return [at for at, letter in enumerate(entry) if letter in PUNCTUATION_MARKS]
+def _is_dead(entry: str) -> bool:
+    marks = (at for at, letter in enumerate(entry) if letter in PUNCTUATION_MARKS)
+    return any(letter in entry for letter in "\t\r\n") or any(not _is_alone(entry, at) for at in marks)
 
 
 def _is_alone(entry: str, at: int) -> bool:
