@@ -140,14 +140,12 @@ def match(
     "--metadata", "lists", multiple=True, required=True, type=_FILE, help="What they were matched with."
 )
 @click.option("--out", required=True, type=_FILE, help="Folder for counts/, pairs/ and report/.")
-@click.option("--t", type=click.IntRange(1), help="Texts of an entry up to which all are kept.")
 @click.option(
-    "--tail-share",
-    type=float,
-    help="Without --t: share of the matches below t.  [default: 0.06, as published]",
-)
-@click.option(
-    "--set", "choices", multiple=True, metavar="NAME=VALUE", help="texts (each or one), seed or anchor."
+    "--set",
+    "choices",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="t, tail_share (0.06 where t is not given), texts (each or one), seed or anchor.",
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option("--dry-run", is_flag=True, help="Count, and say t and the tail share; keep nothing.")

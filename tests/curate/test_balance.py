@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.curate.pools import HEAD, SCHEMA, make_rows, write_metadata, write_pairs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from clipworks.curate.matches import count_matches, match_pairs, read_counts
 from clipworks.errors import ConfigError, DataError
 from clipworks.stage import part_files
 from clipworks.tables import read_table
+from tests.curate.pools import HEAD, SCHEMA, make_rows, write_metadata, write_pairs
 
 CONFIG = BalanceConfig(t=40, seed=1)
 
@@ -146,11 +146,12 @@ def test_draws_are_even_and_independent_of_each_other_and_of_the_order() -> None
     assert uniform_of(-1, uids[:5], 0).tolist() == uniform_of(2**64 - 1, uids[:5], 0).tolist()
 
 
-def test_what_is_kept_does_not_depend_on_parts_order_or_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_is_kept_does_not_depend_on_parts_order_or_workers(tmp_path: Path, workers: int) -> None:
     rows = make_rows(600)
     run(tmp_path / "a", rows)
     shuffled = random.Random(0).sample(rows, len(rows))
-    run(tmp_path / "b", shuffled, parts=7, workers=2)
+    run(tmp_path / "b", shuffled, parts=7, workers=workers)
     key = lambda row: row["uid"]  # noqa: E731
     assert sorted(rows_of(tmp_path / "a" / "balanced"), key=key) == sorted(
         rows_of(tmp_path / "b" / "balanced"), key=key

@@ -35,7 +35,7 @@ def test_curves_lie_within_the_drawing_on_log_axes() -> None:
     line = Line(label="pool <1>", xs=[1, 10, 1000], ys=[5000, 50, 0], colour="#888")
     drawing = ElementTree.fromstring(draw_curves([line], title="a & b", level=20))
     polylines = [one.attrib["points"].split() for one in drawing.iter() if one.tag.endswith("polyline")]
-    assert polylines[1] == ["70.0,41.8", "306.7,212.7", "780.0,355.0"]
+    assert polylines[1] == ["70.0,45.2", "306.7,212.7", "780.0,355.0"]
     places = [float(number) for points in polylines for point in points for number in point.split(",")]
     assert min(places) >= 0
     assert max(places) <= 800
@@ -44,12 +44,15 @@ def test_curves_lie_within_the_drawing_on_log_axes() -> None:
 
 def test_the_report_says_what_was_kept_and_the_page_stands_alone(tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path / "pairs", make_rows(500))
-    metadata = write_metadata(tmp_path / "entries.json", ["photo", "the", "<b>never</b>"])
+    metadata = tmp_path / "entries.json"
+    metadata.write_text('["photo", "the", "<b>never</b>"]')
     match_pairs(pairs, tmp_path / "matches", metadata=[metadata])
     count_matches(tmp_path / "matches", tmp_path / "counts")
     folders = (pairs, tmp_path / "matches", tmp_path / "counts", tmp_path / "balanced")
     manifest = balance_pairs(*folders, config=BalanceConfig(t=20))
-    report = write_report(tmp_path / "counts", tmp_path / "balanced", tmp_path / "report", metadata=[metadata])
+    report = write_report(
+        tmp_path / "counts", tmp_path / "balanced", tmp_path / "report", metadata=[metadata]
+    )
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == json.loads(json.dumps(report))
     assert report["pairs"] == {"in": 500, "kept": manifest["rows"]}
     assert report["texts"]["kept"] == manifest["counts"]["kept_texts"]
