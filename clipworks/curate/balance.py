@@ -1,0 +1,352 @@
+"""Balancing: how likely each text is kept so that no entry dominates, and a stage that keeps them.
+
+c is the number of texts that hold an entry and t the threshold: an entry asks for its texts with the
+probability q = t / max(c, t), and a text is kept if any of its entries asks: with 1 - prod(1 - q). Whether
+it does is decided by a hash of seed, uid and the text's place, never by an order or a generator: however
+pairs are spread over parts, workers and runs, the same ones are kept.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import sha256
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from clipworks.curate.matches import (
+    COUNTS_SUFFIX,
+    LANGUAGES,
+    Counts,
+    Numbers,
+    flat_texts,
+    read_counts,
+    save_counts,
+    table_sources,
+)
+from clipworks.curate.tokens import Ids, Offsets
+from clipworks.errors import ConfigError, DataError
+from clipworks.files import atomic_write, read_manifest
+from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.tables import num_rows, read_batches, read_table, write_table
+
+SUMS_SUFFIX = ".sums.json"
+PROBABILITIES = "keep_probs"
+
+Floats = npt.NDArray[np.float64]
+Hashes = npt.NDArray[np.uint64]
+
+_ODD, _FIRST, _SECOND = (
+    np.uint64(0x9E3779B97F4A7C15),
+    np.uint64(0xBF58476D1CE4E5B9),
+    np.uint64(0x94D049BB133111EB),
+)
+_CHOICE = np.uint64(0x63686F696365)
+"""Added to the seed where one text of several is chosen, so that this does not decide whether it is kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BalanceConfig:
+    """How strictly and by which rule texts are balanced."""
+
+    t: int | None = None
+    """Texts of an entry up to which all are kept; with several languages that of `anchor`. None: what
+    `tail_share` gives."""
+    tail_share: float = 0.06
+    """Share of all matches that entries below t are to have, where t is not given; 0..1."""
+    anchor: str = "en"
+    """With several languages and t: the language whose t it is; the others get the t that gives them the same
+    tail share."""
+    texts: str = "each"
+    """`each`: each text of a pair is kept or not; a pair stays while it has one. `one`: one of its texts
+    that hold entries is drawn, and kept or not."""
+    seed: int = 0
+    """Other seeds keep other texts of the head entries."""
+
+    def __post_init__(self) -> None:
+        if self.t is not None and self.t < 1:
+            raise ConfigError(f"t is {self.t}, but must be 1 or more.")
+        if not 0 <= self.tail_share <= 1:
+            raise ConfigError(f"tail_share is {self.tail_share}, but must be from 0 to 1.")
+        if self.texts not in ("each", "one"):
+            raise ConfigError(f"texts is {self.texts!r}, but must be 'each' or 'one'.")
+
+
+def tail_share_of(counts: Counts, t: float) -> float:
+    """Share of all matches that entries with fewer than t have, 0..1; 0 where nothing matched."""
+    total = int(counts.sum())
+    return int(counts[counts < t].sum()) / total if total else 0.0
+
+
+def t_of_tail_share(counts: Counts, share: float) -> int:
+    """The count in ascending order up to and with which the share of all matches is nearest to `share`.
+
+    At least 1. Not the inverse of `tail_share_of`, which leaves out the entry that this takes in: counts of
+    1, 3, 6 and 10 and a share of 0.15 give 3, below which there are 0.05.
+    """
+    ordered = np.sort(counts)
+    sums = np.cumsum(ordered, dtype=np.uint64)
+    if not len(sums) or not sums[-1]:
+        return 1
+    return max(1, int(ordered[np.argmin(np.abs(sums / float(sums[-1]) - share))]))
+
+
+def thresholds(counts: Counts, lists: Sequence[Mapping[str, Any]], config: BalanceConfig) -> dict[str, int]:
+    """t per language, in the order of the lists.
+
+    Args:
+        counts: uint64 [entries] of all lists, one after the other.
+        lists: `language` and `count` of each, as in the manifest of matches.
+        config: `t` or `tail_share`.
+
+    Raises:
+        ConfigError: t is given for a language that is not among several.
+    """
+    parts = dict(zip([one["language"] for one in lists], _split(counts, lists), strict=True))
+    if config.t is None:
+        return {language: t_of_tail_share(part, config.tail_share) for language, part in parts.items()}
+    if len(parts) == 1:
+        return dict.fromkeys(parts, config.t)
+    if config.anchor not in parts:
+        raise ConfigError(
+            f"t is that of {config.anchor!r}, but the metadata is for {', '.join(parts)}.",
+            "Choose one of them with anchor, or give a tail_share.",
+        )
+    share = tail_share_of(parts[config.anchor], config.t)
+    return {
+        language: config.t if language == config.anchor else t_of_tail_share(part, share)
+        for language, part in parts.items()
+    }
+
+
+def entry_probabilities(counts: Counts, t: npt.ArrayLike) -> Floats:
+    """How likely an entry asks for one of its texts: float64 [entries], t / max(count, t); t may differ."""
+    limits = np.asarray(t, np.float64)
+    return np.asarray(limits / np.maximum(counts.astype(np.float64), limits), np.float64)
+
+
+def keep_probabilities(entry_probs: Floats, ends: Offsets, ids: Ids) -> Floats:
+    """How likely a text is kept: 1 - prod(1 - q) over its entries, 0 without any; float64 [texts].
+
+    Args:
+        entry_probs: float64 [entries], as `entry_probabilities` gives it.
+        ends: int64 [texts + 1].
+        ids: uint32; those of text i are `ids[ends[i]:ends[i + 1]]`.
+    """
+    probs = np.zeros(len(ends) - 1)
+    has = np.flatnonzero(np.diff(ends))
+    if len(has):
+        probs[has] = 1.0 - np.multiply.reduceat(1.0 - entry_probs[ids[: ends[-1]]], ends[:-1][has])
+    return probs
+
+
+def uniform_of(seed: int, uids: Hashes, places: npt.ArrayLike) -> Floats:
+    """A number in [0, 1) that depends on nothing but seed, uid and place: float64 [texts].
+
+    Args:
+        seed: any number; its lowest 64 bits count.
+        uids: uint64 [texts, 2], as `read_uids` gives them.
+        places: number of the text in its pair.
+    """
+    state = _mix(np.full(len(uids), seed & (1 << 64) - 1, np.uint64))
+    for part in (uids[:, 0], uids[:, 1], np.asarray(places, np.uint64)):
+        state = _mix(state ^ part)
+    return (state >> np.uint64(11)) * 2.0**-53
+
+
+def read_uids(uids: pa.Array) -> Hashes:
+    """32 hex digits each -> uint64 [rows, 2], the first sixteen digits and the last.
+
+    Raises:
+        DataError: one of them is something else.
+    """
+    digits = np.frombuffer("".join(one or "" for one in uids.to_pylist()).encode(), np.uint8)
+    values = _digit_values()[digits]
+    if len(digits) != 32 * len(uids) or (values > 15).any():
+        wrong = next((one for one in uids.to_pylist() if not _is_uid(one)), None)
+        raise DataError(f"The uid {wrong!r} is not one of 32 hex digits.")
+    pairs = values.reshape(len(uids), 16, 2)
+    halves = (pairs[..., 0] << 4 | pairs[..., 1]).reshape(len(uids), 2, 8)
+    return np.ascontiguousarray(halves).view(">u8").astype(np.uint64).reshape(len(uids), 2)
+
+
+def balance_pairs(
+    pairs: Path,
+    matches: Path,
+    counts: Path,
+    out: Path,
+    *,
+    config: BalanceConfig,
+    workers: int = 1,
+    show: ShowProgress | None = None,
+) -> dict[str, Any]:
+    """Keep the texts that balancing keeps, and the pairs that have one left; a stage.
+
+    Args:
+        pairs: finished folder of pairs.
+        matches: finished folder that `match_pairs` made of them.
+        counts: finished folder that `count_matches` made; of the same or of a larger pool.
+        out: folder to write: the rows of pairs with fewer texts, and `keep_probs`, float32 per text.
+        config: t or tail share, rule and seed.
+        workers: processes.
+        show: told when a part is done.
+
+    Returns:
+        The manifest; its config holds t per language, its counts are `matched_texts`, `kept_texts` and
+        `pairs`, those that came in.
+
+    Raises:
+        ConfigError: the counts are of other metadata, or t does not go with the languages.
+        DataError: a folder is unfinished, or the matches are of other pairs.
+    """
+    manifest = read_manifest(counts)
+    lists = manifest["config"]["metadata"]
+    if read_manifest(matches)["config"] != manifest["config"]:
+        raise ConfigError(
+            f"{counts} and {matches} are of different metadata or modes.", "Count these matches."
+        )
+    t = thresholds(read_counts(counts), lists, config)
+    described = {"t": t, "texts": config.texts, "seed": config.seed, **manifest["config"]}
+    described["counts"] = sha256(read_counts(counts).tobytes()).hexdigest()
+    work = partial(_balance_part, matches=matches, counts=counts, t=t, config=config)
+    sources = _sources(pairs, matches)
+    return run_stage(work, sources, out, stage="balance", config=described, workers=workers, show=show)
+
+
+def expected_texts(folder: Path) -> tuple[float, float]:
+    """How many texts a finished folder was expected to keep, and the standard deviation of that."""
+    sums = []
+    for part in read_manifest(folder)["parts"]:
+        for name in part["files"]:
+            if name.endswith(SUMS_SUFFIX):
+                sums.append(json.loads((folder / name).read_bytes()))
+    return fsum(one["expected"] for one in sums), fsum(one["variance"] for one in sums) ** 0.5
+
+
+def _sources(pairs: Path, matches: Path) -> list[Source]:
+    matched = {source.name: source for source in table_sources(matches)}
+    begun = {part["name"]: part["digest"] for part in read_manifest(matches)["parts"]}
+    sources = []
+    for source in table_sources(pairs):
+        if begun.get(source.name) != source.digest:
+            raise DataError(
+                f"{matches} was not made of {pairs}: {source.name} differs.", "Match these pairs first."
+            )
+        if source.name in matched:
+            both = sha256(f"{source.digest} {matched[source.name].digest}".encode()).hexdigest()
+            sources.append(Source(name=source.name, path=source.path, digest=both))
+    return sources
+
+
+def _balance_part(
+    source: Source, folder: Path, *, matches: Path, counts: Path, t: Mapping[str, int], config: BalanceConfig
+) -> Made:
+    table = read_table(matches / f"{source.name}.parquet")
+    ids_of = table["ids"].combine_chunks()
+    ends = np.asarray(ids_of.offsets, np.int64)
+    ids = np.asarray(ids_of.values)
+    probs = keep_probabilities(_entry_probs(counts, tuple(t.items())), ends, ids)
+    rows, places = (np.asarray(table[name], np.int64) for name in ("row", "text"))
+    kept_tables: list[pa.RecordBatch] = []
+    chosen: list[Numbers] = []
+    first = 0
+    for batch in read_batches(Path(source.path)):
+        begin, end = np.searchsorted(rows, [first, first + len(batch)])
+        here = slice(begin, end)
+        drawn = _draw(read_uids(batch.column("uid")), rows[here] - first, places[here], probs[here], config)
+        kept_tables.append(_keep(batch, rows[here][drawn] - first, places[here][drawn], probs[here][drawn]))
+        chosen.append(begin + drawn)
+        first += len(batch)
+    kept = np.concatenate([np.zeros(0, np.int64), *chosen])
+    names = [f"{source.name}{suffix}" for suffix in (".parquet", COUNTS_SUFFIX, SUMS_SUFFIX)]
+    result = pa.Table.from_batches(kept_tables) if kept_tables else read_table(Path(source.path))
+    write_table(folder / names[0], result)
+    save_counts(folder / names[1], ids[np.repeat(_is_in(kept, len(rows)), np.diff(ends))])
+    _write_sums(folder / names[2], _chance_of(rows, probs, config))
+    totals = {"matched_texts": len(rows), "kept_texts": len(kept), "pairs": num_rows(Path(source.path))}
+    return Made(rows=len(result), counts=totals, files=names)
+
+
+def _draw(uids: Hashes, rows: Numbers, places: Numbers, probs: Floats, config: BalanceConfig) -> Numbers:
+    """Which of the texts that hold entries are kept; their numbers, ascending."""
+    if config.texts == "one" and len(rows):
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        lengths = np.diff(np.append(first, len(rows)))
+        seed = int(_CHOICE) + config.seed
+        picked = first + (uniform_of(seed, uids[rows[first]], 0) * lengths).astype(np.int64)
+        kept = uniform_of(config.seed, uids[rows[picked]], places[picked]) < probs[picked]
+        return np.asarray(picked[kept])
+    return np.flatnonzero(uniform_of(config.seed, uids[rows], places) < probs)
+
+
+def _chance_of(rows: Numbers, probs: Floats, config: BalanceConfig) -> Floats:
+    """How likely each independent draw of a part keeps a text: one per text, or one per pair."""
+    if config.texts == "each" or not len(rows):
+        return probs
+    first = np.flatnonzero(np.diff(rows, prepend=-1))
+    return np.asarray(np.add.reduceat(probs, first) / np.diff(np.append(first, len(rows))), np.float64)
+
+
+def _keep(batch: pa.RecordBatch, rows: Numbers, places: Numbers, probs: Floats) -> pa.RecordBatch:
+    """The rows of some texts with these texts alone."""
+    flat, lengths = flat_texts(batch)
+    begins = np.cumsum(lengths) - lengths
+    positions = pa.array(begins[rows] + places)
+    kept_rows, counts = np.unique(rows, return_counts=True)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    columns = dict(zip(batch.schema.names, batch.take(pa.array(kept_rows, pa.int64())).columns, strict=True))
+    columns["texts"] = pa.ListArray.from_arrays(offsets, flat.take(positions))
+    if LANGUAGES in columns:
+        columns[LANGUAGES] = pa.ListArray.from_arrays(
+            offsets, batch.column(LANGUAGES).flatten().take(positions)
+        )
+    columns[PROBABILITIES] = pa.ListArray.from_arrays(offsets, pa.array(probs, pa.float32()))
+    return pa.record_batch(columns)
+
+
+@cache
+def _entry_probs(counts: Path, t: tuple[tuple[str, int], ...]) -> Floats:
+    lists = read_manifest(counts)["config"]["metadata"]
+    limits = [np.full(one["count"], limit, np.float64) for one, (_, limit) in zip(lists, t, strict=True)]
+    return entry_probabilities(read_counts(counts), np.concatenate(limits))
+
+
+def _split(counts: Counts, lists: Sequence[Mapping[str, Any]]) -> list[Counts]:
+    return np.split(counts, np.cumsum([one["count"] for one in lists])[:-1])
+
+
+def _write_sums(path: Path, probs: Floats) -> None:
+    sums = {"expected": fsum(probs), "variance": fsum(probs * (1 - probs))}
+    with atomic_write(path) as file:
+        file.write(json.dumps(sums).encode())
+
+
+def _is_in(numbers: Numbers, length: int) -> npt.NDArray[np.bool_]:
+    marks = np.zeros(length, np.bool_)
+    marks[numbers] = True
+    return marks
+
+
+def _mix(state: Hashes) -> Hashes:
+    """The output function of splitmix64."""
+    state = state + _ODD
+    state = (state ^ (state >> np.uint64(30))) * _FIRST
+    state = (state ^ (state >> np.uint64(27))) * _SECOND
+    return state ^ (state >> np.uint64(31))
+
+
+@cache
+def _digit_values() -> npt.NDArray[np.uint8]:
+    values = np.full(256, 255, np.uint8)
+    for value, digit in enumerate("0123456789abcdef"):
+        values[[ord(digit), ord(digit.upper())]] = value
+    return values
+
+
+def _is_uid(uid: str | None) -> bool:
+    return uid is not None and len(uid) == 32 and set(uid.lower()) <= set("0123456789abcdef")

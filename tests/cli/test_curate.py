@@ -1,0 +1,50 @@
+"""`clipworks curate`: a list of entries, matches, and balanced pairs, each as a command."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clipworks.files import read_manifest
+from tests.cli.conftest import Run
+from tests.curate.pools import make_rows, write_metadata, write_pairs
+
+WORDNET = Path(__file__).parent.parent / "curate" / "wordnet"
+
+
+def test_a_list_is_made_of_wordnet_and_counts(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "counts.txt").write_text("zebra 100\nrare 99\ndog 1000\n")
+    sources = ("--wordnet", WORDNET, "--unigrams", tmp_path / "counts.txt", "--out", tmp_path / "list.json")
+    told = json.loads(run("curate", "metadata", *sources, "--json").stdout)
+    assert told["sources"]["unigrams"] == {"added": 1, "repeated": 1}
+    entries = json.loads((tmp_path / "list.json").read_text())["entries"]
+    assert entries[:3] == ["0", "1", "2"]
+    assert entries[-1] == "zebra"
+    assert told["entries"] == len(entries)
+    assert "Would read" in run("curate", "metadata", *sources, "--dry-run").stdout
+    assert "nothing to make a list of" in run("curate", "metadata", "--out", tmp_path / "x", status=1).stderr
+
+
+def test_pairs_are_matched_and_balanced_and_a_repeat_changes_nothing(run: Run, tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs", make_rows(300))
+    metadata = write_metadata(tmp_path / "list.json")
+    match = ("curate", "match", pairs, "--metadata", metadata, "--out", tmp_path / "matches")
+    assert "300 pairs" in run(*match, "--dry-run").stdout
+    told = json.loads(run(*match, "--json").stdout)
+    assert told["matched_texts"] <= told["texts"]
+    balance = ("curate", "balance", tmp_path / "matches", "--pairs", pairs, "--metadata", metadata)
+    balance = (*balance, "--out", tmp_path / "out", "--set", "t=20")
+    assert json.loads(run(*balance, "--dry-run", "--json").stdout)["t"] == {"": 20}
+    first = json.loads(run(*balance, "--json").stdout)
+    assert Path(first["report"]).exists()
+    assert first["pairs"]["kept"] == read_manifest(tmp_path / "out" / "pairs")["rows"]
+    assert json.loads(run(*balance, "--json").stdout) == first
+    assert "was begun with t" in run(*balance[:-1], "t=30", status=1).stderr
+
+
+def test_a_missing_package_is_named_with_the_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    arguments = ("curate", "match", tmp_path, "--metadata", tmp_path, "--out", tmp_path / "x")
+    assert 'pip install "clipworks[curate]"' in run(*arguments, status=1).stderr
