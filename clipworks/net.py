@@ -20,7 +20,7 @@ from typing import IO, Literal, NoReturn, get_args
 
 import h11
 
-from clipworks.addresses import WebAddress, is_public, parse_address
+from clipworks.addresses import WebAddress, dial_address, is_public, parse_address
 from clipworks.errors import ConfigError, NetError
 
 FetchMode = Literal["off", "allowlist", "public"]
@@ -310,26 +310,6 @@ class Fetcher:
 
 class _Unwritable(Exception):
     """The file of a download cannot be written, which is no fault of the network."""
-
-
-async def dial_address(address: str, port: int) -> socket.socket:
-    """A connection to an IP address that was checked, and to nothing else.
-
-    Raises:
-        OSError: there is none.
-    """
-    is_v6 = ":" in address
-    connection = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        connection.setblocking(False)
-        # An IP address in text is not looked up again; were it, the peer would tell.
-        await asyncio.get_running_loop().sock_connect(connection, (address, port))
-        if ip_address(connection.getpeername()[0]) != ip_address(address):
-            raise OSError(f"dialled {address} and reached {connection.getpeername()[0]}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _names(entry: str, host: str) -> bool:

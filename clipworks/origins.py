@@ -19,9 +19,9 @@ from ipaddress import ip_address
 
 import h11
 
-from clipworks.addresses import WebAddress, is_public, parse_address
+from clipworks.addresses import WebAddress, dial_address, is_public, parse_address
 from clipworks.errors import ConfigError, NetError
-from clipworks.net import MAX_DIALLED, Dial, Resolve, dial_address
+from clipworks.net import MAX_DIALLED, Dial, Resolve
 
 USER_AGENT = "clipworks/0.1 (+asks a provider of its models)"
 
