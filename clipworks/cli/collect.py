@@ -6,9 +6,6 @@ from clipworks.cli.collect_pairs import pairs
 from clipworks.cli.output import SETTINGS
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(context_settings=SETTINGS, commands=[pairs])
 def collect() -> None:
     """Collect image-text pairs from web archives, and the pictures from the web."""
-
-
-collect.add_command(pairs)
