@@ -77,9 +77,9 @@ def read_page(body: bytes, *, url: str, content_type: bytes, counts: Counter[str
     return Page(title=_title(tree), language=_language(tree), pictures=pictures)
 
 
-def clean_text(text: str | None) -> str:
+def clean_text(text: object) -> str:
     """A text on one line: line breaks become spaces, spaces at its ends go; nothing else changes."""
-    if not text:
+    if not text or not isinstance(text, str):
         return ""
     if "\n" in text or "\r" in text:
         text = _LINE_BREAKS.sub(" ", text)

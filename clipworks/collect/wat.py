@@ -82,8 +82,7 @@ def _pictures(links: Any, base: Base, counts: Counter[str]) -> Iterator[Picture]
         if reason is not None:
             counts[reason] += 1
             continue
-        texts = {name: _text(value) for name, value in link.items()}
-        yield Picture(url=url, texts=read_texts(texts), width=None, height=None, link=None)
+        yield Picture(url=url, texts=read_texts(link), width=None, height=None, link=None)
 
 
 def _language(head: Mapping[str, Any]) -> str | None:
