@@ -131,7 +131,7 @@ def _repeats(group: Records, config: DedupConfig) -> NDArray[np.bool_]:
         return _is_close_to_earlier(group["x"], config.threshold)
     _, firsts, inverse = np.unique(group["value"], return_index=True, return_inverse=True)
     is_first = np.arange(len(group)) == firsts[inverse]
-    repeats = ~is_first
+    repeats: NDArray[np.bool_] = ~is_first
     if config.kind == "near":
         repeats[is_first] = is_near_earlier(group["value"][is_first], config.distance)
     return repeats
