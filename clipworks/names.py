@@ -21,7 +21,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port -> its IP addresses in text. Raises OSError where there are none."""
 
 MAX_ANSWERS = 32
-MAX_NAMES = 50_000
+MAX_NAMES = 16_384
 """Names kept; the one that was not needed for longest goes first."""
 
 

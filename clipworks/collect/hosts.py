@@ -6,11 +6,12 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from clipworks.errors import ConfigError, NetError
 
-MAX_HOSTS = 100_000
-"""Hosts remembered; one that nobody asks goes first."""
+MAX_HOSTS = 8192
+"""Hosts remembered; those that nobody asks and that owe us no pause go first."""
 
 _DOWN_AFTER = 2.0
 _WEIGHT_OF_TIMEOUT = 0.4
@@ -120,6 +121,6 @@ class Hosts:
 
     def _forget(self) -> None:
         now = time.monotonic()
-        for name, host in list(self._hosts.items())[: MAX_HOSTS // 10]:
+        for name, host in list(islice(self._hosts.items(), MAX_HOSTS // 8)):
             if not host.users and host.next <= now:
                 del self._hosts[name]
