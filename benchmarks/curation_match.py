@@ -159,7 +159,7 @@ def _worker_mib(entries: list[str], texts: list[str]) -> float:
 def _chances() -> np.ndarray[Any, np.dtype[np.float64]]:
     """How likely an entry is drawn: as one over its rank."""
     weights = 1.0 / np.arange(1, 400_001)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum(), np.float64)
 
 
 def _expected_counts() -> np.ndarray[Any, np.dtype[np.float64]]:

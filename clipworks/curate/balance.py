@@ -156,7 +156,7 @@ def uniform_of(seed: int, uids: Hashes, places: npt.ArrayLike) -> Floats:
     state = _mix(np.full(len(uids), seed & (1 << 64) - 1, np.uint64))
     for part in (uids[:, 0], uids[:, 1], np.asarray(places, np.uint64)):
         state = _mix(state ^ part)
-    return (state >> np.uint64(11)) * 2.0**-53
+    return np.asarray((state >> np.uint64(11)) * 2.0**-53, np.float64)
 
 
 def read_uids(uids: pa.Array) -> Hashes:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -67,18 +66,12 @@ def build_matcher(entries: Sequence[str], *, mode: str = "metaclip", first_id: i
         raise ConfigError(f"Mode {mode!r} is unknown.", f"Choose one of {', '.join(MODES)}.")
     if first_id + len(entries) >= MAX_ENTRIES:
         raise ConfigError(f"{first_id + len(entries):,} entries are more than {MAX_ENTRIES - 1:,}.")
-    padded: list[str] = []
-    padded_ids: list[int] = []
-    others: dict[str, int] = {}
-    for number, entry in enumerate(entries, first_id):
-        pattern = pad_entry(entry, mode)
-        if len(pattern) > 1 and pattern[0] == pattern[-1] == " ":
-            padded.append(pattern[1:-1])
-            padded_ids.append(number)
-        elif pattern:
-            others.setdefault(pattern, number)
+    if mode == "metaclip":  # without a copy of the strings
+        padded, padded_ids, others = entries, range(first_id, first_id + len(entries)), {}
+    else:
+        padded, padded_ids, others = _sorted_out(entries, mode, first_id)
     data, offsets = _buffers(pa.array(padded, pa.large_string()))
-    trie = build_trie(data, offsets, np.array(padded_ids, np.uint32))
+    trie = build_trie(data, offsets, np.fromiter(padded_ids, np.uint32, len(padded_ids)))
     automaton = CharwiseDoubleArrayAhoCorasick(list(others)) if others else None
     ids = np.fromiter(others.values(), np.uint32, len(others))
     return Matcher(mode=mode, trie=trie, automaton=automaton, automaton_ids=ids)
@@ -150,6 +143,23 @@ def pad_entry(entry: str, mode: str) -> str:
     return before + entry + after
 
 
+def _sorted_out(
+    entries: Sequence[str], mode: str, first_id: int
+) -> tuple[Sequence[str], Sequence[int], dict[str, int]]:
+    """Entries with a space on both sides, their ids, and the patterns of the others with theirs."""
+    padded: list[str] = []
+    ids: list[int] = []
+    others: dict[str, int] = {}
+    for number, entry in enumerate(entries, first_id):
+        pattern = pad_entry(entry, mode)
+        if len(pattern) > 1 and pattern[0] == pattern[-1] == " ":
+            padded.append(pattern[1:-1])
+            ids.append(number)
+        elif pattern:
+            others.setdefault(pattern, number)
+    return padded, ids, others
+
+
 def _joins(letter: str) -> bool:
     """Whether words of this character's kind stand next to each other without spaces."""
     if letter in _ASCII_PUNCTUATION:
@@ -180,13 +190,14 @@ def _buffers(texts: pa.Array) -> tuple[Bytes, Offsets]:
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, np.int64) if offsets is not None and offsets.size else np.zeros(1, np.int64)
     ends = ends[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data if data is not None else b"", np.uint8), cast(Offsets, ends)
+    return np.frombuffer(data if data is not None else b"", np.uint8), ends
 
 
 def _with_others(matcher: Matcher, texts: pa.Array, ends: Offsets, ids: Ids) -> tuple[Offsets, Ids]:
     """The matches, and those of the automaton in their places."""
     assert matcher.automaton is not None
-    rows, found = [], []
+    rows: list[int] = []
+    found: list[int] = []
     for row, text in enumerate(texts.to_pylist()):
         read = f" {text or ''} " if matcher.mode == "folded" else space_text(text or "")
         hits = {hit[2] for hit in matcher.automaton.find_overlapping(read)}

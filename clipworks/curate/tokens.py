@@ -17,6 +17,7 @@ Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 Offsets = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.uint32]
+Number = int | np.unsignedinteger[Any]
 
 MAX_ENTRIES = (1 << 28) - 1
 
@@ -44,7 +45,7 @@ def key_of(data: Bytes, eights: Words, begin: int, end: int) -> np.uint64:
     length = end - begin
     if length <= 8:
         if begin < len(eights):
-            return eights[begin] & MASKS[length]
+            return np.uint64(eights[begin] & MASKS[length])
         key = NONE
         for at in range(length):
             key |= np.uint64(data[begin + at]) << np.uint64(8 * at)
@@ -53,7 +54,7 @@ def key_of(data: Bytes, eights: Words, begin: int, end: int) -> np.uint64:
     for at in range(begin, end - 8, 8):
         key = (key ^ eights[at]) * MIX
         key ^= key >> HALF
-    return (key ^ eights[end - 8]) * MIX
+    return np.uint64((key ^ eights[end - 8]) * MIX)
 
 
 @compiled
@@ -72,7 +73,7 @@ def shift_of(table: Words) -> np.uint64:
 
 
 @compiled
-def packed_value(node: int, entry: int, length: int, more: int) -> np.uint64:
+def packed_value(node: Number, entry: Number, length: int, more: int) -> np.uint64:
     """A slot's value."""
     packed = (np.uint64(node) << NODE_AT) | (np.uint64(entry) << ENTRY_AT)
     return packed | (np.uint64(length) << LENGTH_AT) | np.uint64(more)
@@ -114,7 +115,7 @@ def is_spelled(
     for at in range(0, length - 8, 8):
         if spellings[first + at] != eights[begin + at]:
             return False
-    return spellings[first + length - 8] == eights[end - 8]
+    return bool(spellings[first + length - 8] == eights[end - 8])
 
 
 @compiled

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from numba import config
+from numba.core import config
 
 from clipworks.curate import tokens as tables
 from clipworks.curate.tokens import (
@@ -97,7 +97,7 @@ def build_trie(data: Bytes, offsets: Offsets, ids: Ids) -> Trie:
     count = add_tokens(tokens, spellings, _eights(spellings), starts, data, eights, offsets)
     tokens, starts = resized(tokens, _size_for(count)), starts[: count + 2].copy()
     spellings = spellings[: starts[-1] + _LEAST_BYTES].copy()
-    runs = np.zeros((_size_for(num_tokens), 2), np.uint64)
+    runs = np.zeros((_size_for(num_tokens - len(offsets) + 1), 2), np.uint64)
     num_runs, depth = add_runs(tokens, runs, _eights(spellings), starts, data, eights, offsets, ids)
     runs = resized(runs, _size_for(num_runs))
     marked = np.zeros(1 << int(num_runs * _BITS_PER_RUN // 64).bit_length(), np.uint64)
@@ -146,13 +146,13 @@ def _keep_compiled() -> None:
         return  # nowhere to keep it: each process compiles
     if not os.access(folder, os.W_OK):
         return
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(folder)
+    settings: Any = config
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
     try:
         for function in (add_tokens, add_runs, resized, mark_runs, _find):
             cast(Any, function).enable_caching()
     finally:
-        config.CACHE_DIR = before
+        settings.CACHE_DIR = before
 
 
 def _read_only(array: npt.NDArray[Any]) -> Any:

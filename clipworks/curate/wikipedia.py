@@ -10,7 +10,7 @@ from heapq import nsmallest
 from html import unescape
 from math import log2
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from xml.etree.ElementTree import ParseError, iterparse
 
 from clipworks.curate.tally import Tally, joined
@@ -218,7 +218,7 @@ def _repeated(pattern: re.Pattern[str], change: Callable[[re.Match[str]], str], 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """A file, unpacked by the end of its name."""
-    openers = {".bz2": bz2.open, ".gz": gzip.open}
+    openers: dict[str, Any] = {".bz2": bz2.open, ".gz": gzip.open}
     try:
         with openers.get(path.suffix, open)(path, "rb") as file:
             yield file
