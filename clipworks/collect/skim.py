@@ -20,12 +20,11 @@ _PLACES = 91
 _MAX_NAME = 12
 """Letters of a name that are told apart; 12 letters of 5 bits fill a word."""
 
-_OTHER, _WHOLE, _RAW, _TITLE, _SCRIPT, _SELECT, _LINK, _KEPT, _FOREIGN, _FIGURE, _CAPTION, _PICTURE = range(
-    12
-)
+_OTHER, _WHOLE, _RAW, _TITLE, _SCRIPT, _SELECT, _LINK = range(7)
+_KEPT, _FOREIGN, _FIGURE, _CAPTION, _PICTURE, _CHOICE = range(7, 13)
 """Kinds of elements: left out, needing the whole page, holding text only, ...; from _KEPT on tags stay."""
 
-_SIZE, _LINK_START, _LINK_END, _IN_LINK, _IN_CAPTION, _IN_SELECT, _DEPTH, _HAS_PICTURE = range(8)
+_SIZE, _LINK_START, _LINK_END, _IN_LINK, _IN_CAPTION, _IN_SELECT, _IN_CHOICE, _DEPTH, _HAS_PICTURE = range(9)
 """Places in the state: bytes kept; a link that is kept once a picture is in it; where the pass stands."""
 
 _NAMES = {
@@ -35,11 +34,12 @@ _NAMES = {
     _SCRIPT: "script",
     _SELECT: "select",
     _LINK: "a",
-    _KEPT: "picture source base html template",
+    _KEPT: "source base html template",
     _FOREIGN: "svg math",
     _FIGURE: "figure",
     _CAPTION: "figcaption",
     _PICTURE: "img image",
+    _CHOICE: "picture",
 }
 
 
@@ -51,7 +51,7 @@ def skim(html: bytes) -> bytes | None:
     """
     page = np.frombuffer(html, dtype=np.uint8)
     kept = np.empty(2 * len(page) + _SPARE_BYTES, dtype=np.uint8)  # `<a><img>` may need 12 bytes for 8
-    state = np.zeros(8, dtype=np.int64)
+    state = np.zeros(9, dtype=np.int64)
     if _skim(page, kept, state) == NOT_SKIMMED:
         return None
     return kept[: state[_SIZE]].tobytes() if state[_HAS_PICTURE] else b""
@@ -119,6 +119,8 @@ def _tag(page: NDArray[np.uint8], start: int, kept: NDArray[np.uint8], state: ND
     kind = _KINDS[place] if _CODES[place] == code else _OTHER
     if kind == _WHOLE or (kind == _PICTURE and state[_IN_SELECT]):
         return NOT_SKIMMED
+    if state[_IN_CHOICE] and kind != _KEPT and kind != _PICTURE and kind != _CHOICE:
+        return NOT_SKIMMED  # <p><picture><div>: the <div> ends the <p>, and the <picture> with it
     if kind == _RAW or kind == _TITLE or kind == _SCRIPT:
         return end if is_end else _text(page, start, end, first, name_end, kind, kept, state)
     if kind == _LINK and not state[_IN_CAPTION]:
@@ -146,6 +148,8 @@ def _note(kind: int, is_end: bool, is_closed: bool, state: NDArray[np.int64]) ->
         state[_DEPTH] = max(0, state[_DEPTH] - 1)
     elif kind == _FOREIGN and not is_closed:
         state[_DEPTH] += 1
+    elif kind == _CHOICE:
+        state[_IN_CHOICE] = not is_end
     elif kind == _FIGURE:
         state[_IN_CAPTION] = 0
     elif kind == _CAPTION:
