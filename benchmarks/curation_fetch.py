@@ -1,6 +1,6 @@
 """Fetching from a web of which most is dead or slow, beside img2dataset: `fetch` in results/curation.json.
 
-One loopback server (tests/picture_web.py) stands behind 20,000 hosts, about one for each row as in a
+One loopback server (tests/picture_web.py) stands behind 10,000 hosts, about one for each row as in a
 shuffled list of the web. Both programs get the same rows,
 the same timeouts and two picture processes, and make webdataset shards as DataComp's were made (longer
 side at most 512, files that need no change kept). img2dataset asks for
@@ -8,7 +8,7 @@ http://127.x.y.z, clipworks for names that its own resolver leads to the same ad
 robots.txt and tdmrep.json as well. img2dataset is installed in an environment of its own:
 
     python -m venv /tmp/i2d && /tmp/i2d/bin/pip install img2dataset
-    python -m benchmarks.curation_fetch --peer /tmp/i2d/bin/python [--rows 20000] [--endless] [--memory]
+    python -m benchmarks.curation_fetch --peer /tmp/i2d/bin/python [--rows 10000] [--endless] [--memory]
 """
 
 import argparse
@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.machine import RESULTS, ROOT, write_result
 
-NUM_HOSTS = 20_000
+NUM_HOSTS = 10_000
 TIMEOUT_SECONDS = 10
 PORT = 9931
 PROCESSES = 2
@@ -40,7 +40,7 @@ MIX = {
     "refused": 6,
     "hang": 15,
     "slow/25": 7,
-    "drip/60": 7,
+    "drip/12": 7,
 }
 """What an address gives, percent: 29 are dead, 29 slow. A `drip` is 12 s long, so that the peer can end."""
 
@@ -60,7 +60,7 @@ if __name__ == "__main__":
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peer", type=Path, help="Python of an environment with img2dataset.")
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--endless", action="store_true", help="Only see who ends where bodies do not.")
     parser.add_argument("--memory", action="store_true", help="Measure memory at 1k, 100k and 1M rows.")

@@ -25,7 +25,8 @@ PUBLIC = "93.184.216.34"
 REFUSING = "93.184.216.35"
 """An address behind which nobody listens."""
 
-DRIP_SECONDS = 0.2
+DRIP_SECONDS = 1.0
+"""Between two bytes; thousands of drips must not be the work of this server."""
 
 
 def picture(
