@@ -66,8 +66,10 @@ def build_matcher(entries: Sequence[str], *, mode: str = "metaclip", first_id: i
         raise ConfigError(f"Mode {mode!r} is unknown.", f"Choose one of {', '.join(MODES)}.")
     if first_id + len(entries) >= MAX_ENTRIES:
         raise ConfigError(f"{first_id + len(entries):,} entries are more than {MAX_ENTRIES - 1:,}.")
+    others: dict[str, int] = {}
+    padded_ids: Sequence[int]
     if mode == "metaclip":  # without a copy of the strings
-        padded, padded_ids, others = entries, range(first_id, first_id + len(entries)), {}
+        padded, padded_ids = entries, range(first_id, first_id + len(entries))
     else:
         padded, padded_ids, others = _sorted_out(entries, mode, first_id)
     data, offsets = _buffers(pa.array(padded, pa.large_string()))

@@ -49,6 +49,8 @@ ORDINARY, SPACE, MARK = 0, 1, 2
 """What a byte does: belongs to a token, ends one, or ends one and is one itself."""
 
 _SLOTS_PER_KEY = 1.6
+_FULL = 1.1
+"""The same while a table is made, sized as if no key came twice."""
 _BITS_PER_RUN = 16
 _FEW = 48
 _LEAST_BYTES = 16
@@ -91,13 +93,13 @@ def build_trie(data: Bytes, offsets: Offsets, ids: Ids) -> Trie:
     _keep_compiled()
     data, offsets = _read_only(data), _read_only(offsets)
     eights = _eights(data)
-    tokens = np.zeros((_size_for(num_tokens), 2), np.uint64)
+    tokens = np.zeros((_size_for(num_tokens, _FULL), 2), np.uint64)
     spellings = np.empty(int(offsets[-1] - offsets[0]) + _LEAST_BYTES, np.uint8)
     starts = np.zeros(num_tokens + 2, np.int64)
     count = add_tokens(tokens, spellings, _eights(spellings), starts, data, eights, offsets)
     tokens, starts = resized(tokens, _size_for(count)), starts[: count + 2].copy()
     spellings = spellings[: starts[-1] + _LEAST_BYTES].copy()
-    runs = np.zeros((_size_for(num_tokens - len(offsets) + 1), 2), np.uint64)
+    runs = np.zeros((_size_for(num_tokens - len(offsets) + 1, _FULL), 2), np.uint64)
     num_runs, depth = add_runs(tokens, runs, _eights(spellings), starts, data, eights, offsets, ids)
     runs = resized(runs, _size_for(num_runs))
     marked = np.zeros(1 << int(num_runs * _BITS_PER_RUN // 64).bit_length(), np.uint64)
@@ -169,8 +171,8 @@ def _eights(data: Bytes) -> Words:
     return cast(Words, np.ndarray((len(data) - 7,), "<u8", data, strides=(1,)))
 
 
-def _size_for(num_keys: int) -> int:
-    return 1 << max(4, int(num_keys * _SLOTS_PER_KEY).bit_length())
+def _size_for(num_keys: int, slots_per_key: float = _SLOTS_PER_KEY) -> int:
+    return 1 << max(4, int(num_keys * slots_per_key).bit_length())
 
 
 @compiled
