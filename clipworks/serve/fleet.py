@@ -209,6 +209,8 @@ class Fleet:
             if not model.spec.preload:
                 model.wanted.clear()
             await asyncio.sleep(pause)
+            if not model.spec.preload:
+                model.become("idle")  # the next request has it loaded again
 
     async def _load(self, model: ServedModel, gone: asyncio.Event) -> Exception | None:
         """Load a model and make it live; what went wrong, if something did."""
