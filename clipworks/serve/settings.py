@@ -205,6 +205,11 @@ class ServeSettings:
             )
         if not 0 <= self.metrics_port <= 65535:
             raise ConfigError(f"metrics_port is {self.metrics_port}; it must be from 0 to 65535.")
+        if self.metrics_port and self.metrics_port == self.port:
+            raise ConfigError(
+                f"metrics_port and port are both {self.port}; figures and requests need a port each.",
+                "Change CLIPWORKS_METRICS_PORT or --port.",
+            )
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}.")
