@@ -41,7 +41,7 @@ class Billing:
         first, last = _read_days(request)
         only = key.id if request.query_params.get("key") == "this" else None
         work = partial(usage_of, account_id=key.account_id, first_day=first, last_day=last, key_id=only)
-        rows = await gate.books.read(work)
+        rows = await gate.books.report(work)
         form = request.query_params.get("format", "json")
         if form == "csv":
             text = await asyncio.to_thread(_as_csv, rows)
@@ -62,7 +62,7 @@ class Billing:
     async def credits(self, request: Request) -> Response:
         """What the account was given, what it spent, what is left."""
         gate, key = self._known(request)
-        credit = await gate.books.read(partial(credit_of, account_id=key.account_id))
+        credit = await gate.books.report(partial(credit_of, account_id=key.account_id))
         data = {
             "account": key.account_name,
             "total_credits": credit.granted_micro_usd / 1e6,
@@ -74,7 +74,7 @@ class Billing:
     async def key(self, request: Request) -> Response:
         """What the key may do, how much of its budget is left, and what it spent."""
         gate, key = self._known(request)
-        return JSONResponse({"data": await gate.books.read(partial(key_details, key=key))})
+        return JSONResponse({"data": await gate.books.report(partial(key_details, key=key))})
 
     def _known(self, request: Request) -> tuple[KeyGate, Key]:
         caller = caller_of(request)
@@ -95,7 +95,11 @@ def no_accounts() -> RequestError:
 def key_details(connection: Connection, key: Key) -> dict[str, Any]:
     """A key for its owner or an administrator: OpenRouter's fields, then ours; never a secret."""
     now, terms = now_ms(), key.terms
-    spent = partial(spent_by_key, connection, key.id, key.account_id)
+    first_days = (
+        *(_EPOCH, period_of("day", now), period_of("week", now)),
+        f"{period_of('month', now)}-01",
+    )
+    total, daily, weekly, monthly = spent_by_key(connection, key.id, first_days=first_days)
     limit = terms.budget_micro_usd
     left = None if limit is None else max(limit - key.spent_now_micro_usd(now), 0)
     return {
@@ -103,10 +107,10 @@ def key_details(connection: Connection, key: Key) -> dict[str, Any]:
         "limit": None if limit is None else limit / 1e6,
         "limit_remaining": None if left is None else left / 1e6,
         "limit_reset": None if terms.budget_period == "total" else terms.budget_period,
-        "usage": spent(first_day=_EPOCH) / 1e6,
-        "usage_daily": spent(first_day=period_of("day", now)) / 1e6,
-        "usage_weekly": spent(first_day=period_of("week", now)) / 1e6,
-        "usage_monthly": spent(first_day=f"{period_of('month', now)}-01") / 1e6,
+        "usage": total / 1e6,
+        "usage_daily": daily / 1e6,
+        "usage_weekly": weekly / 1e6,
+        "usage_monthly": monthly / 1e6,
         "is_free_tier": False,
         "is_provisioning_key": "admin" in terms.scopes,
         "id": key.id,

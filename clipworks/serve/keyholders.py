@@ -62,7 +62,7 @@ class KeyGate:
         """Charges to be given back, by id, which the database could not do when it was asked."""
 
     async def admit(self, request: Request, scope: str) -> "KeyCaller":
-        """The caller whose key the request carries; one request of its limit is used for work.
+        """The caller whose key the request carries; it uses one request of its limit.
 
         Raises:
             RequestError: no key, an unknown one, one without this scope, or a limit is used up.
@@ -84,8 +84,7 @@ class KeyGate:
         repeat_key = request.headers.get("idempotency-key")
         if repeat_key is not None and not 0 < len(repeat_key) <= MAX_REPEAT_KEY:
             raise RequestError(f"An Idempotency-Key has from 1 to {MAX_REPEAT_KEY} characters.")
-        if scope == "inference":
-            self._count(key, request)
+        self._count(key, request)
         return KeyCaller(self, key, request.url.path, request_id(request), repeat_key)
 
     def later(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -2,13 +2,16 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from starlette.testclient import TestClient
 
+from clipworks.serve.billing import key_details
 from clipworks.serve.database import Database
 from clipworks.serve.keys import KeyTerms
 from tests.serve.colours import data_uri, picture, refusal
@@ -92,6 +95,28 @@ def test_credit_and_key_are_told_as_openrouter_tells_them(served: tuple[TestClie
     assert (data["is_provisioning_key"], data["models"], data["expires_at"]) == (False, None, None)
 
 
+def test_what_a_key_spent_is_asked_in_one_statement_that_reads_its_own_rows(
+    served: tuple[TestClient, Database],
+) -> None:
+    key, _ = new_key(served[1])
+    asked: list[str] = []
+    with served[1].read() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        key_details(connection, key)
+        (statement,) = (words for words in asked if "ledger" in words)
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {statement}", tuple("x" * statement.count("?"))
+        ).all()
+    assert "ledger_of_a_key" in str(plan)
+
+
+def test_asking_what_was_used_counts_in_the_limit_of_requests(served: tuple[TestClient, Database]) -> None:
+    terms = KeyTerms(name="slow", requests_per_minute=2)
+    _, secret = new_key(served[1], terms=terms)
+    codes = [served[0].get("/v1/key", headers=bearer(secret)).status_code for _ in range(3)]
+    assert codes == [200, 200, 429]
+
+
 def test_an_administrator_makes_accounts_gives_credit_and_puts_it_right(
     served: tuple[TestClient, Database], boss: dict[str, str]
 ) -> None:
@@ -164,6 +189,16 @@ def test_an_administrator_makes_rotates_and_revokes_keys(
         ("accounts/boss/grants", {"amount_usd": True}, "amount_usd"),
         ("accounts/boss/grants", {"amount_usd": 1, "note": 5}, "note"),
         ("accounts/boss/grants", {"amount_usd": "0.0000001"}, "amount_usd"),
+        ("accounts", {"name": "a\ud800"}, "name"),
+        ("accounts", {"name": "a\0"}, "name"),
+        ("accounts/boss/grants", {"amount_usd": 1, "note": "a\ud800"}, "note"),
+        ("accounts/boss/adjustments", {"amount_usd": 1, "note": "a\0"}, "note"),
+        ("accounts/boss%00/grants", {"amount_usd": 1}, "account"),
+        ("keys/boss%00/rotate", {}, "key"),
+        ("keys", {"name": "a", "account": "boss\ud800"}, "account"),
+        ("keys", {"name": "a", "account": "boss\0"}, "account"),
+        ("keys", {"name": "a\ud800", "account": "boss"}, "name"),
+        ("keys", {"name": "a", "account": "boss", "models": ["a\0"]}, "models"),
         ("keys", {"name": "a"}, "account"),
         ("keys", {"name": "", "account": "boss"}, "name"),
         ("keys", {"name": "a", "account": "boss", "scopes": "admin"}, "scopes"),
@@ -179,5 +214,6 @@ def test_an_administrator_makes_rotates_and_revokes_keys(
 def test_what_an_administrator_cannot_mean_is_refused_by_name(
     served: tuple[TestClient, Database], boss: dict[str, str], path: str, body: dict[str, Any], param: str
 ) -> None:
-    answer = served[0].post(f"/v1/admin/{path}", json=body, headers=boss)
+    headers = {**boss, "content-type": "application/json"}
+    answer = served[0].post(f"/v1/admin/{path}", content=json.dumps(body), headers=headers)
     assert answer.status_code == 400 and answer.json()["error"]["param"] == param, answer.text
