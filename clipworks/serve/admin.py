@@ -90,7 +90,7 @@ class Admin:
         headers = request.headers
         is_empty = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
         given = {} if is_empty else await self._read(request, ROTATE_FIELDS)
-        grace = given.get("grace_seconds", 0)
+        grace = given.get("grace_seconds", keys.GRACE_SECONDS)
         if isinstance(grace, bool) or not isinstance(grace, int | float):
             raise RequestError(
                 f"grace_seconds is {shown(grace)}; it must be a number.", param="grace_seconds"

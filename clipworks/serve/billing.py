@@ -19,6 +19,7 @@ from clipworks.serve.prices import show_usd
 from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.usage import UsageRow, credit_of, spent_by_key, usage_of
 
+USAGE_PARAMETERS = ("from", "to", "key", "format")
 DAYS_SHOWN = 30
 MAX_DAYS = 731
 _EPOCH = "1970-01-01"
@@ -35,19 +36,17 @@ class Billing:
         """What the account's keys asked, by day, model and key; as CSV with `format=csv`.
 
         Raises:
-            RequestError: a date or the format cannot be read, or the server has no accounts.
+            RequestError: a parameter is unknown or cannot be read, or the server has no accounts.
         """
         gate, key = self._known(request)
+        _check_parameters(request)
         first, last = _read_days(request)
-        only = key.id if request.query_params.get("key") == "this" else None
+        only = key.id if "key" in request.query_params else None
         work = partial(usage_of, account_id=key.account_id, first_day=first, last_day=last, key_id=only)
         rows = await gate.books.report(work)
-        form = request.query_params.get("format", "json")
-        if form == "csv":
+        if request.query_params.get("format") == "csv":
             text = await asyncio.to_thread(_as_csv, rows)
             return Response(text, media_type="text/csv; charset=utf-8")
-        if form != "json":
-            raise RequestError(f"format is {shown(form)}; it must be json or csv.", param="format")
         total = {name: sum(getattr(row, name) for row in rows) for name in ("requests", "images", "texts")}
         cost = sum(row.cost_micro_usd for row in rows)
         answer = {
@@ -146,6 +145,20 @@ def show_time(at_ms: int | None) -> str | None:
     if at_ms is None:
         return None
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _check_parameters(request: Request) -> None:
+    for name in request.query_params:
+        if name not in USAGE_PARAMETERS:
+            raise RequestError(
+                f"There is no parameter {shown(name)}; there are {', '.join(USAGE_PARAMETERS)}.", param=name
+            )
+        if len(request.query_params.getlist(name)) > 1:
+            raise RequestError(f"{name} is given twice.", param=name)
+    for name, choices in (("key", ("this",)), ("format", ("json", "csv"))):
+        given = request.query_params.get(name)
+        if given is not None and given not in choices:
+            raise RequestError(f"{name} is {shown(given)}; it must be {' or '.join(choices)}.", param=name)
 
 
 def _read_days(request: Request) -> tuple[str, str]:

@@ -26,6 +26,8 @@ PERIODS = ("total", "day", "week", "month")
 """How often the budget of a key begins anew."""
 
 PREFIX = "cw_"
+GRACE_SECONDS = 86400.0
+"""How long the old secret of a rotated key works where nothing else is said."""
 MAX_NAME = 200
 _RANDOM_BYTES = 24
 

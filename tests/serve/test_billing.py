@@ -15,7 +15,15 @@ from clipworks.serve.billing import key_details
 from clipworks.serve.database import Database
 from clipworks.serve.keys import KeyTerms
 from tests.serve.colours import data_uri, picture, refusal
-from tests.serve.paying import IMAGE_COST, TEXT_COST, assert_books_agree, bearer, new_key, paid_server
+from tests.serve.paying import (
+    IMAGE_COST,
+    TEXT_COST,
+    assert_books_agree,
+    balance,
+    bearer,
+    new_key,
+    paid_server,
+)
 
 EMBEDDINGS = "/v1/embeddings"
 
@@ -67,6 +75,9 @@ def test_usage_is_summed_by_day_model_and_key(served: tuple[TestClient, Database
         ("from=1990-01-01&to=2026-01-01", "from"),
         ("to=0001-01-01", "to"),
         ("format=xml", "format"),
+        ("key=that", "key"),
+        ("key=this&key=that", "key"),
+        ("foo=1", "foo"),
     ],
 )
 def test_dates_and_formats_that_make_no_sense_are_refused(
@@ -166,16 +177,26 @@ def test_an_administrator_makes_rotates_and_revokes_keys(
     refusal(client.post(EMBEDDINGS, json=ask, headers=bearer(secret)), 401, "invalid_api_key", None)
     assert client.post(EMBEDDINGS, json=ask, headers=bearer(rotated)).status_code == 200
     again = client.post(f"{place}/rotate", headers=boss).json()["key"]
-    refusal(client.post(EMBEDDINGS, json=ask, headers=bearer(rotated)), 401, "invalid_api_key", None)
+    for works_for_a_day in (rotated, again):
+        assert client.post(EMBEDDINGS, json=ask, headers=bearer(works_for_a_day)).status_code == 200
     rotated = again
     listed = client.get("/v1/admin/keys", headers=boss)
     assert secret not in listed.text and rotated not in listed.text
     assert [row["name"] for row in listed.json()["data"]] == ["boss", "app"]
     shown = client.get(place, headers=boss).json()
-    assert shown["usage"] == 0.000024 and shown["limit"] == 0.1 and shown["expires_at"]
+    assert shown["usage"] == 0.000048 and shown["limit"] == 0.1 and shown["expires_at"]
     assert client.delete(place, headers=boss).json()["revoked_at"]
     refusal(client.post(EMBEDDINGS, json=ask, headers=bearer(rotated)), 401, "invalid_api_key", None)
     refusal(client.get("/v1/admin/keys/none", headers=boss), 404, "key_not_found", "key")
+
+
+def test_an_administrator_is_told_that_a_request_sent_twice_is_done_twice(
+    served: tuple[TestClient, Database], boss: dict[str, str]
+) -> None:
+    headers = {**boss, "idempotency-key": "once"}
+    answer = served[0].post("/v1/admin/accounts/boss/grants", json={"amount_usd": 1}, headers=headers)
+    assert "done twice" in refusal(answer, 400, "invalid_value", None)
+    assert balance(served[1], "boss") == 1_000_000
 
 
 @pytest.mark.parametrize(
