@@ -11,6 +11,7 @@ from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_js
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from clipworks.serve.database import Database
     from clipworks.serve.settings import ServeSettings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -71,7 +72,7 @@ def list_(database: str | None, as_json: bool) -> None:
     Example:
       clipworks accounts list
     """
-    with writing(database) as (connection, _):
+    with reading(database) as connection:
         from clipworks.serve.accounts import list_accounts
         from clipworks.serve.admin import account_details
 
@@ -90,7 +91,7 @@ def show(account: str, database: str | None, as_json: bool) -> None:
     Example:
       clipworks accounts show "The Museum"
     """
-    with writing(database) as (connection, _):
+    with reading(database) as connection:
         from clipworks.serve.accounts import account_named
         from clipworks.serve.admin import account_details
         from clipworks.serve.keys import list_keys
@@ -130,7 +131,7 @@ def history(account: str, limit: int, database: str | None, as_json: bool) -> No
     Example:
       clipworks accounts history "The Museum" --limit 100
     """
-    with writing(database) as (connection, _):
+    with reading(database) as connection:
         from clipworks.serve.accounts import account_named
         from clipworks.serve.audit import entries_of
         from clipworks.serve.billing import entry_details
@@ -208,7 +209,7 @@ def audit(context: click.Context, database: str | None, as_json: bool) -> None:
     Example:
       clipworks accounts audit
     """
-    with writing(database) as (connection, _):
+    with reading(database) as connection:
         from clipworks.serve.accounts import list_accounts
         from clipworks.serve.audit import check
 
@@ -231,6 +232,24 @@ def writing(address: str | None) -> Iterator[tuple["Connection", "ServeSettings"
         ConfigError: the database or a setting cannot be used.
         MissingExtraError: the server's packages are not installed.
     """
+    with _opened(address, must_exist=False) as (database, settings), database.write() as connection:
+        yield connection, settings
+
+
+@contextmanager
+def reading(address: str | None) -> Iterator["Connection"]:
+    """One state of the server's database, which nobody waits for.
+
+    Raises:
+        ConfigError: there is no such database, or it or a setting cannot be used.
+        MissingExtraError: the server's packages are not installed.
+    """
+    with _opened(address, must_exist=True) as (database, _), database.read() as connection:
+        yield connection
+
+
+@contextmanager
+def _opened(address: str | None, *, must_exist: bool) -> Iterator[tuple["Database", "ServeSettings"]]:
     from clipworks.cli.serve import read_settings, require_serve_extra
 
     require_serve_extra()
@@ -238,10 +257,10 @@ def writing(address: str | None) -> Iterator[tuple["Connection", "ServeSettings"
     from clipworks.serve.settings import ServeSettings
 
     settings = ServeSettings(**{**read_settings({"database": address}), "host": "127.0.0.1"})
-    database = open_database(settings.database)
+    # Who sits at a terminal can end a long report on his own.
+    database = open_database(settings.database, must_exist=must_exist, statement_seconds=0)
     try:
-        with database.write() as connection:
-            yield connection, settings
+        yield database, settings
     finally:
         database.close()
 

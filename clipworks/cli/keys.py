@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipworks.cli.accounts import credit_of, database_option, writing
+from clipworks.cli.accounts import credit_of, database_option, reading, writing
 from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def list_(account: str | None, database: str | None, as_json: bool) -> None:
     Example:
       clipworks keys list
     """
-    with writing(database) as (connection, _):
+    with reading(database) as connection:
         from clipworks.serve.accounts import account_named
         from clipworks.serve.billing import key_details
         from clipworks.serve.keys import list_keys
@@ -116,7 +116,7 @@ def show(key: str, database: str | None, as_json: bool) -> None:
     Example:
       clipworks keys show demo
     """
-    with writing(database) as (connection, _):
+    with reading(database) as connection:
         from clipworks.serve.billing import key_details
         from clipworks.serve.keys import key_named
 

@@ -53,9 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--ray",
-    "workers",
-    flag_value="ray",
-    default=None,
+    is_flag=True,
     help="Run replicas of the whole server with Ray Serve; see docs/scale.md.",
 )
 def serve(
@@ -67,6 +65,7 @@ def serve(
     require_keys: bool | None,
     roster: Path | None,
     workers: str | None,
+    ray: bool,
 ) -> None:
     """Serve models over HTTP, with OpenAI's API for embeddings.
 
@@ -79,6 +78,8 @@ def serve(
     named_by = click.get_current_context().get_parameter_source("models")
     if roster is not None and named_by is ParameterSource.COMMANDLINE:
         raise click.UsageError("--models takes the place of --model: give one of them.")
+    if ray and workers not in (None, "ray"):
+        raise click.UsageError(f"--ray says where models compute, and so does --workers {workers}: give one.")
     require_serve_extra()
     from clipworks.serve.app import run
     from clipworks.serve.settings import ServeSettings
@@ -88,7 +89,7 @@ def serve(
         "port": port,
         "insecure": insecure,
         "require_keys": require_keys,
-        "workers": workers,
+        "workers": "ray" if ray else workers,
     }
     settings = ServeSettings(**read_settings(flags))
     if settings.workers == "ray":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from clipworks.serve.keys import check_name, now_ms
+from clipworks.serve.keys import check_name, check_text, now_ms
 from clipworks.serve.ledger import MAX_MICRO_USD, grant
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.tables import ACCOUNTS
@@ -50,7 +50,12 @@ def create_account(connection: Connection, name: str, *, credit_micro_usd: int) 
 
 
 def find_account(connection: Connection, name: str) -> Account | None:
-    """The account with an id or a name."""
+    """The account with an id or a name.
+
+    Raises:
+        RequestError: it can be no name.
+    """
+    check_text(name, "account")
     row = connection.execute(
         select(ACCOUNTS)
         .where((ACCOUNTS.c.id == name) | (ACCOUNTS.c.name == name))
@@ -63,7 +68,7 @@ def account_named(connection: Connection, name: str) -> Account:
     """The account with an id or a name.
 
     Raises:
-        RequestError: there is none; the nearest names are given.
+        RequestError: there is none; the nearest names are given. Or it can be no name.
     """
     account = find_account(connection, name)
     if account is None:

@@ -38,7 +38,7 @@ class Admin:
     async def accounts(self, request: Request) -> Response:
         """GET: every account. POST `name`, `credit_usd`: a new one."""
         if request.method == "GET":
-            found = await self._gate_of().books.read(accounts.list_accounts)
+            found = await self._gate_of().books.report(accounts.list_accounts)
             return JSONResponse({"object": "list", "data": [account_details(one) for one in found]})
         given = await self._read(request, ACCOUNT_FIELDS)
         credit = given.get("credit_usd", self._gate_of().settings.signup_credit_usd)
@@ -52,7 +52,7 @@ class Admin:
     async def account(self, request: Request) -> Response:
         """GET: one account, by id or name."""
         work = partial(accounts.account_named, name=request.path_params["id"])
-        return JSONResponse(account_details(await self._gate_of().books.read(work)))
+        return JSONResponse(account_details(await self._gate_of().books.report(work)))
 
     async def grant(self, request: Request) -> Response:
         """POST `amount_usd`, `note`: give credit."""
@@ -65,7 +65,7 @@ class Admin:
     async def keys(self, request: Request) -> Response:
         """GET: every key. POST: a new one; the answer shows its secret, once."""
         if request.method == "GET":
-            return JSONResponse({"object": "list", "data": await self._gate_of().books.read(_describe_all)})
+            return JSONResponse({"object": "list", "data": await self._gate_of().books.report(_describe_all)})
         given = await self._read(request, KEY_FIELDS)
         account = given.get("account")
         if not isinstance(account, str):
@@ -82,7 +82,7 @@ class Admin:
         """GET: one key. DELETE: revoke it, at once and for ever."""
         name = request.path_params["id"]
         if request.method == "GET":
-            return JSONResponse(await self._gate_of().books.read(partial(_describe, name=name)))
+            return JSONResponse(await self._gate_of().books.report(partial(_describe, name=name)))
         return JSONResponse(await self._gate_of().books.write(partial(_revoke, name=name)))
 
     async def rotate(self, request: Request) -> Response:
@@ -90,7 +90,7 @@ class Admin:
         headers = request.headers
         is_empty = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
         given = {} if is_empty else await self._read(request, ROTATE_FIELDS)
-        grace = given.get("grace_seconds", 0)
+        grace = given.get("grace_seconds", keys.GRACE_SECONDS)
         if isinstance(grace, bool) or not isinstance(grace, int | float):
             raise RequestError(
                 f"grace_seconds is {shown(grace)}; it must be a number.", param="grace_seconds"

@@ -283,13 +283,17 @@ async def _metrics(service: Service, request: Request) -> Response:
 async def _ready(service: Service, request: Request) -> Response:
     if service.is_stopping:
         return JSONResponse({"status": "stopping", "models": {}}, 503)
-    words = {}
+    words, is_ready = {}, True
     for name, model in service.models.items():
         if model.status == "live":
             words[name] = "ready" if await model.is_ready() else "not ready"
         else:
             words[name] = model.status
-    is_ready = set(words.values()) <= {"ready", "idle", "coming_soon", "unloading"}
+        # A model that is loaded on first use does not keep requests for the others away.
+        passing = {"ready", "idle", "coming_soon", "unloading"}
+        if not model.spec.preload:
+            passing |= {"loading", "failed"}
+        is_ready = is_ready and words[name] in passing
     return JSONResponse(
         {"status": "ready" if is_ready else "not ready", "models": words}, 200 if is_ready else 503
     )

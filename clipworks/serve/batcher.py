@@ -82,11 +82,16 @@ class Lane(Generic[Item, Answer]):
         self._tasks = [asyncio.create_task(self._work(), name=self.name) for _ in range(self._num_threads)]
 
     async def close(self) -> None:
-        """Finish the calls in work, refuse everything that still waits, and end the threads."""
+        """Finish the calls in work, refuse everything that still waits, and end the threads.
+
+        Where this is cancelled, calls in work are given up: they go on in their threads, for nobody.
+        """
         self._is_open = False
         self._arrived.set()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     def pause(self) -> None:
         """Begin no more calls; what waits goes on waiting."""

@@ -19,6 +19,7 @@ from clipworks.serve.prices import show_usd
 from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.usage import UsageRow, credit_of, spent_by_key, usage_of
 
+USAGE_PARAMETERS = ("from", "to", "key", "format")
 DAYS_SHOWN = 30
 MAX_DAYS = 731
 _EPOCH = "1970-01-01"
@@ -35,19 +36,17 @@ class Billing:
         """What the account's keys asked, by day, model and key; as CSV with `format=csv`.
 
         Raises:
-            RequestError: a date or the format cannot be read, or the server has no accounts.
+            RequestError: a parameter is unknown or cannot be read, or the server has no accounts.
         """
         gate, key = self._known(request)
+        _check_parameters(request)
         first, last = _read_days(request)
-        only = key.id if request.query_params.get("key") == "this" else None
+        only = key.id if "key" in request.query_params else None
         work = partial(usage_of, account_id=key.account_id, first_day=first, last_day=last, key_id=only)
-        rows = await gate.books.read(work)
-        form = request.query_params.get("format", "json")
-        if form == "csv":
+        rows = await gate.books.report(work)
+        if request.query_params.get("format") == "csv":
             text = await asyncio.to_thread(_as_csv, rows)
             return Response(text, media_type="text/csv; charset=utf-8")
-        if form != "json":
-            raise RequestError(f"format is {shown(form)}; it must be json or csv.", param="format")
         total = {name: sum(getattr(row, name) for row in rows) for name in ("requests", "images", "texts")}
         cost = sum(row.cost_micro_usd for row in rows)
         answer = {
@@ -62,7 +61,7 @@ class Billing:
     async def credits(self, request: Request) -> Response:
         """What the account was given, what it spent, what is left."""
         gate, key = self._known(request)
-        credit = await gate.books.read(partial(credit_of, account_id=key.account_id))
+        credit = await gate.books.report(partial(credit_of, account_id=key.account_id))
         data = {
             "account": key.account_name,
             "total_credits": credit.granted_micro_usd / 1e6,
@@ -74,7 +73,7 @@ class Billing:
     async def key(self, request: Request) -> Response:
         """What the key may do, how much of its budget is left, and what it spent."""
         gate, key = self._known(request)
-        return JSONResponse({"data": await gate.books.read(partial(key_details, key=key))})
+        return JSONResponse({"data": await gate.books.report(partial(key_details, key=key))})
 
     def _known(self, request: Request) -> tuple[KeyGate, Key]:
         caller = caller_of(request)
@@ -95,7 +94,11 @@ def no_accounts() -> RequestError:
 def key_details(connection: Connection, key: Key) -> dict[str, Any]:
     """A key for its owner or an administrator: OpenRouter's fields, then ours; never a secret."""
     now, terms = now_ms(), key.terms
-    spent = partial(spent_by_key, connection, key.id, key.account_id)
+    first_days = (
+        *(_EPOCH, period_of("day", now), period_of("week", now)),
+        f"{period_of('month', now)}-01",
+    )
+    total, daily, weekly, monthly = spent_by_key(connection, key.id, first_days=first_days)
     limit = terms.budget_micro_usd
     left = None if limit is None else max(limit - key.spent_now_micro_usd(now), 0)
     return {
@@ -103,10 +106,10 @@ def key_details(connection: Connection, key: Key) -> dict[str, Any]:
         "limit": None if limit is None else limit / 1e6,
         "limit_remaining": None if left is None else left / 1e6,
         "limit_reset": None if terms.budget_period == "total" else terms.budget_period,
-        "usage": spent(first_day=_EPOCH) / 1e6,
-        "usage_daily": spent(first_day=period_of("day", now)) / 1e6,
-        "usage_weekly": spent(first_day=period_of("week", now)) / 1e6,
-        "usage_monthly": spent(first_day=f"{period_of('month', now)}-01") / 1e6,
+        "usage": total / 1e6,
+        "usage_daily": daily / 1e6,
+        "usage_weekly": weekly / 1e6,
+        "usage_monthly": monthly / 1e6,
         "is_free_tier": False,
         "is_provisioning_key": "admin" in terms.scopes,
         "id": key.id,
@@ -142,6 +145,20 @@ def show_time(at_ms: int | None) -> str | None:
     if at_ms is None:
         return None
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _check_parameters(request: Request) -> None:
+    for name in request.query_params:
+        if name not in USAGE_PARAMETERS:
+            raise RequestError(
+                f"There is no parameter {shown(name)}; there are {', '.join(USAGE_PARAMETERS)}.", param=name
+            )
+        if len(request.query_params.getlist(name)) > 1:
+            raise RequestError(f"{name} is given twice.", param=name)
+    for name, choices in (("key", ("this",)), ("format", ("json", "csv"))):
+        given = request.query_params.get(name)
+        if given is not None and given not in choices:
+            raise RequestError(f"{name} is {shown(given)}; it must be {' or '.join(choices)}.", param=name)
 
 
 def _read_days(request: Request) -> tuple[str, str]:

@@ -6,6 +6,7 @@ of its own. PostgreSQL has many: each piece is a transaction in one of several t
 
 import asyncio
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ CAPACITY = 4096
 
 MAX_BATCH = 64
 POSTGRES_THREADS = 8
+REPORT_THREADS = 1
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Any]
@@ -45,16 +47,19 @@ class Books:
         batch = MAX_BATCH if database.is_sqlite else 1
         self._writing = _Desk("ledger", self._write, max_batch=batch, threads=threads)
         self._reading = _Desk("keys", self._read, max_batch=batch, threads=threads)
+        self._reporting = _Desk("reports", self._read, max_batch=1, threads=REPORT_THREADS)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """The time in which it can be asked."""
         self._writing.start()
         self._reading.start()
+        self._reporting.start()
         try:
             yield
         finally:
-            await asyncio.gather(self._writing.close(), self._reading.close())
+            desks = (self._writing, self._reading, self._reporting)
+            await asyncio.gather(*(desk.close() for desk in desks))
             self._database.close()
 
     async def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -67,13 +72,22 @@ class Books:
         return cast(Result, await self._writing.ask(work))
 
     async def read(self, work: Callable[[Connection], Result]) -> Result:
-        """Look something up.
+        """Look something up, at once: what every request does.
 
         Raises:
             RequestError: the database does not answer (503), or what the work raises.
             BusyError: too much waits for it.
         """
         return cast(Result, await self._reading.ask(work))
+
+    async def report(self, work: Callable[[Connection], Result]) -> Result:
+        """Sum or list something, which may take long; no request for work waits behind it.
+
+        Raises:
+            RequestError: the database does not answer (503), or what the work raises.
+            BusyError: too much waits for it.
+        """
+        return cast(Result, await self._reporting.ask(work))
 
     def _write(self, works: Sequence[Work]) -> list[Any]:
         """The result or the error of each, all in one transaction; an error undoes that work and no other."""
@@ -141,10 +155,12 @@ class _Desk:
         self._waiting.append((work, future))
         self._begin_next()
         outcome = await future
-        if isinstance(outcome, SQLAlchemyError):
-            raise _unavailable(outcome) from outcome
-        if isinstance(outcome, BaseException):
+        if isinstance(outcome, ClipworksError):
             raise outcome
+        if isinstance(outcome, Exception):
+            if not isinstance(outcome, SQLAlchemyError):
+                logger.error("%s failed", self._name, exc_info=outcome)  # the work has a fault
+            raise _unavailable(outcome) from outcome
         return outcome
 
     def _begin_next(self) -> None:
@@ -164,7 +180,7 @@ class _Desk:
     def _end(self, call: "Future[list[Any]]", futures: Sequence["asyncio.Future[Any]"]) -> None:
         self._num_free += 1
         error = call.exception()
-        if error is not None:  # the transaction of several failed as a whole, or the work has a fault
+        if error is not None:  # the transaction of several failed as a whole
             logger.error("%s failed", self._name, exc_info=error)
         for place, future in enumerate(futures):
             if future.done():
@@ -184,10 +200,12 @@ def _alone(begin: Callable[[], AbstractContextManager[Connection]], work: Work) 
 
 
 def _outcome(work: Callable[[], Any]) -> Any:
-    """What it gives, or its error, where that is one that its asker should hear."""
+    """What it gives, or its error: whatever it is, the others of the transaction have no part in it."""
     try:
         return work()
-    except (ClipworksError, SQLAlchemyError) as error:
+    except sqlite3.Error:  # of a savepoint: the transaction is gone, and nothing in it was done
+        raise
+    except Exception as error:  # noqa: BLE001 - its asker hears of it
         return error
 
 

@@ -37,6 +37,8 @@ REVISIONS = ("0001",)
 
 BUSY_SECONDS = 10.0
 POSTGRES_CONNECTIONS = 16
+STATEMENT_SECONDS = 10.0
+"""How long PostgreSQL may take for a statement, wait for a lock, or leave the network without a word."""
 _MIGRATION_LOCK = 0x636C6970  # any number that nobody else in the database uses
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -152,21 +154,26 @@ class Prepared:
         return words
 
 
-def open_database(address: str) -> Database:
+def open_database(
+    address: str, *, must_exist: bool = False, statement_seconds: float = STATEMENT_SECONDS
+) -> Database:
     """Open a database and bring its tables up to date.
 
     Args:
         address: `sqlite:///PATH`, where `~` is the home folder, or `postgresql://USER@HOST/NAME`, as
             SQLAlchemy writes them. A file of SQLite is made where there is none, readable by its owner only.
+        must_exist: refuse a file of SQLite that is not there instead of making it.
+        statement_seconds: how long PostgreSQL may take for one statement; 0 is no limit.
 
     Raises:
-        ConfigError: the address cannot be read or reached, the file is no database or may not be written,
-            or a newer version of clipworks made its tables.
+        ConfigError: the address cannot be read or reached, the file is not there, is no database or may not
+            be written, or a newer version of clipworks made its tables.
         MissingExtraError: the driver for PostgreSQL is not installed.
     """
     url = _read_address(address)
     shown = url.render_as_string(hide_password=True)
-    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    engine = _sqlite(url, must_exist) if is_sqlite else _postgres(url, statement_seconds)
     try:
         _migrate(engine, shown)
     except DBAPIError as error:
@@ -200,12 +207,17 @@ def _read_address(address: str) -> URL:
     return url.set(drivername=kinds[url.drivername])
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, must_exist: bool) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigError(
             "The address of the database names no file.", "Write sqlite:///accounts.db in CLIPWORKS_DATABASE."
         )
     path = Path(url.database).expanduser()
+    if must_exist and not path.exists():
+        raise ConfigError(
+            f"There is no such database: {path}.",
+            "Name another one with --database, or make it: clipworks keys create.",
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -225,7 +237,11 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _postgres(url: URL) -> Engine:
+def _postgres(url: URL, statement_seconds: float) -> Engine:
+    milliseconds = round(statement_seconds * 1000)
+    own = url.query.get("options", "")
+    limits = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
+    options = f"{limits} {own if isinstance(own, str) else ' '.join(own)}".strip()
     try:
         return create_engine(
             url,
@@ -233,7 +249,11 @@ def _postgres(url: URL) -> Engine:
             max_overflow=4,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"connect_timeout": 10},
+            connect_args={
+                "connect_timeout": 10,
+                "tcp_user_timeout": round(STATEMENT_SECONDS * 1000),
+                "options": options,
+            },
         )
     except ModuleNotFoundError as error:
         raise MissingExtraError("psycopg", "postgres") from error
@@ -256,11 +276,13 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _migrate(engine: Engine, shown: str) -> None:
-    with engine.connect() as connection:
+    with engine.execution_options(is_reading=True).connect() as connection:
         if _revision(connection) == REVISIONS[-1]:
             return
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # several servers may start at once
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         found = _revision(connection)
         if found is not None and found not in REVISIONS:

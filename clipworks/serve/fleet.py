@@ -185,7 +185,12 @@ class Fleet:
             if model.worker is not None:
                 await asyncio.to_thread(model.worker.close)
             model.providers.close()
-        await closing
+        # A call in a thread cannot be ended: it is left to itself, and who waits for it is told.
+        _, hanging = await asyncio.wait([closing], timeout=self._settings.shutdown_seconds)
+        if hanging:
+            logger.error("A call of a model does not end; it is given up.")
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
         self._starters.shutdown(wait=False)
 
     async def _watch(self, model: ServedModel) -> None:
@@ -209,6 +214,8 @@ class Fleet:
             if not model.spec.preload:
                 model.wanted.clear()
             await asyncio.sleep(pause)
+            if not model.spec.preload:
+                model.become("idle")  # the next request has it loaded again
 
     async def _load(self, model: ServedModel, gone: asyncio.Event) -> Exception | None:
         """Load a model and make it live; what went wrong, if something did."""

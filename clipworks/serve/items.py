@@ -48,21 +48,31 @@ class Reader:
     goes_on: bool = False
     """Whether an item that cannot be used is kept as its error."""
 
-    def read_all(self, values: Sequence[Any], places: Sequence[str], param: str) -> list[Item]:
-        """Read items.
+    def read_all(self, values: Sequence[Any], field: str) -> list[Item]:
+        """Read the items of a list; they are counted before anything is made of them.
 
         Args:
-            places: where each of the values stands in the request.
-            param: what messages about the whole list name.
+            field: where the list stands in the request.
 
         Raises:
             RequestError: there are too few or too many, or one cannot be used.
         """
         settings = self.settings
-        _refuse_token_ids(values, param)
-        check_count(len(values), 1, max(settings.max_texts, settings.max_images), param)
-        items = [self.read(value, place) for value, place in zip(values, places, strict=True)]
-        _check_amounts(items, settings, param)
+        _refuse_token_ids(values, field)
+        check_count(len(values), 1, max(settings.max_texts, settings.max_images), field)
+        items = [self.read(value, f"{field}[{i}]") for i, value in enumerate(values)]
+        _check_amounts(items, settings, field)
+        return items
+
+    def read_only(self, value: Any, field: str) -> list[Item]:
+        """A field that is one item and no list of them.
+
+        Raises:
+            RequestError: it cannot be used.
+        """
+        _refuse_token_ids([value], field)
+        items = [self.read(value, field)]
+        _check_amounts(items, self.settings, field)
         return items
 
     def read(self, value: Any, place: str) -> Item:
@@ -139,10 +149,8 @@ def read_input(payload: Payload, settings: ServeSettings, field: str = "input") 
             ids.
     """
     value = required(payload, field)
-    if isinstance(value, list):
-        places = [f"{field}[{i}]" for i in range(len(value))]
-        return reader(payload, settings).read_all(value, places, field)
-    return reader(payload, settings).read_all([value], [field], field)
+    read = reader(payload, settings)
+    return read.read_all(value, field) if isinstance(value, list) else read.read_only(value, field)
 
 
 def read_messages(payload: Payload, settings: ServeSettings) -> list[Item]:
@@ -199,7 +207,7 @@ def _content_parts(content: Any, place: str) -> tuple[list[Any], list[str]]:
 
 def _refuse_token_ids(values: Sequence[Any], param: str) -> None:
     for value in values[:1]:
-        row = value if isinstance(value, list) else [value]
+        row = value[:100] if isinstance(value, list) else [value]
         if row and all(isinstance(token, int) and not isinstance(token, bool) for token in row):
             raise RequestError(
                 f"{param} holds token ids; they belong to another model's vocabulary.",

@@ -62,7 +62,7 @@ class KeyGate:
         """Charges to be given back, by id, which the database could not do when it was asked."""
 
     async def admit(self, request: Request, scope: str) -> "KeyCaller":
-        """The caller whose key the request carries; one request of its limit is used for work.
+        """The caller whose key the request carries; it uses one request of its limit.
 
         Raises:
             RequestError: no key, an unknown one, one without this scope, or a limit is used up.
@@ -84,8 +84,12 @@ class KeyGate:
         repeat_key = request.headers.get("idempotency-key")
         if repeat_key is not None and not 0 < len(repeat_key) <= MAX_REPEAT_KEY:
             raise RequestError(f"An Idempotency-Key has from 1 to {MAX_REPEAT_KEY} characters.")
-        if scope == "inference":
-            self._count(key, request)
+        if repeat_key is not None and scope == "admin":
+            raise RequestError(
+                "The routes of an administrator keep no Idempotency-Key: sent twice, a request is done twice.",
+                "Leave the header out, and look at the account before you send it again.",
+            )
+        self._count(key, request)
         return KeyCaller(self, key, request.url.path, request_id(request), repeat_key)
 
     def later(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -181,7 +185,7 @@ class KeyCaller:
         known = await self._gate.books.read(work)
         if known is None or known.answer is None:
             return None
-        self._charges.append(KeyCharge(self._gate, None, ledger.paid_before(known)))
+        self._charges.append(KeyCharge(self._gate, None, ledger.paid_before(known), self.key))
         return _response(known.answer)
 
     async def charge(self, *, model: str, images: int, texts: int) -> "KeyCharge":
@@ -211,7 +215,7 @@ class KeyCaller:
             raise
         if reserved.balance_micro_usd is not None:
             self._balance_micro_usd = reserved.balance_micro_usd
-        charge = KeyCharge(self._gate, order, reserved)
+        charge = KeyCharge(self._gate, order, reserved, self.key)
         self._charges.append(charge)
         return charge
 
@@ -246,8 +250,9 @@ class KeyCaller:
     async def _undo(self, reserving: "asyncio.Future[Reserved]", order: Order) -> None:
         """Release what was set aside for a request that went away meanwhile."""
         try:
-            charge = KeyCharge(self._gate, order, await reserving)
+            charge = KeyCharge(self._gate, order, await reserving, self.key)
         except ClipworksError:
+            self._gate.limits.put_back(self.key, "images", order.images)
             return
         await charge.release()
 
@@ -257,9 +262,10 @@ class KeyCharge:
 
     Args:
         order: what it pays for; None where it was paid before and nothing is done again.
+        key: in whose limit of pictures it counts.
     """
 
-    def __init__(self, gate: KeyGate, order: Order | None, reserved: Reserved) -> None:
+    def __init__(self, gate: KeyGate, order: Order | None, reserved: Reserved, key: Key) -> None:
         self.cost_micro_usd = reserved.cost_micro_usd
         self.is_repeated = reserved.is_settled
         """Whether an equal request paid for it before."""
@@ -273,6 +279,8 @@ class KeyCharge:
         self._charge_id = reserved.charge_id
         self._settling: asyncio.Future[str] | None = None
         self._is_released = False
+        self._key = key
+        self._counted_images = order.images if order is not None else 0
 
     def reduce(self, *, images: int, texts: int) -> None:
         """Only so many items could be used: settling spends what they cost and gives back the rest."""
@@ -300,7 +308,9 @@ class KeyCharge:
         return response
 
     async def release(self) -> None:
-        """Give it back: there is no answer."""
+        """Give it back: there is no answer, and its pictures count in no limit."""
+        self._gate.limits.put_back(self._key, "images", self._counted_images)
+        self._counted_images = 0
         if not self.is_repeated and not self._is_released:
             await asyncio.shield(self._gate.later(self._give_back()))
 

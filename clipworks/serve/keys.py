@@ -26,6 +26,8 @@ PERIODS = ("total", "day", "week", "month")
 """How often the budget of a key begins anew."""
 
 PREFIX = "cw_"
+GRACE_SECONDS = 86400.0
+"""How long the old secret of a rotated key works where nothing else is said."""
 MAX_NAME = 200
 _RANDOM_BYTES = 24
 
@@ -57,6 +59,8 @@ class KeyTerms:
         check_name(self.name)
         for scope in self.scopes:
             _check_choice("scopes", scope, SCOPES)
+        for model in self.models:
+            check_text(model, "models")
         if not self.scopes:
             raise RequestError("A key without scopes opens nothing.", f"Name some of {', '.join(SCOPES)}.")
         if len(",".join(self.models)) > 4000 or any("," in model or not model for model in self.models):
@@ -162,8 +166,9 @@ def key_named(connection: Connection, name: str) -> Key:
     """The key with an id, or with a name that only one key has.
 
     Raises:
-        RequestError: there is none, or there are several.
+        RequestError: there is none, there are several, or it can be no name.
     """
+    check_text(name, "key")
     found = _keys(connection, (KEYS.c.id == name) | (KEYS.c.name == name))
     if not found:
         known = [str(row.name) for row in connection.execute(select(KEYS.c.name).limit(1000))]
@@ -241,6 +246,17 @@ def check_name(name: object) -> str:
             f"name is {shown(name)}; it must have from 1 to {MAX_NAME} printable characters.", param="name"
         )
     return name
+
+
+def check_text(text: str, param: str) -> str:
+    """A text that a database can hold and be asked for.
+
+    Raises:
+        RequestError: it holds a NUL or half of a surrogate pair.
+    """
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise RequestError(f"{param} is {shown(text)}; it holds a character that is none.", param=param)
+    return text
 
 
 _WITH_SECRET = (

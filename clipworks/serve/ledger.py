@@ -18,7 +18,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, case, or_, select
 
 from clipworks.serve import repeats
 from clipworks.serve.database import Prepared
-from clipworks.serve.keys import now_ms, period_of
+from clipworks.serve.keys import check_text, now_ms, period_of
 from clipworks.serve.prices import Price, show_usd
 from clipworks.serve.problems import RequestError
 from clipworks.serve.repeats import Answer, Answered, Repeat
@@ -81,7 +81,7 @@ def grant(connection: Connection, account_id: str, amount_micro_usd: int, *, not
     """Give credit; the new balance.
 
     Raises:
-        RequestError: the amount is not above 0, or too large.
+        RequestError: the amount is not above 0 or too large, or the note cannot be kept.
     """
     if not 0 < amount_micro_usd <= MAX_MICRO_USD:
         raise RequestError("A grant must be above 0 and at most 1,000,000,000 dollars.", param="amount_usd")
@@ -92,7 +92,8 @@ def adjust(connection: Connection, account_id: str, amount_micro_usd: int, *, no
     """Put a balance right, up or down but never below 0; the new balance.
 
     Raises:
-        RequestError: the amount is 0 or too large, there is no note, or the balance is less than is taken.
+        RequestError: the amount is 0 or too large, there is no note or one that cannot be kept, or the
+            balance is less than is taken.
     """
     if amount_micro_usd == 0 or abs(amount_micro_usd) > MAX_MICRO_USD:
         raise RequestError("An adjustment must not be 0 or over 1,000,000,000 dollars.", param="amount_usd")
@@ -316,6 +317,7 @@ def _refund(connection: Connection, charge_id: str) -> bool:
 
 
 def _move(connection: Connection, account_id: str, kind: str, amount: int, note: str) -> int:
+    check_text(note, "note")
     balance = connection.execute(
         ACCOUNTS.update()
         .where(ACCOUNTS.c.id == account_id, ACCOUNTS.c.balance_micro_usd + amount >= 0)

@@ -18,6 +18,7 @@ from prometheus_client import (
     start_http_server,
 )
 
+from clipworks.errors import ConfigError
 from clipworks.serve.traces import Trace
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -115,9 +116,15 @@ class Metrics:
         """Serve them on a port of loopback of their own; the port taken, where 0 was given.
 
         Raises:
-            OSError: the port is taken.
+            ConfigError: the port is taken.
         """
-        server, thread = start_http_server(port, "127.0.0.1", registry=self.registry)
+        try:
+            server, thread = start_http_server(port, "127.0.0.1", registry=self.registry)
+        except OSError as error:
+            raise ConfigError(
+                f"Cannot listen on 127.0.0.1 port {port} for the metrics: {error.strerror or error}.",
+                "Choose another with CLIPWORKS_METRICS_PORT.",
+            ) from error
         try:
             yield server.server_port
         finally:

@@ -7,6 +7,7 @@ Searching works without scripts; the scripts in `static/` fetch the same results
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ from clipworks.serve.bodies import read_payload
 from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.hits import find, picture_address, picture_path, read_query
 from clipworks.serve.inputs import Picture, read_text
-from clipworks.serve.problems import status_and_code
+from clipworks.serve.problems import UnavailableError, problem, status_and_code
+from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
@@ -87,21 +89,35 @@ class Pages:
     async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Result]) -> Response:
         try:
             async with self._service.admission():
-                found = await search
+                found = await self._in_time(search)
         except ClipworksError as error:
-            status, _ = status_and_code(error)
-            message = f"The server failed on this request; its log says why under {request_id(request)}."
-            if status >= 500:
-                log_failure(error, request_id(request))
-            else:
+            status, current_trace().code = status_and_code(error)
+            if status < 500 or isinstance(error, UnavailableError):
                 message = re.sub("^(Image 'image'|image) ", "The file ", str(error))
-            return await self._render(request, {"mode": "error", "message": message}, status)
+            else:
+                message = f"The server failed on this request; its log says why under {request_id(request)}."
+                log_failure(error, request_id(request))
+            answer = await self._render(request, {"mode": "error", "message": message}, status)
+            said = problem(error, request_id(request)).headers
+            answer.headers.update({name: said[name] for name in said if name.startswith("retry-after")})
+            return answer
         finally:
             search.close()
         return await self._render(request, {"mode": "results", "words": words, "found": found})
 
+    async def _in_time(self, search: Coroutine[Any, Any, Result]) -> Result:
+        seconds = self._service.settings.request_seconds
+        current_trace().deadline_at = time.monotonic() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await search
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"The search was not answered within {seconds:g} seconds.", code="deadline_exceeded"
+            ) from error
+
     async def _render(self, request: Request, results: dict[str, Any], status: int = 200) -> Response:
-        samples = await self._sample_pictures()
+        samples = self._samples if status >= 500 else await self._sample_pictures()
         if request.query_params.get("fragment"):
             context = {"results": results, "samples": samples, **self._gallery()}
             html = self._templates.get_template("results.html").render(context)
@@ -137,7 +153,11 @@ class Pages:
             return self._samples
         async with self._finding_samples:
             searches = (find(self._service, words, NUM_BROWSED_PER_EXAMPLE) for words in EXAMPLES)
-            outcomes = await asyncio.gather(*searches, return_exceptions=True)
+            try:
+                async with asyncio.timeout(self._service.settings.request_seconds):
+                    outcomes = await asyncio.gather(*searches, return_exceptions=True)
+            except TimeoutError:
+                return []
         found = [outcome for outcome in outcomes if isinstance(outcome, Result)]
         if len(found) < len(EXAMPLES):
             return []

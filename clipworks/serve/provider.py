@@ -88,6 +88,9 @@ class Provider:
                 await accept(self, await self.upstream.look())
             except (ClipworksError, BatchError, TimeoutError) as error:
                 self._leave(_as_failure(error))
+            except Exception as error:  # a fault of ours is no reason never to look at it again
+                logger.exception("Looking at provider %s of %s failed.", self.name, self._model)
+                self._leave(ProviderError(f"cannot be looked at: {error!r}", reason="failed"))
             else:
                 self.condition, self._live_since = "live", time.monotonic()
                 logger.info("provider %s of %s answers", self.name, self._model)

@@ -182,9 +182,12 @@ class ServedModel:
             self.become("live")
         self.notify()
 
-    async def changed(self) -> None:
-        """Wait for the next change of state, or for the last request in work to end."""
-        await self._changed.wait()
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """What waits for the next change of state after this call, or for the last request in work to end.
+
+        No change is missed between the call and the waiting.
+        """
+        return self._changed.wait()
 
     def reopen(self) -> None:
         """Forget an earlier event loop: an application may be started more than once."""

@@ -27,13 +27,16 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
         on_ready: called once with the address when all models that are loaded at start answer.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port, or that of the metrics, is taken.
         ClipworksError: a model cannot be loaded at start.
         KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
     """
     settings = service.settings
     limit_freed_memory()
     with listen(settings.host, settings.port) as listener:
+        if settings.metrics_port:
+            # The application takes it when it starts; what is wrong then uvicorn says with a traceback.
+            listen("127.0.0.1", settings.metrics_port, named_by="CLIPWORKS_METRICS_PORT").close()
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -48,8 +51,11 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
             raise server.failure
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, named_by: str = "--port") -> socket.socket:
     """A socket bound to an address, on whose connections answers are sent at once.
+
+    Args:
+        named_by: what the port is chosen with, for the message.
 
     Raises:
         ConfigError: the port is taken.
@@ -64,7 +70,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}.", "Choose another with --port."
+            f"Cannot listen on {host} port {port}: {error.strerror or error}.", f"Choose another with {named_by}."
         ) from error
     return listener
 

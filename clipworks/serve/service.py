@@ -184,6 +184,13 @@ class Service:
             return
         known = {model.facts.fingerprint: model for model in self.models.values() if model.facts is not None}
         self.gallery_model = known.get(self.gallery.fingerprint)
+        lazy = [name for name in self.fleet.served_names() if self.models[name].facts is None]
+        if self.gallery_model is None and lazy:
+            raise ConfigError(
+                f"The gallery was embedded by the checkpoint {self.gallery.fingerprint[:12]}, which no model "
+                f"loaded at start has; what {', '.join(lazy)} would have is not known yet.",
+                "Set preload = true for the gallery's model.",
+            )
         if self.gallery_model is None:
             raise ConfigError(
                 f"The gallery was embedded by the checkpoint {self.gallery.fingerprint[:12]}, "

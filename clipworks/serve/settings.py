@@ -5,6 +5,7 @@ the environment anywhere else in `serve/`.
 """
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -143,6 +144,11 @@ class ServeSettings:
         self.ports()
         if self.workers == "ray":
             self._check_replicas()
+        if self.require_keys and self.reservation_seconds <= self.request_seconds:
+            raise ConfigError(
+                f"reservation_seconds is {self.reservation_seconds:g}, not above request_seconds "
+                f"({self.request_seconds:g}): a charge would be given back while its request is in work."
+            )
         for queue, items in (
             ("max_image_queue", "max_images"),
             ("max_text_queue", "max_texts"),
@@ -197,14 +203,19 @@ class ServeSettings:
     def _check_each(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in (int, float) and field.name not in MAY_BE_ZERO and not value > 0:
-                raise ConfigError(f"{field.name} is {value}; it must be above 0.")
+            if field.type in (int, float) and field.name not in MAY_BE_ZERO and not 0 < value < math.inf:
+                raise ConfigError(f"{field.name} is {value}; it must be above 0 and finite.")
         if not 0 <= self.signup_credit_usd <= 1e6:
             raise ConfigError(
                 f"signup_credit_usd is {self.signup_credit_usd}; it must be from 0 to 1,000,000."
             )
         if not 0 <= self.metrics_port <= 65535:
             raise ConfigError(f"metrics_port is {self.metrics_port}; it must be from 0 to 65535.")
+        if self.metrics_port and self.metrics_port == self.port:
+            raise ConfigError(
+                f"metrics_port and port are both {self.port}; figures and requests need a port each.",
+                "Change CLIPWORKS_METRICS_PORT or --port.",
+            )
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}.")

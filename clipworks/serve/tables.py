@@ -90,6 +90,7 @@ LEDGER = Table(
         "kind IN ('grant', 'reserve', 'settle', 'release', 'adjust')", name="kind_is_one_of_five"
     ),
     Index("ledger_of_an_account", "account_id", "created_at_ms"),
+    Index("ledger_of_a_key", "key_id", "day"),
 )
 """Append-only. `amount_micro_usd` moves the balance; requests to cost count what was answered."""
 

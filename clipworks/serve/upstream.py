@@ -39,6 +39,10 @@ LENGTH_TOLERANCE = 0.01
 
 CANARY_TEXT = "a photo of a cat"
 
+_MOST_SIDE = 4096
+_MOST_TOKENS = 4096
+"""Larger figures than these belong to no CLIP: who says them is not believed."""
+
 _ANSWER_BYTES = 256 << 10
 _BYTES_PER_NUMBER = 32
 _CLIENT_STATUSES = (400, 413, 415, 422)
@@ -173,7 +177,8 @@ class Upstream:
                 }
                 room = _ANSWER_BYTES + len(items) * (dim or 8192) * _BYTES_PER_NUMBER
                 left = max(0.001, until - time.monotonic())
-                answer = await self._ask("/embeddings", json.dumps(body).encode(), left, room)
+                data = await asyncio.to_thread(_encoded, body)
+                answer = await self._ask("/embeddings", data, left, room)
                 if answer.status != 200:
                     raise _failure(answer, start, len(items), param_of)
                 said = answer.headers.get(FINGERPRINT_HEADER, "")
@@ -218,6 +223,11 @@ def _data_uri(picture: Picture) -> str:
     data = picture.data if isinstance(picture.data, bytes) else file_bytes(picture)
     kind = next((kind for magic, kind in _MAGICS if data.startswith(magic)), "webp")
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    """A body as JSON; of some megabytes it takes too long for the event loop."""
+    return json.dumps(body).encode()
 
 
 def _parts(items: Sequence[str], most: int) -> list[list[str]]:
@@ -270,14 +280,17 @@ def _facts(answer: Answer) -> dict[str, Any]:
         row = json.loads(answer.data) if answer.status == 200 else {}
         if not _FINGERPRINT.fullmatch(str(row.get("fingerprint"))):
             return {"fingerprint": ""}
+        side, length, scale = int(row["image_size"]), int(row["context_length"]), float(row["logit_scale"])
+        if not (0 < side <= _MOST_SIDE and 0 < length <= _MOST_TOKENS and 0 < scale < math.inf):
+            return {"fingerprint": ""}
         return {
             "fingerprint": row["fingerprint"],
             "precision": str(row["precision"])[:20],
-            "image_size": int(row["image_size"]),
-            "context_length": int(row["context_length"]),
-            "logit_scale": float(row["logit_scale"]),
+            "image_size": side,
+            "context_length": length,
+            "logit_scale": scale,
         }
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return {"fingerprint": ""}
 
 

@@ -1,5 +1,6 @@
 """Sums over the ledger: what was asked and what it cost, by day, model and key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +72,14 @@ def credit_of(connection: Connection, account_id: str) -> Credit:
     return Credit(granted_micro_usd=int(row[0]), spent_micro_usd=int(row[1]))
 
 
-def spent_by_key(connection: Connection, key_id: str, account_id: str, *, first_day: str) -> int:
-    """What a key spent since a day, millionths of a US dollar."""
-    spent = select(func.coalesce(func.sum(LEDGER.c.cost_micro_usd), 0)).where(
-        LEDGER.c.account_id == account_id, LEDGER.c.key_id == key_id, LEDGER.c.day >= first_day
-    )
-    return int(connection.execute(spent).scalar_one())
+def spent_by_key(connection: Connection, key_id: str, *, first_days: Sequence[str]) -> list[int]:
+    """What a key spent since each of some days, millionths of a US dollar."""
+    cost = func.sum(LEDGER.c.cost_micro_usd)
+    sums = [func.coalesce(cost.filter(LEDGER.c.day >= day), 0) for day in first_days]
+    row = connection.execute(
+        select(*sums).where(LEDGER.c.key_id == key_id, LEDGER.c.day >= min(first_days))
+    ).one()
+    return [int(amount) for amount in row]
 
 
 def _usage_row(row: Any) -> UsageRow:

@@ -10,6 +10,7 @@ import pytest
 
 from clipworks.cli.accounts import accounts
 from clipworks.cli.keys import keys
+from clipworks.serve.keys import GRACE_SECONDS
 from tests.cli.conftest import Run
 
 
@@ -90,6 +91,35 @@ def test_the_check_says_which_account_does_not_agree(run: Run, database: Path) -
     connection.close()
     assert "0.000005" in run("accounts", "audit", status=1).stdout
     assert "1.000000" in json.loads(run("accounts", "audit", "--json", status=1).stdout)["difference"]
+
+
+_READING = (
+    *("accounts list", "accounts show demo", "accounts history demo", "accounts audit"),
+    *("keys list", "keys show demo"),
+)
+
+
+@pytest.mark.parametrize("words", _READING)
+def test_what_only_reads_waits_for_no_writer(run: Run, database: Path, words: str) -> None:
+    run("keys", "create", "--name", "demo")
+    writer = sqlite3.connect(database, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        run(*words.split())
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("words", _READING)
+def test_what_only_reads_makes_no_database(run: Run, database: Path, words: str) -> None:
+    assert "There is no such database" in run(*words.split(), status=1).stderr
+    assert not database.exists()
+
+
+def test_the_command_and_the_route_rotate_alike() -> None:
+    assert isinstance(keys, click.Group)
+    (hours,) = (one for one in keys.commands["rotate"].params if one.name == "grace_hours")
+    assert hours.default == GRACE_SECONDS / 3600
 
 
 def test_a_database_that_cannot_be_used_is_one_sentence(run: Run, tmp_path: Path) -> None:

@@ -57,6 +57,19 @@ def test_a_taken_port_is_one_sentence(run: Run, tiny_clip: TinyClip) -> None:
     assert f"port {port}" in result.stderr and "--port" in result.stderr
 
 
+def test_a_taken_port_for_the_metrics_is_one_sentence(
+    run: Run, tiny_clip: TinyClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("CLIPWORKS_METRICS_PORT", str(port))
+        result = run("serve", "--port", "0", "--model", tiny_clip.native, status=1)
+        said = run("serve", "--port", str(port), status=1).stderr
+    assert f"port {port}" in result.stderr and "CLIPWORKS_METRICS_PORT" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert f"metrics_port and port are both {port}" in said and "--port" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -85,6 +98,12 @@ def test_a_misspelt_variable_is_noted(run: Run, monkeypatch: pytest.MonkeyPatch)
 def test_a_file_of_models_and_a_model_are_not_given_together(run: Run) -> None:
     said = run("serve", "--models", "models.toml", "--model", "pictogram", status=2).stderr
     assert "give one of them" in said
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_ray_and_another_place_to_compute_are_not_given_together(run: Run, order: int) -> None:
+    flags = [("--ray",), ("--workers", "thread")][::order]
+    assert "--workers thread: give one" in run("serve", *flags[0], *flags[1], status=2).stderr
 
 
 def test_two_models_of_one_name_are_refused(run: Run, tiny_clip: TinyClip, tmp_path: Path) -> None:

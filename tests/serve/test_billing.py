@@ -2,17 +2,28 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from starlette.testclient import TestClient
 
+from clipworks.serve.billing import key_details
 from clipworks.serve.database import Database
 from clipworks.serve.keys import KeyTerms
 from tests.serve.colours import data_uri, picture, refusal
-from tests.serve.paying import IMAGE_COST, TEXT_COST, assert_books_agree, bearer, new_key, paid_server
+from tests.serve.paying import (
+    IMAGE_COST,
+    TEXT_COST,
+    assert_books_agree,
+    balance,
+    bearer,
+    new_key,
+    paid_server,
+)
 
 EMBEDDINGS = "/v1/embeddings"
 
@@ -64,6 +75,9 @@ def test_usage_is_summed_by_day_model_and_key(served: tuple[TestClient, Database
         ("from=1990-01-01&to=2026-01-01", "from"),
         ("to=0001-01-01", "to"),
         ("format=xml", "format"),
+        ("key=that", "key"),
+        ("key=this&key=that", "key"),
+        ("foo=1", "foo"),
     ],
 )
 def test_dates_and_formats_that_make_no_sense_are_refused(
@@ -90,6 +104,28 @@ def test_credit_and_key_are_told_as_openrouter_tells_them(served: tuple[TestClie
     assert data["usage"] == data["usage_daily"] == data["usage_weekly"] == data["usage_monthly"] == 0.000012
     assert data["rate_limit"]["requests_per_minute"] == 600
     assert (data["is_provisioning_key"], data["models"], data["expires_at"]) == (False, None, None)
+
+
+def test_what_a_key_spent_is_asked_in_one_statement_that_reads_its_own_rows(
+    served: tuple[TestClient, Database],
+) -> None:
+    key, _ = new_key(served[1])
+    asked: list[str] = []
+    with served[1].read() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        key_details(connection, key)
+        (statement,) = (words for words in asked if "ledger" in words)
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {statement}", tuple("x" * statement.count("?"))
+        ).all()
+    assert "ledger_of_a_key" in str(plan)
+
+
+def test_asking_what_was_used_counts_in_the_limit_of_requests(served: tuple[TestClient, Database]) -> None:
+    terms = KeyTerms(name="slow", requests_per_minute=2)
+    _, secret = new_key(served[1], terms=terms)
+    codes = [served[0].get("/v1/key", headers=bearer(secret)).status_code for _ in range(3)]
+    assert codes == [200, 200, 429]
 
 
 def test_an_administrator_makes_accounts_gives_credit_and_puts_it_right(
@@ -141,16 +177,26 @@ def test_an_administrator_makes_rotates_and_revokes_keys(
     refusal(client.post(EMBEDDINGS, json=ask, headers=bearer(secret)), 401, "invalid_api_key", None)
     assert client.post(EMBEDDINGS, json=ask, headers=bearer(rotated)).status_code == 200
     again = client.post(f"{place}/rotate", headers=boss).json()["key"]
-    refusal(client.post(EMBEDDINGS, json=ask, headers=bearer(rotated)), 401, "invalid_api_key", None)
+    for works_for_a_day in (rotated, again):
+        assert client.post(EMBEDDINGS, json=ask, headers=bearer(works_for_a_day)).status_code == 200
     rotated = again
     listed = client.get("/v1/admin/keys", headers=boss)
     assert secret not in listed.text and rotated not in listed.text
     assert [row["name"] for row in listed.json()["data"]] == ["boss", "app"]
     shown = client.get(place, headers=boss).json()
-    assert shown["usage"] == 0.000024 and shown["limit"] == 0.1 and shown["expires_at"]
+    assert shown["usage"] == 0.000048 and shown["limit"] == 0.1 and shown["expires_at"]
     assert client.delete(place, headers=boss).json()["revoked_at"]
     refusal(client.post(EMBEDDINGS, json=ask, headers=bearer(rotated)), 401, "invalid_api_key", None)
     refusal(client.get("/v1/admin/keys/none", headers=boss), 404, "key_not_found", "key")
+
+
+def test_an_administrator_is_told_that_a_request_sent_twice_is_done_twice(
+    served: tuple[TestClient, Database], boss: dict[str, str]
+) -> None:
+    headers = {**boss, "idempotency-key": "once"}
+    answer = served[0].post("/v1/admin/accounts/boss/grants", json={"amount_usd": 1}, headers=headers)
+    assert "done twice" in refusal(answer, 400, "invalid_value", None)
+    assert balance(served[1], "boss") == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -164,6 +210,16 @@ def test_an_administrator_makes_rotates_and_revokes_keys(
         ("accounts/boss/grants", {"amount_usd": True}, "amount_usd"),
         ("accounts/boss/grants", {"amount_usd": 1, "note": 5}, "note"),
         ("accounts/boss/grants", {"amount_usd": "0.0000001"}, "amount_usd"),
+        ("accounts", {"name": "a\ud800"}, "name"),
+        ("accounts", {"name": "a\0"}, "name"),
+        ("accounts/boss/grants", {"amount_usd": 1, "note": "a\ud800"}, "note"),
+        ("accounts/boss/adjustments", {"amount_usd": 1, "note": "a\0"}, "note"),
+        ("accounts/boss%00/grants", {"amount_usd": 1}, "account"),
+        ("keys/boss%00/rotate", {}, "key"),
+        ("keys", {"name": "a", "account": "boss\ud800"}, "account"),
+        ("keys", {"name": "a", "account": "boss\0"}, "account"),
+        ("keys", {"name": "a\ud800", "account": "boss"}, "name"),
+        ("keys", {"name": "a", "account": "boss", "models": ["a\0"]}, "models"),
         ("keys", {"name": "a"}, "account"),
         ("keys", {"name": "", "account": "boss"}, "name"),
         ("keys", {"name": "a", "account": "boss", "scopes": "admin"}, "scopes"),
@@ -179,5 +235,6 @@ def test_an_administrator_makes_rotates_and_revokes_keys(
 def test_what_an_administrator_cannot_mean_is_refused_by_name(
     served: tuple[TestClient, Database], boss: dict[str, str], path: str, body: dict[str, Any], param: str
 ) -> None:
-    answer = served[0].post(f"/v1/admin/{path}", json=body, headers=boss)
+    headers = {**boss, "content-type": "application/json"}
+    answer = served[0].post(f"/v1/admin/{path}", content=json.dumps(body), headers=headers)
     assert answer.status_code == 400 and answer.json()["error"]["param"] == param, answer.text

@@ -88,6 +88,64 @@ def test_a_fault_in_the_work_is_a_503_and_the_next_is_done(
     run_open(address, work)
 
 
+def test_a_fault_in_one_piece_of_work_fails_no_other(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def work(desk: Books) -> None:
+        def fault(connection: Connection) -> None:
+            make("undone")(connection)
+            raise ZeroDivisionError("a fault of ours")
+
+        for ask in (desk.write, desk.read):
+            hold = Hold()
+            holding = asyncio.ensure_future(ask(hold))
+            await asyncio.to_thread(hold.begun.wait, 60)
+            given = [make("a"), fault, make("b")] if ask == desk.write else [count, lambda _: 1 // 0, count]
+            asking = [asyncio.ensure_future(ask(one)) for one in given]
+            await asyncio.sleep(0)
+            hold.go_on.set()
+            first, second, third = await asyncio.gather(*asking, return_exceptions=True)
+            await holding
+            assert (first, third) == (("a", "b") if ask == desk.write else (2, 2))
+            assert isinstance(second, RequestError) and second.code == "accounts_unavailable"
+        assert "a fault of ours" in caplog.text
+
+    run_open(address, work)
+
+
+def test_where_the_transaction_is_gone_nothing_in_it_is_said_to_be_done(tmp_path: Any) -> None:
+    async def work(desk: Books) -> None:
+        hold = Hold()
+        holding = asyncio.ensure_future(desk.write(hold))
+        await asyncio.to_thread(hold.begun.wait, 60)
+
+        def fail(connection: Connection) -> None:
+            connection.exec_driver_sql("ROLLBACK")  # as SQLite does on its own where the disk is full
+            raise OperationalError("INSERT", {}, Exception("disk full"))
+
+        asking = [asyncio.ensure_future(desk.write(one)) for one in (make("a"), fail, make("b"))]
+        await asyncio.sleep(0)
+        hold.go_on.set()
+        outcomes = await asyncio.gather(*asking, return_exceptions=True)
+        await holding
+        assert [getattr(one, "code", "") for one in outcomes] == ["accounts_unavailable"] * 3
+        assert await desk.read(count) == 0
+
+    run_open(f"sqlite:///{tmp_path}/accounts.db", work)
+
+
+def test_nobody_waits_behind_a_report(tmp_path: Any) -> None:
+    async def work(desk: Books) -> None:
+        hold = Hold()
+        reporting = asyncio.ensure_future(desk.report(hold))
+        await asyncio.to_thread(hold.begun.wait, 60)
+        try:
+            assert await asyncio.wait_for(desk.read(count), 30) == 0
+        finally:
+            hold.go_on.set()
+        await reporting
+
+    run_open(f"sqlite:///{tmp_path}/accounts.db", work)
+
+
 def test_a_database_that_does_not_answer_is_a_503(address: str) -> None:
     async def work(desk: Books) -> None:
         def away(connection: Connection) -> None:

@@ -12,12 +12,13 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import bindparam, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from clipworks.errors import ConfigError, MissingExtraError
 from clipworks.serve import database as module
 from clipworks.serve.database import REVISIONS, Database, Prepared, open_database
 from clipworks.serve.tables import ACCOUNTS, METADATA
+from tests.serve.cluster import new_database
 from tests.serve.paying import new_key
 
 
@@ -121,6 +122,34 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: P
     with pytest.raises(ConfigError, match="cannot be used: .*Check CLIPWORKS_DATABASE") as refused:
         open_database(address)
     assert "s3cret" not in str(refused.value) and "me:***@" in str(refused.value)
+
+
+def test_postgresql_is_given_up_where_it_does_not_answer_in_time(postgres: str) -> None:
+    opened = open_database(f"{new_database(postgres)}&options=-c%20application_name%3Dmine")
+    asked = ("statement_timeout", "lock_timeout", "tcp_user_timeout", "application_name")
+    with opened.read() as connection:
+        found = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in asked[:2] + asked[3:]]
+        driver = connection.connection.driver_connection
+        assert found == ["10s", "10s", "mine"]
+        assert driver is not None and driver.info.get_parameters()["tcp_user_timeout"] == "10000"
+    opened.close()
+
+
+def test_a_lock_of_postgresql_that_is_not_given_up_is_an_error_in_time(postgres: str) -> None:
+    address = new_database(postgres)
+    holder, waiter = open_database(address), open_database(address, statement_seconds=0.2)
+    with holder.write() as connection:
+        connection.exec_driver_sql("LOCK TABLE accounts")
+        with pytest.raises(OperationalError, match="timeout"), waiter.read() as other:
+            other.execute(select(ACCOUNTS))
+    holder.close()
+    waiter.close()
+
+
+def test_a_database_that_must_exist_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="There is no such database: .*accounts.db"):
+        open_database(f"sqlite:///{tmp_path}/new/accounts.db", must_exist=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_driver_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from clipworks.errors import CheckpointError
 from clipworks.serve.app import create_service_app
 from clipworks.serve.fleet import Fleet
 from clipworks.serve.roster import ModelSpec
@@ -85,10 +87,26 @@ def test_a_model_that_is_still_loading_is_a_503_with_a_time() -> None:
         assert "being loaded" in refusal(late, 503, "model_loading", None)
         assert int(late.headers["retry-after-ms"]) >= 1
         states = {row["id"]: row["status"] for row in client.get("/v1/models").json()["data"]}
-        assert states["lazy"] == "loading" and client.get("/readyz").status_code == 503
+        ready = client.get("/readyz")
+        assert states["lazy"] == ready.json()["models"]["lazy"] == "loading" and ready.status_code == 200
         workers["lazy"].may_load.set()
         assert client.post(EMBEDDINGS, json=ask).status_code == 200
         assert client.get("/v1/models/lazy").json()["status"] == "live"
+
+
+def test_a_lazy_model_that_failed_leaves_the_server_ready_and_is_tried_again_for_the_next_request() -> None:
+    with served() as (client, workers):
+        lazy = workers["lazy"]
+        lazy.failure, ask = CheckpointError("The weights are torn."), {"model": "lazy", "input": "red"}
+        lazy.may_load.set()
+        refusal(client.post(EMBEDDINGS, json=ask), 503, "model_failed", None)
+        ready = client.get("/readyz")
+        assert ready.status_code == 200 and ready.json()["models"]["lazy"] == "failed"
+        lazy.failure, lazy.is_closed, until = None, False, time.monotonic() + 20
+        while client.get("/v1/models/lazy").json()["status"] == "failed":
+            assert time.monotonic() < until
+        assert client.get("/v1/models/lazy").json()["status"] == "idle"
+        assert client.post(EMBEDDINGS, json=ask).status_code == 200
 
 
 def test_a_model_that_is_not_served_is_a_404_that_says_why() -> None:

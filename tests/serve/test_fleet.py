@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from clipworks.errors import CheckpointError, ClipworksError, ConfigError
 from clipworks.serve import fleet as fleet_module
+from clipworks.serve.batcher import BatchError
 from clipworks.serve.fleet import Fleet
 from clipworks.serve.inputs import Picture
 from clipworks.serve.problems import UnavailableError
@@ -75,6 +77,17 @@ def test_two_requests_at_once_load_a_model_once() -> None:
             stage.made["a"][0].may_load.set()
             assert [(await one).shape for one in both] == [(1, 8), (1, 8)]
             assert len(stage.made["a"]) == 1 and model.state == "live"
+
+    run(story())
+
+
+def test_a_change_between_the_call_and_the_waiting_is_not_missed() -> None:
+    async def story() -> None:
+        model = Stage(A).models["a"]
+        waits = asyncio.ensure_future(model.changed())
+        model.notify()
+        async with asyncio.timeout(5):
+            await waits
 
     run(story())
 
@@ -309,6 +322,27 @@ def test_closing_during_a_call_waits_for_it_and_then_ends_the_worker() -> None:
         with pytest.raises(ClipworksError):
             await hangs
         assert worker.is_closed
+
+    run(story())
+
+
+def test_closing_during_a_call_in_a_thread_that_never_ends_gives_it_up() -> None:
+    """A thread cannot be ended from outside, so `close` of such a worker does not end its calls."""
+
+    async def story() -> None:
+        stage = Stage(A, shutdown_seconds=0.05)
+        stage.arrange = lambda worker: setattr(worker, "close", lambda: None)
+        async with stage.fleet.running():
+            await stage.fleet.loaded()
+            worker = stage.made["a"][0]
+            worker.may_answer.clear()
+            hangs = asyncio.ensure_future(stage.models["a"].embed_texts(["red"]))
+            await happens(worker.has_begun_call)
+            started = time.monotonic()
+        with pytest.raises(BatchError):
+            await hangs
+        assert time.monotonic() - started < 5
+        worker.may_answer.set()
 
     run(story())
 

@@ -196,8 +196,22 @@ def test_limits_are_kept_and_said_in_headers(served: tuple[TestClient, Database]
     answer = client.post(EMBEDDINGS, json=BODY, headers=bearer(secret))
     assert "3 requests in a minute" in refusal(answer, 429, "rate_limit_exceeded", None)
     assert answer.headers["x-ratelimit-remaining-requests"] == "0"
-    assert client.get("/v1/credits", headers=bearer(secret)).status_code == 200
+    refusal(client.get("/v1/credits", headers=bearer(secret)), 429, "rate_limit_exceeded", None)
     assert_books_agree(database)
+
+
+def test_pictures_that_were_not_answered_count_in_no_limit(tmp_path: Path) -> None:
+    engine = ColourEngine()
+    with paid_server(f"sqlite:///{tmp_path}/accounts.db", engine) as (client, database):
+        _, secret = new_key(database, terms=KeyTerms(name="a", images_per_minute=2))
+        pictures = {"model": "colours", "input": [data_uri(picture())] * 2}
+        engine.failure = RuntimeError("out of memory")
+        answer = client.post(EMBEDDINGS, json=pictures, headers=bearer(secret))
+        assert answer.status_code == 500
+        engine.failure = None
+        answer = client.post(EMBEDDINGS, json=pictures, headers=bearer(secret))
+        assert answer.status_code == 200 and answer.headers["x-ratelimit-remaining-images"] == "0"
+        assert_books_agree(database)
 
 
 def test_bytes_are_counted_before_the_body_is_read(served: tuple[TestClient, Database]) -> None:

@@ -9,8 +9,12 @@ from starlette.testclient import TestClient
 from clipworks.errors import ConfigError
 from clipworks.search.embedded import EmbeddedStore
 from clipworks.serve.app import create_app
+from clipworks.serve.fleet import Fleet
+from clipworks.serve.roster import ModelSpec
+from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ADDRESS, ColourEngine, data_uri, picture, refusal, talk
+from tests.serve.workers import HeldWorker
 
 
 @pytest.fixture
@@ -128,6 +132,23 @@ def test_without_a_gallery_a_search_says_so(bare: TestClient) -> None:
 def test_a_gallery_of_another_checkpoint_is_refused(settings: ServeSettings, gallery: EmbeddedStore) -> None:
     with pytest.raises(ConfigError, match="was embedded by the checkpoint .* not among the models"):
         create_app(settings, {"other": ColourEngine("other")}, gallery)  # type: ignore[dict-item]
+
+
+def test_the_model_of_a_gallery_must_be_loaded_at_start_and_that_is_said(
+    settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore
+) -> None:
+    async def story(preload: bool) -> str | None:
+        specs = [ModelSpec(id="other"), ModelSpec(id="colours", preload=preload)]
+        engines: Any = {"colours": engine, "other": ColourEngine("other")}
+        fleet = Fleet(settings, specs, lambda spec: HeldWorker(engines[spec.id]))
+        service = Service(settings, fleet, gallery)
+        async with service.running():
+            await service.loaded()
+            return service.gallery_model and service.gallery_model.name
+
+    assert asyncio.run(story(True)) == "colours"
+    with pytest.raises(ConfigError, match="colours would have.*preload = true"):
+        asyncio.run(story(False))
 
 
 def test_a_server_without_models_is_refused(settings: ServeSettings) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from clipworks.errors import ConfigError
 from clipworks.serve.app import create_app
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.settings import ServeSettings
@@ -93,5 +94,8 @@ def test_the_metrics_may_have_a_port_of_their_own_on_loopback() -> None:
         refusal(client.get("/metrics"), 404, "not_found", None)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
             assert b"clipworks_requests_total" in answer.read()
+    with pytest.raises(ConfigError, match="CLIPWORKS_METRICS_PORT"), socket.create_server(("127.0.0.1", port)):
+        with Metrics().served_on(port):
+            pass
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30)

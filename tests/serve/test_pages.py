@@ -5,9 +5,14 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from clipworks.serve.app import create_app
+from clipworks.search.embedded import EmbeddedStore
+from clipworks.serve.app import create_app, create_service_app
+from clipworks.serve.fleet import Fleet
+from clipworks.serve.roster import ModelSpec
+from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ADDRESS, ColourEngine, picture
+from tests.serve.workers import HeldWorker
 
 
 def test_the_page_shows_the_gallery_and_says_where_to_ask(client: TestClient) -> None:
@@ -92,6 +97,25 @@ def test_a_failing_engine_does_not_take_the_page_with_it(client: TestClient, eng
     engine.failure = RuntimeError("secret inside")
     answer = client.get("/?q=red")
     assert answer.status_code == 500 and "secret" not in answer.text
+
+
+def test_a_search_that_takes_too_long_is_given_up_in_words(
+    engine: ColourEngine, gallery: EmbeddedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ServeSettings(request_seconds=0.1)
+    worker = HeldWorker(engine)
+    fleet = Fleet(settings, [ModelSpec(id="colours")], lambda spec: worker)
+    app = create_service_app(Service(settings, fleet, gallery, loads_first=True))
+    with TestClient(app, base_url=ADDRESS) as client:
+        worker.may_answer.clear()
+        try:
+            answer = client.get("/?q=red")
+            assert answer.status_code == 504 and "within 0.1 seconds" in answer.text
+            assert int(answer.headers["retry-after"]) >= 1
+            assert client.get("/").status_code == 200
+        finally:
+            worker.may_answer.set()
+    assert "Traceback" not in caplog.text
 
 
 def test_without_a_gallery_the_page_is_the_playground(settings: ServeSettings, engine: ColourEngine) -> None:

@@ -332,6 +332,38 @@ def test_a_model_may_have_nothing_but_a_server_that_says_nothing() -> None:
         assert "x-model-fingerprint" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"image_size": float("inf")},
+        {"image_size": 0},
+        {"context_length": 10**9},
+        {"logit_scale": float("nan")},
+        {"logit_scale": -1.0},
+    ],
+)
+def test_figures_that_no_model_has_are_not_believed(said: dict[str, Any]) -> None:
+    east = Upstream(None, **said)
+    with upstreams(east), gateway(provider(east, "east")) as client:
+        wait_until(client, live("east"))
+        answer = client.post("/v1/embeddings", json={"input": "red"})
+        assert answer.status_code == 200 and "x-model-fingerprint" not in answer.headers
+
+
+def test_a_fault_in_looking_at_a_provider_pauses_that_provider_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Any) -> Any:
+        raise ZeroDivisionError("a bug of ours")
+
+    east = Upstream()
+    with upstreams(east), monkeypatch.context() as patched:
+        patched.setattr("clipworks.serve.upstream.Upstream.look", fail)
+        with gateway(provider(east, "east"), ProviderSpec(name="local")) as client:
+            wait_until(client, lambda states: states == {"east": "paused", "local": "live"})
+            assert client.post("/v1/embeddings", json={"input": "red"}).headers["x-provider"] == "local"
+            patched.undo()
+            wait_until(client, live("east"))
+
+
 def test_a_provider_that_is_not_there_at_the_start_is_used_when_it_comes() -> None:
     east = Upstream()
     with socket.create_server(("127.0.0.1", 0)) as listener:

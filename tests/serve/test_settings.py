@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from clipworks.errors import ConfigError
@@ -21,9 +23,13 @@ def test_an_address_that_others_reach_must_be_asked_for(host: str) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"port": -1}, {"port": 65536}, {"max_images": 0}, {"body_seconds": 0.0}, {"max_text_queue": 10}],
+    [
+        *({"port": -1}, {"port": 65536}, {"max_images": 0}, {"body_seconds": 0.0}, {"max_text_queue": 10}),
+        *({"body_seconds": math.inf}, {"idempotency_hours": math.nan}),
+        {"reservation_seconds": 60.0, "request_seconds": 60.0, "require_keys": True},
+    ],
 )
-def test_values_out_of_range_are_refused_by_name(values: dict[str, int]) -> None:
+def test_values_out_of_range_are_refused_by_name(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         ServeSettings(**values)  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ from tests.serve.colours import ADDRESS, ColourEngine
 class Upstream:
     """An ASGI application in front of a clipworks: a fault answers in its place."""
 
-    def __init__(self, engine: ColourEngine | None = None, *, hides: Sequence[str] = ()) -> None:
+    def __init__(self, engine: ColourEngine | None = None, *, hides: Sequence[str] = (), **tells: Any) -> None:
         self.engine = engine or ColourEngine()
         self.fault: Any = None
         """None, or an ASGI application that answers POST requests."""
@@ -30,6 +30,8 @@ class Upstream:
         """Seconds before each answer to a POST request."""
         self.hides = hides
         """Fields of the row of the model that are not told."""
+        self.tells = tells
+        """What the row of the model says in place of the truth."""
         self.bodies: list[Any] = []
         """What POST requests said."""
         self.headers: list[dict[str, str]] = []
@@ -61,7 +63,7 @@ class Upstream:
         await self._app(scope, receive_noted, self._hiding(send))
 
     def _hiding(self, send: Any) -> Any:
-        if not self.hides:
+        if not self.hides and not self.tells:
             return send
 
         async def hide(message: Any) -> None:
@@ -74,7 +76,7 @@ class Upstream:
             elif message.get("body"):
                 row = json.loads(message["body"])
                 body = {key: value for key, value in row.items() if key not in self.hides}
-                message["body"] = json.dumps(body).encode()
+                message["body"] = json.dumps(body | self.tells).encode()
             await send(message)
 
         return hide

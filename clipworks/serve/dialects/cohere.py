@@ -76,6 +76,5 @@ def _read(payload: Payload, settings: ServeSettings) -> tuple[str, list[Item]]:
     values = payload[field]
     if not isinstance(values, list):
         raise RequestError(f"{field} must be a list.", param=field)
-    places = [f"{field}[{i}]" for i in range(len(values))]
     read = reader({**payload, "modality": _MODALITIES[field]}, settings)
-    return field, read.read_all(values, places, field)
+    return field, read.read_all(values, field)

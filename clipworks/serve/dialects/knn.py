@@ -16,7 +16,15 @@ from clipworks.model.heads import Vectors
 from clipworks.search.store import Hit, Item, Result, search_vector
 from clipworks.serve.calls import Call
 from clipworks.serve.hits import charged_find, picture_address, require_gallery
-from clipworks.serve.inputs import Payload, read_choice, read_count, read_picture, read_text, required_list
+from clipworks.serve.inputs import (
+    Payload,
+    check_count,
+    read_choice,
+    read_count,
+    read_picture,
+    read_text,
+    required_list,
+)
 from clipworks.serve.problems import RequestError, shown
 
 if TYPE_CHECKING:
@@ -36,6 +44,8 @@ METADATA_FIELDS = ("ids", "indice_name")
 
 DEFAULT_NUM_IMAGES = 40
 MAX_NUM_IMAGES = 3000
+MAX_IDS = 3000
+"""Pictures in one question: as many as a search gives."""
 
 
 async def knn_service(call: Call) -> Response:
@@ -75,11 +85,13 @@ async def metadata(call: Call) -> Response:
     """What is known of pictures, by their ids.
 
     Raises:
-        RequestError: there is no gallery, or an id is not in it.
+        RequestError: there is no gallery, there are too many ids, or one is not in it.
     """
     store = _check_index(call.service, call.payload)
+    given = required_list(call.payload, "ids")
+    check_count(len(given), 0, MAX_IDS, "ids")
     rows: list[dict[str, Any]] = []
-    for place, identity in enumerate(required_list(call.payload, "ids")):
+    for place, identity in enumerate(given):
         item = store.get(identity) if isinstance(identity, str) else None
         if item is None:
             raise RequestError(

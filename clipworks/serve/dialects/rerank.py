@@ -45,7 +45,7 @@ async def rerank(call: Call) -> Response:
     is_returned = read_flag(payload, "return_documents") is not False
     read = reader(payload, settings)
     query = read.read(required(payload, "query"), "query")
-    documents = read.read_all(given, [f"documents[{i}]" for i in range(len(given))], "documents")
+    documents = read.read_all(given, "documents")
     embedded = await embed_items(call, model, [query, *documents])
     scores = embedded.vectors[1:] @ embedded.vectors[0]
     results: list[dict[str, Any]] = []
@@ -111,7 +111,8 @@ def _side(call: Call, names: Sequence[str]) -> list[Item]:
     value = required(call.payload, name)
     if isinstance(value, dict) and isinstance(value.get("content"), list):
         value = value["content"]  # vLLM: each part is an item of its own
-    values = value if isinstance(value, list) else [value]
-    check_count(len(values), 1, call.service.settings.max_texts, name)
-    places = [f"{name}[{i}]" for i in range(len(values))] if isinstance(value, list) else [name]
-    return reader(call.payload, call.service.settings).read_all(values, places, name)
+    read = reader(call.payload, call.service.settings)
+    if not isinstance(value, list):
+        return read.read_only(value, name)
+    check_count(len(value), 1, call.service.settings.max_texts, name)
+    return read.read_all(value, name)

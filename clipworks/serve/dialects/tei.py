@@ -56,8 +56,7 @@ async def similarity(call: Call) -> Response:
     read = reader(payload, call.service.settings)
     source = read.read(required(inputs, "source_sentence"), "inputs.source_sentence")
     sentences = required_list(inputs, "sentences")
-    places = [f"inputs.sentences[{i}]" for i in range(len(sentences))]
-    others = read.read_all(sentences, places, "inputs.sentences")
+    others = read.read_all(sentences, "inputs.sentences")
     embedded = await embed_items(call, model, [source, *others], cuts_texts=cuts_texts)
     return JSONResponse((embedded.vectors[1:] @ embedded.vectors[0]).tolist())
 

@@ -60,5 +60,11 @@ def test_metadata_is_found_by_id(client: TestClient) -> None:
     }
 
 
+def test_more_ids_than_a_search_gives_are_refused(client: TestClient) -> None:
+    refused = client.post("/metadata", json={"ids": ["red one.png"] * 3001})
+    assert refused.status_code == 400 and refused.json()["code"] == "too_many_inputs"
+    assert "ids has 3,001 items; at most 3,000" in refused.json()["message"]
+
+
 def test_the_one_index_is_listed(client: TestClient) -> None:
     assert client.get("/indices-list").json() == ["gallery"]

@@ -15,6 +15,7 @@ HF = "/hf/colours/zero-shot-image-classification"
 TWO = {"text": "a", "image": RED}
 
 WRONG: list[tuple[str, Any, int, str]] = [
+    ("/embeddings", {"input": ["a"] * 3000}, 400, "input has 3,000 items"),
     ("/embeddings", {"input": [[1, 2]]}, 400, "check_embedding_ctx_length=False"),
     ("/embeddings", {"input": [TWO]}, 400, "input[0] has 2 parts"),
     ("/embeddings", {"input": "a", "modalty": "text"}, 400, "modality"),
@@ -36,6 +37,9 @@ WRONG: list[tuple[str, Any, int, str]] = [
     ("/v2/rerank", {"query": [1], "documents": ["b"]}, 400, "query is [1]"),
     ("/v2/rerank", {"query": "a", "documents": ["b"], "model": "no"}, 404, "'no' is not served"),
     ("/v2/rerank", {"query": "a", "documents": ["b"], "return_documents": "x"}, 400, "true or false"),
+    ("/rerank", {"query": "a", "documents": ["a"] * 3000}, 400, "documents has 3,000 items"),
+    ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["a"] * 3000}}, 422, "has 3,000 items"),
+    ("/v1/embed", {"texts": ["a"] * 3000}, 400, "texts has 3,000 items"),
     ("/v1/embed", {}, 400, "neither texts nor images"),
     ("/v1/embed", {"texts": "a"}, 400, "texts must be a list"),
     ("/v1/embed", {"texts": ["a"], "truncate": "START"}, 400, "END or NONE"),

@@ -86,6 +86,7 @@ def _make_ledger() -> None:
         ),
     )
     op.create_index("ledger_of_an_account", "ledger", ["account_id", "created_at_ms"])
+    op.create_index("ledger_of_a_key", "ledger", ["key_id", "day"])
 
 
 def _make_charges() -> None:
