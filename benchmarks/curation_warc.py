@@ -63,7 +63,7 @@ def write_pages(archive: Path, out: Path) -> None:
 
 
 def _measure(archive: Path, folder: Path, rounds: int) -> dict[str, Any]:
-    calls = {
+    calls: dict[str, Callable[[], Any]] = {
         OURS: partial(run_ours, archive, folder),
         PEER: partial(with_lxml, archive),
         BY_HAND: partial(with_lexbor, archive),

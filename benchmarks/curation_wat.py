@@ -7,6 +7,7 @@ tests/wat_writer.py, and repeated to a size that can be timed.
 
 import hashlib
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ def measure(archive: Path, rounds: int) -> dict[str, Any]:
         folder = Path(temporary)
         wat = folder / "measured.warc.wat.gz"
         num_records = write_wat(archive, wat)
-        calls = {OURS: partial(run_ours, wat, folder), PEER: partial(as_cc2dataset, wat)}
+        calls: dict[str, Callable[[], Any]] = {
+            OURS: partial(run_ours, wat, folder),
+            PEER: partial(as_cc2dataset, wat),
+        }
         times = take_turns(calls, rounds)
         theirs = {(page, url, alt) for page, url, alt, _ in as_cc2dataset(wat)}
         own = {(page, url, text) for (page, url), texts in read_ours(folder).items() for key, text in texts}

@@ -83,7 +83,7 @@ class _Table:
 
     @property
     def num_rows(self) -> int:
-        return len(self.rows) + sum(batch.num_rows for batch in self.batches)
+        return len(self.rows) + sum(int(batch.num_rows) for batch in self.batches)
 
     def add(self, row: tuple[Any, ...]) -> None:
         self.rows.append(row)

@@ -27,7 +27,7 @@ _PROBE_BYTES = 1 << 10
 _HEAD_BYTES = 64 << 10
 _GZIP_WBITS = 31
 _BLANK = b"\r\n"
-_ERRORS = (isal_zlib.error, EOFError)
+_ERRORS: tuple[type[Exception], ...] = (isal_zlib.error, EOFError)
 
 Gap = Literal["more", "damaged", "oversized"]
 """Why there is no record: more bytes are needed, there is none, or it is too large."""

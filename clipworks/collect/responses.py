@@ -11,6 +11,7 @@ from clipworks.collect.records import Record, field_of
 MAX_BODY_BYTES = 64 << 20
 """A compressed body is read so far; what follows is cut off."""
 
+_ERRORS: tuple[type[Exception], ...] = (isal_zlib.error,)
 _STATUS = re.compile(rb"HTTP/[0-9.]+ +([0-9]{3})", re.IGNORECASE)
 _CHUNK = re.compile(rb"[ \t\r\n]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,1000})?\r?\n")
 _GZIP_WBITS = 31
@@ -104,7 +105,8 @@ def _media_type(content_type: bytes) -> str:
 
 def _join_chunks(body: bytes) -> bytes:
     """The chunks' content; the body itself where it does not begin with the length of a chunk."""
-    parts, at = [], 0
+    parts = list[bytes]()
+    at = 0
     while match := _CHUNK.match(body, at):
         size = int(match[1], 16)
         if not size:
@@ -126,7 +128,7 @@ def _inflate(body: bytes, wbits: int) -> bytes | None:
             at += 0 if decoder.unconsumed_tail else len(chunk)
             parts.append(decoder.decompress(chunk, MAX_BODY_BYTES - size))
             size += len(parts[-1])
-    except isal_zlib.error:
+    except _ERRORS:
         pass
     return b"".join(parts) if size else None
 

@@ -87,7 +87,7 @@ def _pictures(links: Any, base: Base, counts: Counter[str]) -> Iterator[Picture]
 
 def _language(head: Mapping[str, Any]) -> str | None:
     """The root element's `lang`, which newer files note as a `<meta>`; else what such an element says."""
-    found = {}
+    found = dict[str, str]()
     for meta in head.get("Metas") or ():
         if isinstance(meta, dict):
             name = _text(meta.get("name")) or _text(meta.get("http-equiv")).lower()
