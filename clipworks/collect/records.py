@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from os import SEEK_CUR
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 from isal import isal_zlib
 
@@ -27,7 +27,7 @@ _PROBE_BYTES = 1 << 10
 _HEAD_BYTES = 64 << 10
 _GZIP_WBITS = 31
 _BLANK = b"\r\n"
-_ERRORS: tuple[type[Exception], ...] = (isal_zlib.error, EOFError)
+_ERRORS: Any = (isal_zlib.error, EOFError)  # isal says that its error is an instance
 
 Gap = Literal["more", "damaged", "oversized"]
 """Why there is no record: more bytes are needed, there is none, or it is too large."""

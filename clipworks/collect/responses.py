@@ -3,6 +3,7 @@
 import re
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 from isal import isal_zlib
 
@@ -11,7 +12,7 @@ from clipworks.collect.records import Record, field_of
 MAX_BODY_BYTES = 64 << 20
 """A compressed body is read so far; what follows is cut off."""
 
-_ERRORS: tuple[type[Exception], ...] = (isal_zlib.error,)
+_ERRORS: Any = isal_zlib.error  # isal says that it is an instance
 _STATUS = re.compile(rb"HTTP/[0-9.]+ +([0-9]{3})", re.IGNORECASE)
 _CHUNK = re.compile(rb"[ \t\r\n]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,1000})?\r?\n")
 _GZIP_WBITS = 31
