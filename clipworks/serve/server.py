@@ -70,7 +70,8 @@ def listen(host: str, port: int, *, named_by: str = "--port") -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}.", f"Choose another with {named_by}."
+            f"Cannot listen on {host} port {port}: {error.strerror or error}.",
+            f"Choose another with {named_by}.",
         ) from error
     return listener
 

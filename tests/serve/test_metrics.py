@@ -94,7 +94,10 @@ def test_the_metrics_may_have_a_port_of_their_own_on_loopback() -> None:
         refusal(client.get("/metrics"), 404, "not_found", None)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
             assert b"clipworks_requests_total" in answer.read()
-    with pytest.raises(ConfigError, match="CLIPWORKS_METRICS_PORT"), socket.create_server(("127.0.0.1", port)):
+    with (
+        pytest.raises(ConfigError, match="CLIPWORKS_METRICS_PORT"),
+        socket.create_server(("127.0.0.1", port)),
+    ):
         with Metrics().served_on(port):
             pass
     with pytest.raises(OSError):

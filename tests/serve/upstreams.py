@@ -22,7 +22,9 @@ from tests.serve.colours import ADDRESS, ColourEngine
 class Upstream:
     """An ASGI application in front of a clipworks: a fault answers in its place."""
 
-    def __init__(self, engine: ColourEngine | None = None, *, hides: Sequence[str] = (), **tells: Any) -> None:
+    def __init__(
+        self, engine: ColourEngine | None = None, *, hides: Sequence[str] = (), **tells: Any
+    ) -> None:
         self.engine = engine or ColourEngine()
         self.fault: Any = None
         """None, or an ASGI application that answers POST requests."""
