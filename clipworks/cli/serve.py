@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Run replicas of the whole server with Ray Serve; see docs/scale.md.",
 )
-def serve(
+def serve(  # noqa: PLR0913 (one per flag)
     models: tuple[str, ...],
     index: Path | None,
     host: str | None,

@@ -86,7 +86,7 @@ class KeyGate:
             raise RequestError(f"An Idempotency-Key has from 1 to {MAX_REPEAT_KEY} characters.")
         if repeat_key is not None and scope == "admin":
             raise RequestError(
-                "The routes of an administrator keep no Idempotency-Key: sent twice, a request is done twice.",
+                "Routes of an administrator keep no Idempotency-Key: sent twice, a request is done twice.",
                 "Leave the header out, and look at the account before you send it again.",
             )
         self._count(key, request)

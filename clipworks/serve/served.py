@@ -183,10 +183,7 @@ class ServedModel:
         self.notify()
 
     def changed(self) -> Coroutine[Any, Any, object]:
-        """What waits for the next change of state after this call, or for the last request in work to end.
-
-        No change is missed between the call and the waiting.
-        """
+        """What waits for the next change after this call: of state, or that the last request has ended."""
         return self._changed.wait()
 
     def reopen(self) -> None:

@@ -81,17 +81,6 @@ def test_two_requests_at_once_load_a_model_once() -> None:
     run(story())
 
 
-def test_a_change_between_the_call_and_the_waiting_is_not_missed() -> None:
-    async def story() -> None:
-        model = Stage(A).models["a"]
-        waits = asyncio.ensure_future(model.changed())
-        model.notify()
-        async with asyncio.timeout(5):
-            await waits
-
-    run(story())
-
-
 def test_a_worker_that_dies_idle_is_replaced_before_anybody_asks() -> None:
     async def story() -> None:
         stage = Stage(A)
