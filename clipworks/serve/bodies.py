@@ -7,12 +7,12 @@ behind (`inputs.py`) reads fields once. Pictures of the last two forms are `byte
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from clipworks.serve.inputs import Payload as Payload
 from clipworks.serve.problems import RequestError, nearest, shown
@@ -24,6 +24,22 @@ LIST_FIELDS = ("labels", "templates", "texts")
 _BYTES_PARSED_AT_ONCE = 256 << 10
 """A thread would cost more than parsing a body of this size."""
 _BYTES_TO_SWALLOW = 256 << 20
+_UNREAD_BYTES = 4 << 20
+_UNREAD_SECONDS = 2.0
+
+
+async def pass_over(request: Request) -> None:
+    """Read a body that is not too large and forget it, before the request is refused.
+
+    A client that is still sending would find the connection broken in place of the answer.
+    """
+    left = _UNREAD_BYTES
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_UNREAD_SECONDS), aclosing(request.stream()) as pieces:
+            async for piece in pieces:
+                left -= len(piece)
+                if left < 0:
+                    return
 
 
 async def read_payload(request: Request, settings: ServeSettings, *, fields: tuple[str, ...]) -> Payload:

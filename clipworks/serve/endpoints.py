@@ -38,7 +38,7 @@ def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...], s
 
     async def endpoint(request: Request) -> Response:
         request.state.error_shape = shape
-        async with service.admission(), service.counted(request) as request:
+        async with service.admission(request), service.counted(request) as request:
             payload = await read_payload(request, service.settings, fields=fields)
             payload |= request.path_params
             call = Call(service, payload, caller_of(request), request_id=request_id(request))

@@ -88,7 +88,7 @@ class Pages:
 
     async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Result]) -> Response:
         try:
-            async with self._service.admission():
+            async with self._service.admission(request):
                 found = await self._in_time(search)
         except ClipworksError as error:
             status, current_trace().code = status_and_code(error)

@@ -16,6 +16,7 @@ from starlette.types import Message
 from clipworks.errors import BusyError, ConfigError
 from clipworks.model.tokenizer import MAX_TEXT_CHARS
 from clipworks.search.store import VectorStore
+from clipworks.serve.bodies import pass_over
 from clipworks.serve.inputs import Payload
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.settings import ServeSettings
@@ -108,18 +109,20 @@ class Service:
         )
 
     @asynccontextmanager
-    async def admission(self) -> AsyncIterator[None]:
-        """A place among the requests in work.
+    async def admission(self, request: Request) -> AsyncIterator[None]:
+        """A place among the requests in work; a request that gets none is read before it is refused.
 
         Raises:
             BusyError: all places are taken.
         """
         if self._num_requests >= self.settings.max_requests:
-            raise BusyError(
+            error = BusyError(
                 f"The server works on {self._num_requests} requests, as many as it takes.",
                 "Try again later.",
                 retry_after_seconds=self._seconds_until_room(),
             )
+            await pass_over(request)
+            raise error
         self._num_requests += 1
         try:
             yield

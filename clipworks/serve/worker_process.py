@@ -19,6 +19,7 @@ import numpy as np
 
 from clipworks.errors import ClipworksError
 from clipworks.model.heads import Vectors
+from clipworks.serve.heap import limit_freed_memory
 from clipworks.serve.worker import facts_of, warm
 
 
@@ -26,6 +27,7 @@ def main() -> None:
     """Run until the server closes the first socket; the arguments are numbers of open files."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    limit_freed_memory()
     orders, images, texts = (Connection(int(number)) for number in sys.argv[1:4])
     memory = int(sys.argv[4])
     load, image_batch, text_batch, warms = pickle.loads(orders.recv_bytes())  # noqa: S301 - the server wrote it

@@ -218,7 +218,7 @@ def test_one_request_more_than_the_server_takes_is_told_when_to_come_back(engine
     app = create_app(ServeSettings(max_requests=1), {"colours": engine})  # type: ignore[dict-item]
 
     async def two() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        first_has_begun, may_end = asyncio.Event(), asyncio.Event()
+        first_has_begun, has_sent_all, may_end = (asyncio.Event() for _ in range(3))
 
         async def slow() -> AsyncIterator[dict[str, Any]]:
             first_has_begun.set()
@@ -227,17 +227,21 @@ def test_one_request_more_than_the_server_takes_is_told_when_to_come_back(engine
             await asyncio.Event().wait()
 
         async def quick() -> AsyncIterator[dict[str, Any]]:
-            yield {"type": "http.request", "body": b'{"input": "a"}', "more_body": False}
+            yield {"type": "http.request", "body": b'{"input":', "more_body": True}
+            assert not refused, "a client that still sends would not read the refusal"
+            has_sent_all.set()
+            yield {"type": "http.request", "body": b' "a"}', "more_body": False}
 
+        refused: list[dict[str, Any]] = []
         first = asyncio.ensure_future(talk(app, "POST", EMBEDDINGS, slow()))
         await first_has_begun.wait()
-        refused: list[dict[str, Any]] = []
 
         async def send(message: Any) -> None:
             refused.append(message)
 
         incoming = quick()
         await app(scope_of("POST", EMBEDDINGS), incoming.__anext__, send)
+        assert has_sent_all.is_set()
         may_end.set()
         return await first, refused
 
