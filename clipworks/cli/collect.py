@@ -9,4 +9,10 @@ from clipworks.cli.output import SETTINGS
 
 @click.group(context_settings=SETTINGS, commands={"pairs": pairs, "fetch": fetch})
 def collect() -> None:
-    """Collect image-text pairs from web archives, and the pictures from the web."""
+    """Collect image-text pairs from web archives, and the pictures from the web.
+
+    \b
+    Example:
+      clipworks collect pairs crawl.warc.gz --out pairs
+      clipworks collect fetch pairs --out images --archives crawl.warc.gz
+    """
