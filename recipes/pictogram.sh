@@ -88,6 +88,7 @@ mkdir -p "$builtin"
 for file in config.json model.safetensors scores.json manifest.json; do
     cp "$work/model/$file" "$builtin/"
 done
-cp "$work/run/train.json" "$work/run/metrics.jsonl" "$builtin/"
+cp "$work/run/train.json" "$builtin/"
+awk 'NR % 10 == 1' "$work/run/metrics.jsonl" >"$builtin/metrics.jsonl" # every tenth step draws the same curve
 cp "$work/shards/data_manifest.json" "$work/shards/ATTRIBUTION.md" "$builtin/"
 echo "The model is in $builtin."
