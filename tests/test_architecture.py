@@ -51,11 +51,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("model/pull.py",),
     "isal": ("collect/records.py", "collect/responses.py"),
     "jinja2": ("serve/",),
-    "numba": (
-        "collect/skim.py",
-        "curate/tokens.py",
-        "curate/trie.py",
-    ),
+    "numba": ("compiled.py",),
     "numpy": ("",),
     "opentelemetry": ("serve/telemetry.py",),
     "openvino": ("model/executor.py", "model/graph.py"),

@@ -6,8 +6,10 @@ rest could change what they mean is not skimmed, and is parsed whole.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from clipworks.compiled import compiled, keep_machine_code
+from clipworks.files import cache_folder
 
 NOT_SKIMMED = -1
 
@@ -49,6 +51,7 @@ def skim(html: bytes) -> bytes | None:
     Args:
         html: in an encoding that holds ASCII as it is.
     """
+    keep_machine_code(cache_folder, _skim)
     page = np.frombuffer(html, dtype=np.uint8)
     kept = np.empty(2 * len(page) + _SPARE_BYTES, dtype=np.uint8)  # `<a><img>` may need 12 bytes for 8
     state = np.zeros(9, dtype=np.int64)
@@ -78,7 +81,7 @@ def _kinds() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 _CODES, _KINDS = _kinds()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _skim(page: NDArray[np.uint8], kept: NDArray[np.uint8], state: NDArray[np.int64]) -> int:
     """NOT_SKIMMED, or 0: what was kept stands in `kept` and `state`."""
     at, num = 0, len(page)
@@ -106,7 +109,7 @@ def _skim(page: NDArray[np.uint8], kept: NDArray[np.uint8], state: NDArray[np.in
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _tag(page: NDArray[np.uint8], start: int, kept: NDArray[np.uint8], state: NDArray[np.int64]) -> int:
     """Behind the tag at `start` and what belongs to it; NOT_SKIMMED."""
     is_end = page[start + 1] == _SLASH
@@ -137,7 +140,7 @@ def _tag(page: NDArray[np.uint8], start: int, kept: NDArray[np.uint8], state: ND
     return end
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _note(kind: int, is_end: bool, is_closed: bool, state: NDArray[np.int64]) -> None:
     """What a tag changes of where the pass stands."""
     if kind == _PICTURE and not is_end:
@@ -156,7 +159,7 @@ def _note(kind: int, is_end: bool, is_closed: bool, state: NDArray[np.int64]) ->
         state[_IN_CAPTION] = not is_end
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _text(
     page: NDArray[np.uint8],
     start: int,
@@ -176,7 +179,7 @@ def _text(
     return end
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _keep(
     page: NDArray[np.uint8], start: int, end: int, kept: NDArray[np.uint8], state: NDArray[np.int64]
 ) -> None:
@@ -186,7 +189,7 @@ def _keep(
     state[_SIZE] = size + end - start
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _end_link(kept: NDArray[np.uint8], state: NDArray[np.int64]) -> None:
     """Keep an `</a>`."""
     size = state[_SIZE]
@@ -194,17 +197,17 @@ def _end_link(kept: NDArray[np.uint8], state: NDArray[np.int64]) -> None:
     state[_SIZE], state[_IN_LINK] = size + 4, 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _is_letter(byte: int) -> bool:
     return 0x61 <= (byte | 0x20) <= 0x7A
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _is_space(byte: int) -> bool:
     return byte == 0x20 or byte == 0x0A or byte == 0x09 or byte == 0x0D or byte == 0x0C
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _name(page: NDArray[np.uint8], at: int) -> tuple[int, int]:
     """The code of the name of a tag, 0 if it has other characters than letters, and where it ends."""
     code, length, is_plain = 0, 0, True
@@ -221,7 +224,7 @@ def _name(page: NDArray[np.uint8], at: int) -> tuple[int, int]:
     return (code if is_plain else 0), at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _tag_end(page: NDArray[np.uint8], at: int) -> int:
     """Behind the `>` of a tag whose name ends at `at`; -1 where the page ends first."""
     num = len(page)
@@ -240,19 +243,19 @@ def _tag_end(page: NDArray[np.uint8], at: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _ends_name(byte: int) -> bool:
     return _is_space(byte) or byte == _SLASH or byte == _GREATER or byte == _EQUALS
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _past_spaces(page: NDArray[np.uint8], at: int) -> int:
     while at < len(page) and _is_space(page[at]):
         at += 1
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _value_end(page: NDArray[np.uint8], at: int) -> int:
     """Behind the value of an attribute; -1 where its quotes do not end."""
     num = len(page)
@@ -263,7 +266,7 @@ def _value_end(page: NDArray[np.uint8], at: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _find(page: NDArray[np.uint8], at: int, byte: int) -> int:
     while at < len(page):
         if page[at] == byte:
@@ -272,7 +275,7 @@ def _find(page: NDArray[np.uint8], at: int, byte: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _raw_end(page: NDArray[np.uint8], at: int, name: int, name_end: int, is_script: bool) -> int:
     """Behind the end tag of an element whose content is text and begins at `at`; -1 where it is not clear."""
     num, length = len(page), name_end - name
@@ -297,7 +300,7 @@ def _raw_end(page: NDArray[np.uint8], at: int, name: int, name_end: int, is_scri
         at += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _declaration_end(page: NDArray[np.uint8], at: int) -> int:
     """Behind a comment or a doctype that begins at `at`; -1 where it does not end, or may be CDATA."""
     if at + 3 >= len(page) or page[at + 2] == _BRACKET:
@@ -307,7 +310,7 @@ def _declaration_end(page: NDArray[np.uint8], at: int) -> int:
     return _find(page, at + 2, _GREATER) + 1 or -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _comment_end(page: NDArray[np.uint8], at: int) -> int:
     """Behind a comment whose text begins at `at`; `<!-->` and `<!--->` have none."""
     num = len(page)

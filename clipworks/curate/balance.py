@@ -30,6 +30,7 @@ from clipworks.curate.matches import (
     table_sources,
 )
 from clipworks.curate.tokens import Ids, Offsets
+from clipworks.curate.uids import Uids, draws_of, uids_of
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import atomic_write, read_manifest
 from clipworks.stage import Made, ShowProgress, Source, run_stage
@@ -39,13 +40,7 @@ SUMS_SUFFIX = ".sums.json"
 PROBABILITIES = "keep_probs"
 
 Floats = npt.NDArray[np.float64]
-Hashes = npt.NDArray[np.uint64]
 
-_ODD, _FIRST, _SECOND = (
-    np.uint64(0x9E3779B97F4A7C15),
-    np.uint64(0xBF58476D1CE4E5B9),
-    np.uint64(0x94D049BB133111EB),
-)
 _CHOICE = np.uint64(0x63686F696365)
 """Added to the seed where one text of several is chosen, so that this does not decide whether it is kept."""
 
@@ -145,36 +140,6 @@ def keep_probabilities(entry_probs: Floats, ends: Offsets, ids: Ids) -> Floats:
     return probs
 
 
-def uniform_of(seed: int, uids: Hashes, places: npt.ArrayLike) -> Floats:
-    """A number in [0, 1) that depends on nothing but seed, uid and place: float64 [texts].
-
-    Args:
-        seed: any number; its lowest 64 bits count.
-        uids: uint64 [texts, 2], as `read_uids` gives them.
-        places: number of the text in its pair.
-    """
-    state = _mix(np.full(len(uids), seed & (1 << 64) - 1, np.uint64))
-    for part in (uids[:, 0], uids[:, 1], np.asarray(places, np.uint64)):
-        state = _mix(state ^ part)
-    return np.asarray((state >> np.uint64(11)) * 2.0**-53, np.float64)
-
-
-def read_uids(uids: pa.Array) -> Hashes:
-    """32 hex digits each -> uint64 [rows, 2], the first sixteen digits and the last.
-
-    Raises:
-        DataError: one of them is something else.
-    """
-    digits = np.frombuffer("".join(one or "" for one in uids.to_pylist()).encode(), np.uint8)
-    values = _digit_values()[digits]
-    if len(digits) != 32 * len(uids) or (values > 15).any():
-        wrong = next((one for one in uids.to_pylist() if not _is_uid(one)), None)
-        raise DataError(f"The uid {wrong!r} is not one of 32 hex digits.")
-    pairs = values.reshape(len(uids), 16, 2)
-    halves = (pairs[..., 0] << 4 | pairs[..., 1]).reshape(len(uids), 2, 8)
-    return np.ascontiguousarray(halves).view(">u8").astype(np.uint64).reshape(len(uids), 2)
-
-
 def balance_pairs(
     pairs: Path,
     matches: Path,
@@ -258,7 +223,9 @@ def _balance_part(
     for batch in read_batches(Path(source.path)):
         begin, end = np.searchsorted(rows, [first, first + len(batch)])
         here = slice(begin, end)
-        drawn = _draw(read_uids(batch.column("uid")), rows[here] - first, places[here], probs[here], config)
+        drawn = _draw(
+            uids_of(batch.column("uid").to_pylist()), rows[here] - first, places[here], probs[here], config
+        )
         kept_tables.append(_keep(batch, rows[here][drawn] - first, places[here][drawn], probs[here][drawn]))
         chosen.append(begin + drawn)
         first += len(batch)
@@ -272,16 +239,16 @@ def _balance_part(
     return Made(rows=len(result), counts=totals, files=names)
 
 
-def _draw(uids: Hashes, rows: Numbers, places: Numbers, probs: Floats, config: BalanceConfig) -> Numbers:
+def _draw(uids: Uids, rows: Numbers, places: Numbers, probs: Floats, config: BalanceConfig) -> Numbers:
     """Which of the texts that hold entries are kept; their numbers, ascending."""
     if config.texts == "one" and len(rows):
         first = np.flatnonzero(np.diff(rows, prepend=-1))
         lengths = np.diff(np.append(first, len(rows)))
         seed = int(_CHOICE) + config.seed
-        picked = first + (uniform_of(seed, uids[rows[first]], 0) * lengths).astype(np.int64)
-        kept = uniform_of(config.seed, uids[rows[picked]], places[picked]) < probs[picked]
+        picked = first + (draws_of(uids[rows[first]], seed) * lengths).astype(np.int64)
+        kept = draws_of(uids[rows[picked]], config.seed, stream=places[picked]) < probs[picked]
         return np.asarray(picked[kept])
-    return np.flatnonzero(uniform_of(config.seed, uids[rows], places) < probs)
+    return np.flatnonzero(draws_of(uids[rows], config.seed, stream=places) < probs)
 
 
 def _chance_of(rows: Numbers, probs: Floats, config: BalanceConfig) -> Floats:
@@ -330,23 +297,3 @@ def _is_in(numbers: Numbers, length: int) -> npt.NDArray[np.bool_]:
     marks = np.zeros(length, np.bool_)
     marks[numbers] = True
     return marks
-
-
-def _mix(state: Hashes) -> Hashes:
-    """The output function of splitmix64."""
-    state = state + _ODD
-    state = (state ^ (state >> np.uint64(30))) * _FIRST
-    state = (state ^ (state >> np.uint64(27))) * _SECOND
-    return state ^ (state >> np.uint64(31))
-
-
-@cache
-def _digit_values() -> npt.NDArray[np.uint8]:
-    values = np.full(256, 255, np.uint8)
-    for value, digit in enumerate("0123456789abcdef"):
-        values[[ord(digit), ord(digit.upper())]] = value
-    return values
-
-
-def _is_uid(uid: str | None) -> bool:
-    return uid is not None and len(uid) == 32 and set(uid.lower()) <= set("0123456789abcdef")

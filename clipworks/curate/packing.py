@@ -13,7 +13,7 @@ import numpy as np
 
 from clipworks.curate.faces import blur_faces
 from clipworks.curate.tars import Member, read_member
-from clipworks.curate.uids import hashes_of, uids_of
+from clipworks.curate.uids import SHUFFLE, hashes_of, uids_of
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import atomic_write, read_manifest, write_json
 from clipworks.stage import Made, Source
@@ -103,7 +103,7 @@ def samples_between(index: Path, first: int, last: int, config: ReshardConfig) -
 def _shuffled(listed: list[tuple[Row, int]], seed: int) -> list[tuple[Row, int]]:
     uids = uids_of([row["uid"] for row, _ in listed])
     copies = np.array([copy for _, copy in listed], np.uint64)
-    draws = hashes_of(uids, seed) ^ (copies * np.uint64(0x9E3779B97F4A7C15))
+    draws = hashes_of(uids, seed, stream=np.uint64(SHUFFLE) + copies)
     return [listed[place] for place in np.argsort(draws, kind="stable")]
 
 

@@ -22,7 +22,7 @@ from clipworks.curate.scorers import open_scorer
 from clipworks.curate.senses import read_offsets, read_senses
 from clipworks.curate.settings import FilterConfig
 from clipworks.curate.subsets import counts_in, read_subset
-from clipworks.curate.uids import draws_of
+from clipworks.curate.uids import RANDOM, draws_of
 from clipworks.curate.words import holds_word, read_words
 from clipworks.errors import ConfigError
 
@@ -111,7 +111,7 @@ def _pixels(rows: Rows, config: FilterConfig) -> NDArray[Any]:
 
 
 def _random(rows: Rows, config: FilterConfig) -> NDArray[Any]:
-    return draws_of(rows.uids, config.seed)
+    return draws_of(rows.uids, config.seed, stream=RANDOM)
 
 
 def _language(rows: Rows, config: FilterConfig) -> NDArray[Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.curate.pool import Pool, read_rows
-from clipworks.curate.uids import UID, Uids, hashes_of, order_of
+from clipworks.curate.uids import SAMPLE, UID, Uids, hashes_of, order_of
 from clipworks.errors import DataError
 
 
@@ -25,7 +25,7 @@ def draw_features(
     uids, features = [np.empty(0, UID)], list[NDArray[Any]]()
     for table in pool.tables:
         for rows in read_rows(pool, table, ()):
-            chosen = rows.where(hashes_of(rows.uids, seed, stream=stream) <= bound)
+            chosen = rows.where(hashes_of(rows.uids, seed, stream=SAMPLE + stream) <= bound)
             if len(chosen):
                 uids.append(chosen.uids)
                 features.append(chosen.features(name).astype(np.float32))
@@ -48,7 +48,7 @@ def _bound(pool: Pool, count: int, seed: int, stream: int) -> np.uint64:
     smallest = np.empty(0, np.uint64)
     for table in pool.tables:
         for rows in read_rows(pool, table, ()):
-            smallest = np.concatenate([smallest, hashes_of(rows.uids, seed, stream=stream)])
+            smallest = np.concatenate([smallest, hashes_of(rows.uids, seed, stream=SAMPLE + stream)])
             if len(smallest) > count:
                 smallest = np.partition(smallest, count - 1)[:count]
     return np.uint64(smallest.max()) if len(smallest) else np.uint64(0)

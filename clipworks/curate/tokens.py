@@ -6,12 +6,12 @@ packs, from the high end: 28 bits node (0: the slot is empty), 28 bits entry (al
 of the token in bytes (15: more than eight), 4 bits of which the lowest says whether runs go on from the node.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from clipworks.compiled import compiled
 
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
@@ -30,13 +30,6 @@ NODE_AT, ENTRY_AT, LENGTH_AT = np.uint64(36), np.uint64(8), np.uint64(4)
 ODD, MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 MASKS = np.array([(1 << 8 * length) - 1 for length in range(9)], np.uint64)
 """The lowest bytes of eight."""
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(function: Function) -> Function:
-    """Machine code for a function, made when it is first called; it runs without the interpreter's lock."""
-    return cast(Function, njit(nogil=True)(function))
 
 
 @compiled

@@ -6,17 +6,13 @@ token is looked up once, by its bytes, and runs are followed from node to node b
 on a hash being unique. curate/match.py says how a text is spaced, curate/tokens.py how tables are laid out.
 """
 
-import os
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from numba.core import config
 
-from clipworks.curate import tokens as tables
+from clipworks.compiled import compiled, keep_machine_code
 from clipworks.curate.tokens import (
     ENTRY_AT,
     HALF,
@@ -37,13 +33,12 @@ from clipworks.curate.tokens import (
     Words,
     add_runs,
     add_tokens,
-    compiled,
     mark_runs,
     resized,
     shift_of,
     slot_of_token,
 )
-from clipworks.files import cache_folder, sha256_bytes
+from clipworks.files import cache_folder
 
 ORDINARY, SPACE, MARK = 0, 1, 2
 """What a byte does: belongs to a token, ends one, or ends one and is one itself."""
@@ -134,27 +129,8 @@ def find_entries(trie: Trie, kinds: Bytes, data: Bytes, offsets: Offsets) -> tup
         found = np.concatenate([found[: ends[done]], np.empty(2 * len(found), np.uint32)])
 
 
-@cache
 def _keep_compiled() -> None:
-    """Keep machine code in our cache folder, so that only the first process of a machine compiles.
-
-    numba looks at the file of the function it keeps; what that calls from the other file is in the name.
-    """
-    sources = b"".join(Path(str(file)).read_bytes() for file in (__file__, tables.__file__))
-    try:
-        folder = cache_folder() / f"numba-{sha256_bytes(sources)[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return  # nowhere to keep it: each process compiles
-    if not os.access(folder, os.W_OK):
-        return
-    settings: Any = config
-    before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
-    try:
-        for function in (add_tokens, add_runs, resized, mark_runs, _find):
-            cast(Any, function).enable_caching()
-    finally:
-        settings.CACHE_DIR = before
+    keep_machine_code(cache_folder, add_tokens, add_runs, resized, mark_runs, _find)
 
 
 def _read_only(array: npt.NDArray[Any]) -> Any:

@@ -1,7 +1,10 @@
 """Ids of rows as two whole numbers each, and draws that hang on them alone.
 
-An id is 32 hex digits; in arrays it is DataComp's `u8,u8`: the first 16 digits and the last 16. A draw is
-hash(seed, id), so that order, sharding, workers and a second run change nothing.
+An id is 32 hex digits; in arrays it is DataComp's `u8,u8`: the first 16 digits and the last 16. All that
+curation leaves to chance is drawn here by a hash of seed, id and stream, so that order, sharding, workers and
+a second run change nothing: mix(mix(mix(mix(seed) ^ first) ^ last) ^ stream), where mix is a step of
+splitmix64. Streams keep apart what is drawn for different ends under one seed; those below 2 ** 32 are the
+places of texts in their pair, by which balancing keeps them.
 """
 
 from collections.abc import Sequence
@@ -9,6 +12,7 @@ from hashlib import md5
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from clipworks.errors import DataError
@@ -18,6 +22,13 @@ UID = np.dtype("u8,u8")
 
 Uids = NDArray[Any]
 """UID [N]."""
+
+RANDOM = int.from_bytes(b"random\0\0")
+"""Stream of the filter `random`."""
+SAMPLE = int.from_bytes(b"sample\0\0")
+"""First stream of samples of a pool; the number of the sample is added."""
+SHUFFLE = int.from_bytes(b"shuffle\0")
+"""First stream of shuffles; the number of the copy is added."""
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -73,15 +84,22 @@ def order_of(uids: Uids) -> NDArray[np.int64]:
     return np.lexsort((uids["f1"], uids["f0"]))
 
 
-def hashes_of(uids: Uids, seed: int, *, stream: int = 0) -> NDArray[np.uint64]:
-    """uint64 [N], a hash of the seed, the stream and each id: splitmix64 over the three in turn."""
-    start = np.full(1, (seed * 0x10001 + stream) % 2**64, np.uint64)
-    state = _mixed(_mixed(start) ^ uids["f0"])
-    return _mixed(state ^ uids["f1"])
+def hashes_of(uids: Uids, seed: int, *, stream: npt.ArrayLike = 0) -> NDArray[np.uint64]:
+    """uint64 [N], a hash of seed, id and stream.
+
+    Args:
+        uids: UID [N].
+        seed: any number; its lowest 64 bits count.
+        stream: what is drawn, one number or one of each row, 0 .. 2 ** 64 - 1.
+    """
+    state = _mixed(np.full(len(uids), seed & (1 << 64) - 1, np.uint64))
+    for part in (uids["f0"], uids["f1"], np.asarray(stream, np.uint64)):
+        state = _mixed(state ^ part)
+    return state
 
 
-def draws_of(uids: Uids, seed: int, *, stream: int = 0) -> NDArray[np.float64]:
-    """float64 [N] in [0, 1), uniform: the first 53 bits of the hash."""
+def draws_of(uids: Uids, seed: int, *, stream: npt.ArrayLike = 0) -> NDArray[np.float64]:
+    """float64 [N] in [0, 1), uniform: the first 53 bits of the hash, whose arguments are the same."""
     draws: NDArray[np.float64] = (hashes_of(uids, seed, stream=stream) >> np.uint64(11)).astype(np.float64)
     return draws * 2.0**-53
 

@@ -18,11 +18,9 @@ from clipworks.curate.balance import (
     entry_probabilities,
     expected_texts,
     keep_probabilities,
-    read_uids,
     t_of_tail_share,
     tail_share_of,
     thresholds,
-    uniform_of,
 )
 from clipworks.curate.matches import count_matches, match_pairs, read_counts
 from clipworks.errors import ConfigError, DataError
@@ -124,26 +122,6 @@ def test_with_several_languages_each_gets_the_share_of_the_anchor() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         replace(CONFIG, **wrong)
-
-
-def test_uids_are_read_as_two_numbers() -> None:
-    uids = pa.array(["0123456789abcdef" + "f" * 16, "A" * 32])
-    assert read_uids(uids).tolist() == [[0x0123456789ABCDEF, 2**64 - 1], [0xAAAAAAAAAAAAAAAA] * 2]
-    assert read_uids(pa.array([], pa.string())).shape == (0, 2)
-    for wrong in ("0" * 31, "g" * 32, None, "é" * 16):
-        with pytest.raises(DataError, match="32 hex digits"):
-            read_uids(pa.array(["0" * 32, wrong]))
-
-
-def test_draws_are_even_and_independent_of_each_other_and_of_the_order() -> None:
-    uids = np.random.default_rng(0).integers(0, 2**64, (100_000, 2), np.uint64)
-    drawn = uniform_of(3, uids, 0)
-    bins = np.histogram(drawn, 20, (0, 1))[0]
-    assert ((bins - 5000) ** 2 / 5000).sum() < 44  # chi squared, 19 degrees of freedom, p = 0.001
-    for other in (uniform_of(4, uids, 0), uniform_of(3, uids, 1)):
-        assert abs(np.corrcoef(drawn, other)[0, 1]) < 0.015
-    assert (uniform_of(3, uids[::-1], 0)[::-1] == drawn).all()
-    assert uniform_of(-1, uids[:5], 0).tolist() == uniform_of(2**64 - 1, uids[:5], 0).tolist()
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])

@@ -116,9 +116,11 @@ def test_ids_are_read_made_and_written_as_datacomp_does() -> None:
     assert uids_of([uid]).tolist() == [(int(uid[:16], 16), int(uid[16:], 16))]
     assert hex_of(uids_of([uid, "ff"])) == [uid, "ff".zfill(32)]
     assert hex_of(made_uids(["abc"], ["def"])) == ["e80b5017098950fc58aad83c8c14978e"]  # md5 of abcdef
-    for wrong in ("g" * 32, "0" * 33, "", " 1"):
+    assert uids_of([uid.upper()]) == uids_of([uid])
+    assert len(uids_of([])) == 0
+    for wrong in ("g" * 32, "0" * 33, "", " 1", "é" * 16, None):
         with pytest.raises(DataError, match="not 32 hex digits"):
-            uids_of([uid, wrong])
+            uids_of([uid, wrong])  # type: ignore[list-item]
 
 
 def test_draws_are_uniform_and_hang_on_seed_stream_and_id() -> None:
@@ -131,3 +133,13 @@ def test_draws_are_uniform_and_hang_on_seed_stream_and_id() -> None:
     assert (draws[::-1] == draws_of(many[::-1].copy(), 7)).all()
     for other in (draws_of(many, 8), draws_of(many, 7, stream=1)):
         assert abs(np.corrcoef(draws, other)[0, 1]) < 0.03
+    streams = np.array([0, 1, 0, 1, 2], np.uint64)
+    each = [draws_of(many[n : n + 1], 7, stream=stream)[0] for n, stream in enumerate(streams)]
+    assert draws_of(many[:5], 7, stream=streams).tolist() == each
+    assert draws_of(many[:5], -1).tolist() == draws_of(many[:5], 2**64 - 1).tolist()
+
+
+def test_draws_stay_what_they_are() -> None:
+    """Who draws again keeps the same rows: a change here is told in the changelog."""
+    found = draws_of(uids_of(["0" * 32, "0123456789abcdef" + "f" * 16]), 3, stream=np.array([0, 1]))
+    assert found.tolist() == [0.8367955706748803, 0.133108111657404]
