@@ -89,6 +89,7 @@ def _one_thread(pictures: Sequence[bytes], rounds: int) -> dict[str, Any]:
     ways: dict[str, Callable[[bytes], object]] = {
         "open_clip": lambda data: transform(Image.open(io.BytesIO(data))),
         **{mode: partial(prepare, size=SIDE, mode=mode) for mode in get_args(PreprocessMode)},
+        "standard, compiled": partial(prepare, size=SIDE, compiled=True),
     }
     times: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds + 1):

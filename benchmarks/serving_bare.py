@@ -34,7 +34,7 @@ def main() -> None:
 
     def decode(body: bytes) -> Any:
         text = json.loads(body)["input"][0]
-        return engine.prepare_image(base64.b64decode(text[text.index(",") + 1 :]))
+        return engine.prepare_image(base64.b64decode(text[text.index(",") + 1 :]), compiled=True)
 
     def embed_batch(pixels: list[Any]) -> Any:
         return engine.embed_pixels(np.stack(pixels))

@@ -39,6 +39,8 @@ class Client:
 
     async def send(self, request: bytes) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers of the answer; status 0 where the connection broke."""
+        if self._reader is not None and self._reader.at_eof():
+            self.close()  # the server ended an idle connection: every client opens another then
         try:
             if self._writer is None:
                 self._reader, self._writer = await asyncio.open_connection(*self._place)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clipworks.errors import CheckpointError, InputError
 from clipworks.model import buckets
+from clipworks.model.bicubic import WORTH_COMPILING
 from clipworks.model.config import ClipConfig
 from clipworks.model.features import Features
 from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts, key_of, softmax
@@ -105,18 +106,24 @@ class Engine:
         vectors: list[Vectors] = [np.empty((0, self.dim), dtype=np.float32)]
         named = [(x, "" if isinstance(x, str | Path) else f"images[{i}]") for i, x in enumerate(images)]
         with (
-            prepared_batches(_cut(named, batch_size), lambda x: self.prepare_image(*x)) as batches,
+            prepared_batches(
+                _cut(named, batch_size),
+                lambda x: self.prepare_image(*x, compiled=len(images) >= WORTH_COMPILING),
+            ) as batches,
             computed_ahead(batches, lambda batch: self._encode_pixels(stacked(batch))) as computed,
         ):
             vectors += computed
         return np.concatenate(vectors)
 
-    def prepare_image(self, image: ImageInput, name: str = "") -> NDArray[np.uint8]:
+    def prepare_image(
+        self, image: ImageInput, name: str = "", *, compiled: bool = False
+    ) -> NDArray[np.uint8]:
         """Turn one picture into the pixels that `embed_pixels` reads.
 
         Args:
             image: a path, the bytes of an image file, a Pillow image or uint8 [H, W, 3] RGB.
             name: what error messages call the picture; a path names itself.
+            compiled: as in `preprocess.prepare`; worth it from WORTH_COMPILING pictures.
 
         Returns:
             uint8 [image_size, image_size, 3] RGB.
@@ -124,7 +131,7 @@ class Engine:
         Raises:
             InputError: the picture cannot be used.
         """
-        return prepare(image, self.image_size, mode=self.preprocess, name=name)
+        return prepare(image, self.image_size, mode=self.preprocess, name=name, compiled=compiled)
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> Vectors:
         """Embed prepared pixels in one forward pass.

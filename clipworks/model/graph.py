@@ -6,6 +6,7 @@ only the row that is read (class token, end-of-text token) is computed. A linear
 runs in int8. With `executor.py` this file owns OpenVINO.
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,8 @@ from clipworks.model.scales import LEVELS, LinearScale, Scales, quantised_rows
 # Importing openvino reports the import to Google Analytics. Without the reporter's package it uses
 # a stub of its own that does nothing, so the package is hidden from it.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+# Its kernel library keeps the code made for 1,024 operations beyond what `executor.py` keeps.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 import openvino as openvino  # noqa: E402  # what others import from here is exported
 from openvino import opset13 as op  # noqa: E402

@@ -7,10 +7,11 @@ and by the command `classify`.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from clipworks.errors import InputError
+from clipworks.model.bicubic import WORTH_COMPILING
 from clipworks.model.engine import Engine
 from clipworks.model.pipeline import Pixels, computed_ahead, prepared_batches, require_batch_size, stacked
 from clipworks.model.tokenizer import MAX_TEXT_CHARS
@@ -71,6 +72,7 @@ def embed_groups(
     """
     require_batch_size(batch_size)
     waiting: deque[_Batch] = deque()
+    numbers = count()
 
     def pictures() -> Iterator[list[Entry]]:
         for batch in (batch for group in groups for batch in _batches(group, batch_size)):
@@ -79,7 +81,9 @@ def embed_groups(
 
     results: list[Vectors | InputError] = []
     with (
-        prepared_batches(pictures(), lambda entry: _decode(engine, entry)) as prepared,
+        prepared_batches(
+            pictures(), lambda entry: _decode(engine, entry, next(numbers) >= WORTH_COMPILING)
+        ) as prepared,
         computed_ahead(
             ((waiting.popleft(), pixels) for pixels in prepared),
             lambda job: (job[0].is_last, _embed_batch(engine, *job)),
@@ -100,16 +104,16 @@ def _batches(group: Sequence[Entry], batch_size: int) -> Iterator[_Batch]:
         yield _Batch(entries=entries, is_last=number >= len(batches))
 
 
-def _decode(engine: Engine, entry: Entry) -> Pixels:
+def _decode(engine: Engine, entry: Entry, compiled: bool) -> Pixels:
     if entry.offset < 0:
-        return engine.prepare_image(Path(entry.file), entry.name)
+        return engine.prepare_image(Path(entry.file), entry.name, compiled=compiled)
     try:
         with open(entry.file, "rb") as file:
             file.seek(entry.offset)
             content = file.read(entry.size_bytes)
     except OSError as error:
         raise InputError(f"{entry.name} cannot be read: {error.strerror}.", code="not_found") from error
-    return engine.prepare_image(content, entry.name)
+    return engine.prepare_image(content, entry.name, compiled=compiled)
 
 
 def _embed_batch(

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clipworks.errors import ConfigError
+from clipworks.model.bicubic import compiled_resample
 from clipworks.net import Fetcher
 from clipworks.serve.batcher import Lane
 from clipworks.serve.fetching import PictureFetcher
@@ -153,6 +154,7 @@ class Fleet:
         self._turns, self._tasks = asyncio.Lock(), []
         self._starters = ThreadPoolExecutor(len(self.models), thread_name_prefix="loading")
         self.preparing.start()
+        self._tasks.append(asyncio.create_task(_compile(), name="compiling"))
         for model in self.models.values():
             for lane in model.lanes:
                 lane.start()
@@ -317,6 +319,11 @@ class Fleet:
         model.become("loading" if has_died else "idle")
         await asyncio.to_thread(worker.close)
         return has_died
+
+
+async def _compile() -> None:
+    """Have the compiled resize at hand before the first picture comes."""
+    await asyncio.to_thread(compiled_resample)
 
 
 def _give_up(model: ServedModel, task: asyncio.Task[None]) -> None:

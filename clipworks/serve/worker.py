@@ -72,7 +72,7 @@ class EngineFacts:
         Raises:
             InputError: the picture cannot be used.
         """
-        return prepare(image, self.image_size, mode=self.preprocess, name=name)
+        return prepare(image, self.image_size, mode=self.preprocess, name=name, compiled=True)
 
     def probabilities(self, cosines: Vectors) -> Vectors:
         """As `Engine.probabilities`."""
