@@ -6,6 +6,7 @@ waits for whom, and how a transaction begins.
 
 import os
 import sqlite3
+import time
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -262,11 +263,25 @@ def _postgres(url: URL, statement_seconds: float) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
     connection.isolation_level = None  # sqlite3 would begin transactions on its own, too late and too weak
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _turn_to_wal(cursor)
     # A killed process loses nothing; a power cut may lose the last transactions, each of them whole.
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _turn_to_wal(cursor: sqlite3.Cursor) -> None:
+    # SQLite does not wait for others here, as it does everywhere else: of servers that start together, and
+    # find a new file, one could be refused.
+    last = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+        time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:
