@@ -160,10 +160,10 @@ def _work_routes(service: Service) -> list[Route]:
     return [
         Route("/v1/models", plain(lambda request: list_models(service)), methods=["GET"]),
         Route("/v1/models/{id:path}", plain(partial(_one_model, service)), methods=["GET"]),
-        Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS, "detail"), methods=["POST"]),
-        Route("/v1/classify", api(classify, CLASSIFY_FIELDS, "openai"), methods=["POST"]),
-        Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS, "openai"), methods=["POST"]),
-        Route("/v1/search", api(search, SEARCH_FIELDS, "openai"), methods=["POST"]),
+        Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
+        Route("/v1/classify", api(classify, CLASSIFY_FIELDS), methods=["POST"]),
+        Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS), methods=["POST"]),
+        Route("/v1/search", api(search, SEARCH_FIELDS), methods=["POST"]),
     ]
 
 
@@ -172,32 +172,32 @@ def _dialect_routes(service: Service) -> list[Route]:
     api = partial(work_endpoint, service)
     return [
         Route("/models", plain(lambda request: list_models(service, hidden="owned_by")), methods=["GET"]),
-        Route("/embeddings", api(embeddings, EMBEDDINGS_FIELDS, "detail"), methods=["POST"]),
-        Route("/pooling", api(vllm.pooling, EMBEDDINGS_FIELDS, "openai"), methods=["POST"]),
-        Route("/classify", api(vllm.classify, vllm.CLASSIFY_FIELDS, "openai"), methods=["POST"]),
-        Route("/score", api(rerank.score, rerank.SCORE_FIELDS, "openai"), methods=["POST"]),
-        Route("/v1/score", api(rerank.score, rerank.SCORE_FIELDS, "openai"), methods=["POST"]),
-        Route("/rerank", api(rerank.rerank, rerank.FIELDS, "detail"), methods=["POST"]),
-        Route("/v1/rerank", api(rerank.rerank, rerank.FIELDS, "detail"), methods=["POST"]),
-        Route("/v2/rerank", api(rerank.rerank, rerank.FIELDS, "message"), methods=["POST"]),
-        Route("/v1/embed", api(cohere.embed_v1, cohere.FIELDS, "message"), methods=["POST"]),
-        Route("/v2/embed", api(cohere.embed_v2, cohere.FIELDS, "message"), methods=["POST"]),
-        Route("/v1/multimodalembeddings", api(voyage.multimodal, voyage.FIELDS, "detail"), methods=["POST"]),
-        Route("/embed", api(tei.embed, tei.EMBED_FIELDS, "tei"), methods=["POST"]),
-        Route("/similarity", api(tei.similarity, tei.SIMILARITY_FIELDS, "tei"), methods=["POST"]),
+        Route("/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
+        Route("/pooling", api(vllm.pooling, EMBEDDINGS_FIELDS), methods=["POST"]),
+        Route("/classify", api(vllm.classify, vllm.CLASSIFY_FIELDS), methods=["POST"]),
+        Route("/score", api(rerank.score, rerank.SCORE_FIELDS), methods=["POST"]),
+        Route("/v1/score", api(rerank.score, rerank.SCORE_FIELDS), methods=["POST"]),
+        Route("/rerank", api(rerank.rerank, rerank.FIELDS), methods=["POST"]),
+        Route("/v1/rerank", api(rerank.rerank, rerank.FIELDS), methods=["POST"]),
+        Route("/v2/rerank", api(rerank.rerank, rerank.FIELDS), methods=["POST"]),
+        Route("/v1/embed", api(cohere.embed_v1, cohere.FIELDS), methods=["POST"]),
+        Route("/v2/embed", api(cohere.embed_v2, cohere.FIELDS), methods=["POST"]),
+        Route("/v1/multimodalembeddings", api(voyage.multimodal, voyage.FIELDS), methods=["POST"]),
+        Route("/embed", api(tei.embed, tei.EMBED_FIELDS), methods=["POST"]),
+        Route("/similarity", api(tei.similarity, tei.SIMILARITY_FIELDS), methods=["POST"]),
         Route("/info", partial(_info, service), methods=["GET"]),
         Route(
             "/models/{model:path}",
-            api(huggingface.any_task, huggingface.FIELDS, "huggingface"),
+            api(huggingface.any_task, huggingface.FIELDS),
             methods=["POST"],
         ),
         Route(
             "/hf/{model:path}/{task}",
-            api(huggingface.named_task, huggingface.FIELDS, "huggingface"),
+            api(huggingface.named_task, huggingface.FIELDS),
             methods=["POST"],
         ),
-        Route("/knn-service", api(knn.knn_service, knn.KNN_FIELDS, "message"), methods=["POST"]),
-        Route("/metadata", api(knn.metadata, knn.METADATA_FIELDS, "message"), methods=["POST"]),
+        Route("/knn-service", api(knn.knn_service, knn.KNN_FIELDS), methods=["POST"]),
+        Route("/metadata", api(knn.metadata, knn.METADATA_FIELDS), methods=["POST"]),
         Route("/indices-list", plain(lambda request: knn.indices_list(service)), methods=["GET"]),
     ]
 
@@ -265,7 +265,6 @@ def _one_model(service: Service, request: Request) -> Response:
 
 
 async def _info(service: Service, request: Request) -> Response:
-    request.state.error_shape = "tei"
     return await tei.info(service, dict(request.query_params))
 
 

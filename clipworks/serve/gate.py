@@ -53,7 +53,7 @@ class Guard:
             status, current_trace().code = status_and_code(error)
             if status >= 500:
                 log_failure(error, request_id(request))
-            await problem(error, request_id(request))(scope, receive, send)
+            await problem(error, request_id(request), scope["path"])(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         current_trace().caller = caller.name or current_trace().caller

@@ -31,6 +31,7 @@ from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.process import has_died, name_this_process
 from clipworks.serve.repeats import Answer, Repeat
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
     from clipworks.serve.bodies import Payload
@@ -320,7 +321,11 @@ class KeyCharge:
         body = bytes(response.body)
         if self._order.repeat is None or len(body) > self._gate.settings.idempotency_bytes:
             return None
-        return Answer(body=body, media_type=response.media_type or "application/octet-stream")
+        return Answer(
+            body=body,
+            media_type=response.media_type or "application/octet-stream",
+            fingerprint=current_trace().fingerprint,
+        )
 
     async def _give_back(self) -> None:
         try:
@@ -354,6 +359,7 @@ def _secret(request: Request) -> str:
 
 
 def _response(answer: Answer) -> Response:
+    current_trace().fingerprint = answer.fingerprint
     return Response(answer.body, media_type=answer.media_type)
 
 

@@ -71,7 +71,8 @@ def test_every_family_is_answered_byte_for_byte_and_the_engine_is_not_asked(
         again = client.post(path, json=body, headers=named(secret))
         assert (again.status_code, again.content) == (200, first.content)
         assert again.headers["idempotent-replayed"] == "true"
-        for header in ("content-type", "content-length", "x-request-cost-usd", "x-credit-remaining-usd"):
+        kept = ("content-type", "content-length", "x-model-fingerprint")
+        for header in (*kept, "x-request-cost-usd", "x-credit-remaining-usd"):
             assert again.headers[header] == first.headers[header]
         assert again.headers["x-request-id"] != first.headers["x-request-id"]
         assert balance(database) == paid and engine.calls == calls and len(rows(database, "settle")) == 1
