@@ -105,7 +105,7 @@ def create_service_app(
             *_work_routes(service),
             *_dialect_routes(service),
             *_account_routes(Billing(keyed), Admin(keyed)),
-            *_state_routes(service),
+            *_state_routes(service, gate),
             Route("/gallery/{id:path}", plain(partial(_one_picture, service)), methods=["GET"]),
             Route("/", _unpaid(settings, pages.show), methods=["GET"]),
             Route("/", _unpaid(settings, pages.show_similar), methods=["POST"]),
@@ -202,12 +202,12 @@ def _dialect_routes(service: Service) -> list[Route]:
     ]
 
 
-def _state_routes(service: Service) -> list[Route]:
+def _state_routes(service: Service, gate: Gate) -> list[Route]:
     described = document(service.settings)
     return [
         Route("/livez", plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
-        Route("/readyz", partial(_ready, service), methods=["GET"]),
-        Route("/health", partial(_health, service), methods=["GET"]),
+        Route("/readyz", partial(_ready, service, gate), methods=["GET"]),
+        Route("/health", partial(_health, service, gate), methods=["GET"]),
         Route("/metrics", partial(_metrics, service), methods=["GET"]),
         Route("/openapi.json", plain(lambda request: JSONResponse(described)), methods=["GET"]),
     ]
@@ -279,10 +279,11 @@ async def _metrics(service: Service, request: Request) -> Response:
     return Response(text, media_type=kind)
 
 
-async def _ready(service: Service, request: Request) -> Response:
+async def _ready(service: Service, gate: Gate, request: Request) -> Response:
     if service.is_stopping:
         return JSONResponse({"status": "stopping", "models": {}}, 503)
-    words, is_ready = {}, True
+    has_accounts, words = await gate.is_ready(), dict[str, str]()
+    is_ready = has_accounts
     for name, model in service.models.items():
         if model.status == "live":
             words[name] = "ready" if await model.is_ready() else "not ready"
@@ -293,12 +294,13 @@ async def _ready(service: Service, request: Request) -> Response:
         if not model.spec.preload:
             passing |= {"loading", "failed"}
         is_ready = is_ready and words[name] in passing
-    return JSONResponse(
-        {"status": "ready" if is_ready else "not ready", "models": words}, 200 if is_ready else 503
-    )
+    said: dict[str, object] = {"status": "ready" if is_ready else "not ready", "models": words}
+    if service.settings.require_keys:
+        said["accounts"] = "ready" if has_accounts else "not ready"
+    return JSONResponse(said, 200 if is_ready else 503)
 
 
-async def _health(service: Service, request: Request) -> Response:
-    response = await _ready(service, request)
+async def _health(service: Service, gate: Gate, request: Request) -> Response:
+    response = await _ready(service, gate, request)
     status = "ok" if response.status_code == 200 else "not ready"
     return JSONResponse({"unix": time.time(), "status": status}, response.status_code)

@@ -79,6 +79,9 @@ class Gate(Protocol):
             ClipworksError: no key, an unknown one, or one without this scope.
         """
 
+    async def is_ready(self) -> bool:
+        """Whether it can tell who is let in."""
+
     def running(self) -> AbstractAsyncContextManager[None]:
         """The time in which it is asked."""
 
@@ -169,6 +172,10 @@ class OpenGate:
     async def admit(self, request: Request, scope: str) -> Caller:
         """Everybody may do everything but administer."""
         return Anybody()
+
+    async def is_ready(self) -> bool:
+        """Always."""
+        return True
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -93,6 +93,10 @@ class KeyGate:
         self._count(key, request)
         return KeyCaller(self, key, request.url.path, request_id(request), repeat_key)
 
+    async def is_ready(self) -> bool:
+        """Whether the database of accounts answers."""
+        return await self.books.is_answering()
+
     def later(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Begin work that is finished whatever becomes of the request it belongs to."""
         task = asyncio.ensure_future(work)

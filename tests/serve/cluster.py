@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -60,6 +61,24 @@ def running_cluster(*, is_durable: bool = False) -> Iterator[str]:
             _run(user, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def stopped(address: str) -> Iterator[None]:
+    """Every process of a cluster is stopped: its sockets are there, and nobody answers on them."""
+    folder = Path(address.partition("host=")[2])
+    first = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    of_it = Path(f"/proc/{first}/task/{first}/children")
+    found = [first]
+    try:
+        os.kill(first, signal.SIGSTOP)  # first of all who could start others
+        found += [int(pid) for pid in of_it.read_text().split()]
+        for process in found[1:]:
+            os.kill(process, signal.SIGSTOP)
+        yield
+    finally:
+        for process in reversed(found):
+            os.kill(process, signal.SIGCONT)
 
 
 def new_database(address: str) -> str:

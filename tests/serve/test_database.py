@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -171,10 +172,8 @@ def test_a_database_that_must_exist_is_not_made(tmp_path: Path) -> None:
 
 
 def test_a_missing_driver_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: Any, **__: Any) -> Any:
-        raise ModuleNotFoundError("No module named 'psycopg'")
-
-    monkeypatch.setattr(module, "create_engine", missing)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "clipworks.serve.postgres", raising=False)
     with pytest.raises(MissingExtraError, match=r"clipworks\[postgres\]"):
         open_database("postgresql://me@/data")
 
