@@ -44,7 +44,9 @@ class BoundedConnection(psycopg.Connection[Any]):
         except psycopg.OperationalError as error:
             if timeout is None and type(error).__name__ == "_WaitTimeout":
                 self.pgconn.finish()
-                raise psycopg.OperationalError(f"the server did not answer within {limit:g} seconds") from error
+                raise psycopg.OperationalError(
+                    f"the server did not answer within {limit:g} seconds"
+                ) from error
             raise
 
 
