@@ -32,7 +32,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 SQL_FILES = tuple(
     f"serve/{name}"
     for name in ("accounts.py", "admin.py", "audit.py", "billing.py", "books.py", "database.py", "keys.py")
-) + ("serve/ledger.py", "serve/postgres.py", "serve/repeats.py", "serve/migrations/", "serve/tables.py", "serve/usage.py", "cli/")
+) + (
+    *("serve/ledger.py", "serve/postgres.py", "serve/repeats.py", "serve/migrations/"),
+    *("serve/tables.py", "serve/usage.py", "cli/"),
+)
 
 OWNERS: dict[str, tuple[str, ...]] = {
     "ada_url": ("collect/links.py",),

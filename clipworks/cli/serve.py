@@ -151,7 +151,7 @@ def serve_replicas(
     run_replicas(
         settings,
         partial(make_app, models=models, index=index, roster=roster),
-        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
+        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.served_names())} on {address}"),
     )
 
 

@@ -128,6 +128,7 @@ def account_details(account: Account) -> dict[str, Any]:
 def create_key(connection: Connection, account: str, terms: KeyTerms) -> dict[str, Any]:
     """A new key of an account, by id or name, with its secret under `key`."""
     owner = accounts.account_named(connection, account)
+    keys.check_is_free(connection, owner.id, terms.name)
     key, secret = keys.create_key(connection, owner.id, terms)
     return {"key": secret, **key_details(connection, key)}
 

@@ -219,12 +219,12 @@ def _account_routes(billing: Billing, admin: Admin) -> list[Route]:
         Route("/v1/credits", billing.credits, methods=["GET"]),
         Route("/v1/key", billing.key, methods=["GET"]),
         Route("/v1/admin/accounts", admin.accounts, methods=["GET", "POST"]),
-        Route("/v1/admin/accounts/{id}", admin.account, methods=["GET"]),
-        Route("/v1/admin/accounts/{id}/grants", admin.grant, methods=["POST"]),
-        Route("/v1/admin/accounts/{id}/adjustments", admin.adjust, methods=["POST"]),
+        Route("/v1/admin/accounts/{id:path}/grants", admin.grant, methods=["POST"]),
+        Route("/v1/admin/accounts/{id:path}/adjustments", admin.adjust, methods=["POST"]),
+        Route("/v1/admin/accounts/{id:path}", admin.account, methods=["GET"]),  # a name may hold a slash
         Route("/v1/admin/keys", admin.keys, methods=["GET", "POST"]),
-        Route("/v1/admin/keys/{id}", admin.key, methods=["GET", "DELETE"]),
-        Route("/v1/admin/keys/{id}/rotate", admin.rotate, methods=["POST"]),
+        Route("/v1/admin/keys/{id:path}/rotate", admin.rotate, methods=["POST"]),
+        Route("/v1/admin/keys/{id:path}", admin.key, methods=["GET", "DELETE"]),
     ]
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clipworks.errors import BusyError, ClipworksError
 from clipworks.serve.database import Database
-from clipworks.serve.problems import RequestError
+from clipworks.serve.problems import RequestError, StoppingError
 
 CAPACITY = 4096
 """Pieces of work that may wait or be in work."""
@@ -221,7 +221,7 @@ class _Desk:
             self._is_idle.set()
 
     def _closed(self) -> BusyError:
-        return BusyError(f"The queue for {self._name} is closed: the server is stopping.")
+        return StoppingError(self._name)
 
 
 def _alone(begin: Callable[[], AbstractContextManager[Connection]], work: Work) -> Any:

@@ -5,6 +5,7 @@ fields here. `embed_items` is what every other family's route does its work with
 """
 
 import asyncio
+import datetime
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -262,7 +263,7 @@ def describe(service: "Service", model: "ServedModel") -> dict[str, Any]:
             "results_pending": waiting,
             "batch_size": model.images.max_batch,
         },
-        "status": "deprecated" if spec.status == "deprecated" else model.status,
+        "status": _status_of(model),
     }
     if spec.providers:
         row["routing"] = spec.routing
@@ -282,6 +283,12 @@ def describe(service: "Service", model: "ServedModel") -> dict[str, Any]:
         "fingerprint": facts.fingerprint,
         "logit_scale": facts.logit_scale,
     }
+
+
+def _status_of(model: "ServedModel") -> str:
+    if model.spec.is_over(datetime.date.today()):
+        return "shut_down"
+    return "deprecated" if model.spec.status == "deprecated" else model.status
 
 
 async def _charge(

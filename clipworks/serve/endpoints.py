@@ -14,6 +14,7 @@ from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.gate import caller_of
 from clipworks.serve.problems import (
     RequestError,
+    StoppingError,
     UnavailableError,
     problem,
     shown,
@@ -80,7 +81,7 @@ def plain(answer: Callable[[Request], Response]) -> Endpoint:
 async def answer_problem(request: Request, error: Exception) -> Response:
     """The answer to a request that failed."""
     status, current_trace().code = status_and_code(error)
-    if status >= 500 and not isinstance(error, UnavailableError):
+    if status >= 500 and not isinstance(error, UnavailableError | StoppingError):
         log_failure(error, request_id(request))
     return problem(error, request_id(request), request.scope["path"])
 

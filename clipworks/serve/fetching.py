@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clipworks.errors import NetError
+from clipworks.errors import ConfigError, NetError
 from clipworks.model.decoder import begins_like_a_picture
 from clipworks.net import Fetcher, FetchRules
 from clipworks.serve.metrics import Metrics
@@ -115,6 +115,14 @@ def rules_of(settings: ServeSettings) -> FetchRules:
     Raises:
         ConfigError: they contradict each other.
     """
+    try:
+        return _rules_of(settings)
+    except ConfigError as error:
+        variables = "Variables: CLIPWORKS_URL_MODE, CLIPWORKS_URL_HOSTS and CLIPWORKS_URL_PORTS."
+        raise ConfigError(error.message, f"{error.remedy} {variables}".strip()) from error
+
+
+def _rules_of(settings: ServeSettings) -> FetchRules:
     return FetchRules(
         mode=settings.url_mode,  # type: ignore[arg-type]  # the rules check it
         hosts=tuple(host.strip().lower() for host in settings.url_hosts.split(",") if host.strip()),

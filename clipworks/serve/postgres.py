@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that are given up when the server says nothing: the only file that imports psycopg.
+"""Connections to PostgreSQL that are given up when it says nothing: the only file that imports psycopg.
 
 `statement_timeout` is kept by the server itself, and TCP's own limits by its kernel: neither helps where its
 processes are stopped, or hang in a disk that does not answer. So who asks keeps the time, too.

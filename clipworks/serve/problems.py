@@ -97,6 +97,13 @@ class UnavailableError(ClipworksError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class StoppingError(BusyError):
+    """The server is being stopped; another one, or the next, may answer."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The queue for {name} is closed: the server is stopping.", "Try again later.")
+
+
 class ProviderError(ClipworksError):
     """A provider of a model did not answer, or not as it should; another one may.
 
@@ -128,6 +135,8 @@ def status_and_code(error: Exception) -> tuple[int, str]:
     """HTTP status and error code of anything that may be raised while a request is answered."""
     if isinstance(error, InputError):
         return STATUS_BY_CODE.get(error.code, 400), error.code
+    if isinstance(error, StoppingError):
+        return UNAVAILABLE_STATUS_BY_CODE["server_stopping"], "server_stopping"
     if isinstance(error, BusyError):
         return 429, "server_is_overloaded"
     if isinstance(error, UnavailableError):
@@ -201,6 +210,6 @@ def _message(error: Exception, status: int, request_id: str) -> str:
         allowed = (error.headers or {}).get("Allow", "another method")
         words = {404: "There is no such address.", 405: f"This address takes {allowed} only."}
         return words.get(status, str(error.detail))
-    if status >= 500 and not isinstance(error, UnavailableError):
+    if status >= 500 and not isinstance(error, UnavailableError | StoppingError):
         return f"The server failed on this request; its log says why under the request id {request_id}."
     return str(error)

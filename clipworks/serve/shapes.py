@@ -1,4 +1,4 @@
-"""What an error looks like on each address: the clients of a family read it where their own server puts it."""
+"""What an error looks like on each address: where the clients of its family read it."""
 
 from typing import Any, Literal
 
@@ -49,7 +49,7 @@ _WORD_BY_STATUS = {
     503: "Unhealthy",
     504: "Timeout",
 }
-"""`error_type` of Hugging Face's servers, of which Overloaded, Unhealthy, Backend and Validation are theirs."""
+"""`error_type` for Hugging Face's clients; Overloaded, Unhealthy, Backend, Validation are its own words."""
 
 
 def shape_of(path: str) -> ErrorShape:

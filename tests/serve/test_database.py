@@ -23,6 +23,14 @@ from tests.serve.cluster import new_database
 from tests.serve.paying import new_key, order_of, reserve, settle
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/accounts.db"
+    return new_database(request.getfixturevalue("postgres"))
+
+
 def test_the_tables_are_those_of_the_code(database: Database) -> None:
     with database.read() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), METADATA)

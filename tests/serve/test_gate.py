@@ -21,6 +21,7 @@ from clipworks.serve.keys import KeyTerms
 from clipworks.serve.prices import read_prices
 from clipworks.serve.problems import RequestError
 from clipworks.serve.settings import ServeSettings
+from tests.serve.cluster import new_sqlite
 from tests.serve.colours import ColourEngine, data_uri, picture, refusal, talk
 from tests.serve.paying import (
     IMAGE_COST,
@@ -40,7 +41,7 @@ BODY = {"model": "colours", "input": "red"}
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/accounts.db"
+    return new_sqlite(tmp_path)
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ def test_limits_are_kept_and_said_in_headers(served: tuple[TestClient, Database]
 
 def test_pictures_that_were_not_answered_count_in_no_limit(tmp_path: Path) -> None:
     engine = ColourEngine()
-    with paid_server(f"sqlite:///{tmp_path}/accounts.db", engine) as (client, database):
+    with paid_server(new_sqlite(tmp_path), engine) as (client, database):
         _, secret = new_key(database, terms=KeyTerms(name="a", images_per_minute=2))
         pictures = {"model": "colours", "input": [data_uri(picture())] * 2}
         engine.failure = RuntimeError("out of memory")

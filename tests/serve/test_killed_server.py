@@ -52,6 +52,7 @@ def num_in_work(database: Database) -> int:
         return len(connection.execute(RESERVATIONS.select()).all())
 
 
+@pytest.mark.slow
 def test_a_server_that_runs_gives_back_what_another_had_in_work_when_it_was_killed(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_server_that_runs_gives_back_what_another_had_in_work_when_it_was_kill
         assert_books_agree(database)
 
 
+@pytest.mark.slow
 def test_the_next_server_gives_it_back_before_it_answers_anybody(database: Database, address: str) -> None:
     _, secret = new_key(database)
     die(address, secret, BEFORE_THE_ANSWER)
@@ -80,6 +82,7 @@ def test_the_next_server_gives_it_back_before_it_answers_anybody(database: Datab
         assert_books_agree(database)
 
 
+@pytest.mark.slow
 def test_what_was_paid_and_not_received_is_received_by_who_asks_again(
     database: Database, address: str
 ) -> None:

@@ -18,6 +18,7 @@ from clipworks.serve.app import create_app
 from clipworks.serve.database import Database, open_database
 from clipworks.serve.served import ServedModel
 from clipworks.serve.settings import ServeSettings
+from tests.serve.cluster import new_sqlite
 from tests.serve.colours import ColourEngine, refusal, scope_of
 from tests.serve.paying import TEXT_COST, assert_books_agree, balance, bearer, new_key, paid_server, rows
 
@@ -27,7 +28,7 @@ BODY = {"model": "colours", "input": "red"}
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/accounts.db"
+    return new_sqlite(tmp_path)
 
 
 def client_that_leaves(when: threading.Event) -> AsyncIterator[dict[str, Any]]:

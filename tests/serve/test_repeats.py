@@ -16,6 +16,7 @@ from clipworks.serve.keys import KeyTerms, now_ms
 from clipworks.serve.problems import RequestError
 from clipworks.serve.repeats import Answer, Repeat
 from clipworks.serve.tables import REPEATS
+from tests.serve.cluster import new_sqlite
 from tests.serve.colours import ColourEngine, data_uri, picture, refusal
 from tests.serve.paying import (
     TEXT_COST,
@@ -235,7 +236,7 @@ def test_two_equal_requests_at_the_same_time_are_one_charge(database: Database) 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with paid_server(f"sqlite:///{tmp_path_factory.mktemp('repeats')}/accounts.db") as server:
+    with paid_server(new_sqlite(tmp_path_factory.mktemp("repeats"))) as server:
         yield server
 
 
@@ -245,7 +246,7 @@ TRIES = st.lists(
 
 
 @given(tries=TRIES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_whatever_is_sent_again_a_name_is_paid_once_and_says_one_thing(
     shop: tuple[TestClient, Database], tries: list[tuple[str, Any]]
 ) -> None:

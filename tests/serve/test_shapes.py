@@ -1,4 +1,4 @@
-"""A refusal has the shape that the address's clients read, whoever refuses: the door, the router or the route."""
+"""A refusal has the shape that the address's clients read, whoever refuses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +12,7 @@ from clipworks.serve.database import Database
 from clipworks.serve.keys import KeyTerms
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.shapes import SHAPE_BY_PATH, error_body, shape_of
+from tests.serve.cluster import new_sqlite
 from tests.serve.colours import ADDRESS, ColourEngine
 from tests.serve.paying import bearer, new_key, paid_server
 
@@ -35,7 +36,7 @@ FAMILIES = {
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, Database]]:
     place = tmp_path_factory.mktemp("shapes")
-    with paid_server(f"sqlite:///{place}/accounts.db", max_body_bytes=1000, max_image_bytes=900) as server:
+    with paid_server(new_sqlite(place), max_body_bytes=1000, max_image_bytes=900) as server:
         yield server
 
 

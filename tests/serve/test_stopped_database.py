@@ -1,4 +1,4 @@
-"""A PostgreSQL whose processes are stopped keeps its connections and says nothing: requests hear so in time."""
+"""A PostgreSQL that is stopped keeps its connections and says nothing: requests hear so in time."""
 
 import time
 from typing import Any

@@ -102,11 +102,11 @@ def message_of(address: str, status: int, body: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize(("address", "fields", "status", "words"), WRONG)
 def test_a_wrong_request_is_refused_in_the_familys_words(
-    client: TestClient, address: str, fields: Any, status: int, words: str
+    shared_client: TestClient, address: str, fields: Any, status: int, words: str
 ) -> None:
     names_model = not address.startswith(("/models/", "/hf/", "/knn-service", "/metadata"))
     body = {"model": "colours", **fields} if names_model else fields
-    answer = client.post(address, json=body)
+    answer = shared_client.post(address, json=body)
     assert answer.status_code == status, answer.text
     assert words in message_of(address, status, answer.json())
     assert answer.headers["x-request-id"]
