@@ -166,7 +166,8 @@ class ServedModel:
             try:
                 await self.changed()
             except asyncio.CancelledError as error:
-                raise self._loading() from error  # a deadline that passes here is told why
+                nobody = None if self.spec.is_local else self.providers.nobody()
+                raise nobody or self._loading() from error  # a deadline that passes here is told why
             if not self.spec.is_local and self.facts is not None:
                 break
         assert self.facts is not None

@@ -98,7 +98,7 @@ def with_tables(address: str) -> str:
     """The name of a database that has its tables already, for `new_database(like=...)`."""
     made = new_database(address)
     open_database(made).close()
-    return made.rpartition("/")[2].partition("?")[0]
+    return made.partition("?")[0].rpartition("/")[2]
 
 
 def new_sqlite(folder: Path) -> str:
