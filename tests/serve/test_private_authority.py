@@ -1,4 +1,4 @@
-"""Providers with certificates of an authority of one's own: `ca_file` makes them trusted, and nothing else does."""
+"""Providers with certificates of an authority of one's own: `ca_file` makes them trusted."""
 
 import socket
 import subprocess
