@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig, BackpressureConfig, HTTPOptions
 from ray.serve.schema import LoggingConfig
 
@@ -70,7 +71,7 @@ def run_replicas(
                 host = f"[{settings.host}]" if ":" in settings.host else settings.host
                 on_ready(f"http://{host}:{port}")
             told.wait()
-        except RuntimeError as error:
+        except (RuntimeError, RayError) as error:
             raise ClipworksError("The replicas did not start; the lines above say why.") from error
         finally:
             serve.shutdown()
@@ -137,7 +138,14 @@ def _running_ray(settings: ServeSettings) -> Iterator[None]:
     """A Ray of our own on this machine, which nobody else can join; or the cluster at `ray_address`."""
     options: dict[str, Any] = {"logging_level": "warning", "configure_logging": False}
     if settings.ray_address:
-        ray.init(address=settings.ray_address, **options)
+        try:
+            ray.init(address=settings.ray_address, **options)
+        except ConnectionError as error:
+            raise ClipworksError(
+                f"The Ray cluster at {settings.ray_address} cannot be joined: {error}.",
+                "Check CLIPWORKS_RAY_ADDRESS. A cluster that asks for a token needs RAY_AUTH_MODE=token and its "
+                "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) here too.",
+            ) from error
         try:
             yield
         finally:
