@@ -13,7 +13,7 @@ from clipworks.serve import accounts, keys, ledger
 from clipworks.serve.accounts import Account
 from clipworks.serve.billing import key_details, no_accounts, show_time
 from clipworks.serve.bodies import Payload, read_payload
-from clipworks.serve.keyholders import KeyGate
+from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.keys import KeyTerms
 from clipworks.serve.prices import parse_usd, show_usd
 from clipworks.serve.problems import RequestError, shown

@@ -25,7 +25,6 @@ from clipworks.net import Fetcher
 from clipworks.search.store import VectorStore
 from clipworks.serve.admin import Admin
 from clipworks.serve.billing import Billing
-from clipworks.serve.calls import Gate, OpenGate
 from clipworks.serve.classify import classify, similarity
 from clipworks.serve.database import open_database
 from clipworks.serve.dialects import cohere, huggingface, knn, rerank, tei, vllm, voyage
@@ -34,9 +33,10 @@ from clipworks.serve.embeddings import FIELDS as EMBEDDINGS_FIELDS
 from clipworks.serve.embeddings import describe, embeddings, list_models
 from clipworks.serve.endpoints import Endpoint, answer_problem, plain, work_endpoint
 from clipworks.serve.fleet import Fleet, fleet_of_engines
-from clipworks.serve.gate import Guard
+from clipworks.serve.gate import Gate, OpenGate
+from clipworks.serve.guard import Guard
 from clipworks.serve.hits import gallery_picture, search
-from clipworks.serve.keyholders import KeyGate
+from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.logs import start_logging
 from clipworks.serve.openapi import document
 from clipworks.serve.pages import STATIC, Pages

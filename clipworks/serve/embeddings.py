@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from clipworks.model.heads import Vectors
 from clipworks.model.tokenizer import encode as encode_text
 from clipworks.model.tokenizer import num_tokens
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.inputs import Payload, Picture, read_flag
 from clipworks.serve.items import Item, parts_of, read_input, read_messages
 from clipworks.serve.losses import Losses

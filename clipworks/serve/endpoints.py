@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipworks.serve.bodies import read_payload
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.edge import log_failure, request_id
-from clipworks.serve.gate import caller_of
+from clipworks.serve.guard import caller_of
 from clipworks.serve.problems import (
     RequestError,
     StoppingError,

@@ -21,9 +21,9 @@ from clipworks.serve.batcher import Lane
 from clipworks.serve.fetching import PictureFetcher
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import UnavailableError
-from clipworks.serve.providers import Providers
 from clipworks.serve.room import Room
 from clipworks.serve.roster import ModelSpec, check_names
+from clipworks.serve.router import ProviderRouter
 from clipworks.serve.served import Preparing, ServedModel, Shared
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.worker import EngineFacts, Loader, ProcessWorker, ThreadWorker, Worker, facts_of
@@ -117,7 +117,7 @@ class Fleet:
             room=Room(settings.max_decoded_bytes),
         )
         self.models = {
-            spec.id: ServedModel(spec, settings, shared, Providers(spec, self.metrics)) for spec in specs
+            spec.id: ServedModel(spec, settings, shared, ProviderRouter(spec, self.metrics)) for spec in specs
         }
         self.ids = {name: spec.id for spec in specs for name in (spec.id, *spec.aliases)}
         """Every name that requests may use -> the id behind it."""

@@ -143,7 +143,7 @@ def _running_ray(settings: ServeSettings) -> Iterator[None]:
         except ConnectionError as error:
             raise ClipworksError(
                 f"The Ray cluster at {settings.ray_address} cannot be joined: {error}.",
-                "Check CLIPWORKS_RAY_ADDRESS. A cluster that asks for a token needs RAY_AUTH_MODE=token and its "
+                "Check CLIPWORKS_RAY_ADDRESS. A cluster with a token needs RAY_AUTH_MODE=token and its "
                 "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) here too.",
             ) from error
         try:

@@ -34,7 +34,7 @@ from clipworks.serve.worker import EngineFacts, Pixels, TokenRow, Worker
 
 if TYPE_CHECKING:
     from clipworks.serve.fetching import PictureFetcher
-    from clipworks.serve.providers import Providers
+    from clipworks.serve.router import ProviderRouter
     from clipworks.serve.upstream import Upstream
 
 State = Literal["idle", "loading", "live", "unloading", "failed", "coming_soon", "closed"]
@@ -68,7 +68,7 @@ class ServedModel:
     """A model's lanes and state. All methods run in the event loop; the work is done in threads."""
 
     def __init__(
-        self, spec: ModelSpec, settings: ServeSettings, shared: Shared, providers: "Providers"
+        self, spec: ModelSpec, settings: ServeSettings, shared: Shared, providers: "ProviderRouter"
     ) -> None:
         self.spec = spec
         self.name = spec.id

@@ -2,7 +2,7 @@
 
 Pictures go there as the bytes that the client sent, texts as they are; vectors come back as base64. An
 answer counts only where each vector is there, has the model's dimensions, finite numbers and unit length,
-and where it does not name another checkpoint. Which upstream is asked when is decided in `providers.py`.
+and where it does not name another checkpoint. Which upstream is asked when is decided in `router.py`.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipworks.serve import keyholders
+from clipworks.serve import key_gate
 from clipworks.serve.database import Database
 from clipworks.serve.tables import RESERVATIONS
 from tests.serve.paying import TEXT_COST, assert_books_agree, balance, bearer, new_key, paid_server, rows
@@ -30,7 +30,7 @@ KeyCharge.settle = settle_and_die
 """
 PROGRAM = """
 import os, signal, sys
-from clipworks.serve.keyholders import KeyCharge
+from clipworks.serve.key_gate import KeyCharge
 from tests.serve.colours import ColourEngine
 from tests.serve.paying import bearer, paid_server
 {fault}
@@ -56,7 +56,7 @@ def num_in_work(database: Database) -> int:
 def test_a_server_that_runs_gives_back_what_another_had_in_work_when_it_was_killed(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyholders, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(key_gate, "SWEEP_SECONDS", 0.02)
     with paid_server(address) as (client, database):
         _, secret = new_key(database)
         die(address, secret, BEFORE_THE_ANSWER)

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.classify import label_cosines
 from clipworks.serve.dialects import tei
 from clipworks.serve.inputs import Payload, check_fields, read_labels, read_pictures

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 
 from clipworks import __version__
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.embeddings import check_normalized, embed_items
 from clipworks.serve.inputs import Payload, check_fields, read_choice, read_flag, required, required_list
 from clipworks.serve.items import Item, read_input, reader

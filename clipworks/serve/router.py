@@ -42,7 +42,7 @@ _PATIENCE_SECONDS = 1.0
 _NEVER = float("-inf")
 
 
-class Providers:
+class ProviderRouter:
     """Who answers for one model.
 
     Args:

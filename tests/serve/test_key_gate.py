@@ -15,8 +15,8 @@ from clipworks.errors import ConfigError
 from clipworks.serve import keys, ledger
 from clipworks.serve.app import create_app
 from clipworks.serve.database import Database, open_database
-from clipworks.serve.gate import is_open
-from clipworks.serve.keyholders import KeyGate
+from clipworks.serve.guard import is_open
+from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.keys import KeyTerms
 from clipworks.serve.prices import read_prices
 from clipworks.serve.problems import RequestError
