@@ -6,6 +6,7 @@ import pytest
 from clipworks.errors import ConfigError
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.roster import ModelSpec, ProviderSpec, check_names, read_models
+from clipworks.serve.router import ProviderRouter
 
 GOOD = """
 [models.pictogram]
