@@ -237,7 +237,8 @@ class ServedModel:
                 if pixels:
                     stage = ("inference", self.name, "image")
                     asking = measured(self.images.answer_placed, [*pixels.values()], shared.metrics, stage)
-                    rows[list(pixels)] = np.stack(await answered(asking))
+                    vectors: list[Vectors] = await answered(asking)
+                    rows[list(pixels)] = np.stack(vectors)
                 return rows
 
     async def embed_texts(

@@ -34,6 +34,7 @@ def test_a_statement_that_is_not_answered_is_given_up_and_so_is_its_connection(
     opened.close()
 
 
+@pytest.mark.slow
 def test_a_new_connection_is_given_up_in_time(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clipworks.serve.postgres.CONNECT_SECONDS", 2)  # the least that libpq takes
     address = new_database(postgres)
