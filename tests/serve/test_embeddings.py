@@ -103,7 +103,7 @@ def test_token_ids_are_refused_with_the_setting_that_helps(client: TestClient, v
         ({"image": 7}, 400, "invalid_image", "input[1].image"),
         ({"image": {"image": {}}}, 400, "invalid_value", "input[1].image"),
         ({"text": "a", "image": "b"}, 400, "invalid_value", "input[1]"),
-        ({"video": "x"}, 400, "invalid_value", "input[1].video"),
+        ({"type": "text"}, 400, "invalid_value", "input[1]"),
         ({"type": "image_url", "image_url": {}}, 400, "invalid_image", "input[1].image_url.url"),
         ("", 400, "invalid_value", "input[1]"),
         (" \n", 400, "invalid_value", "input[1]"),
