@@ -24,7 +24,7 @@ from benchmarks.machine import summarise, write_result
 from clipworks.serve import accounts, keys
 from clipworks.serve.audit import check
 from clipworks.serve.database import open_database
-from clipworks.serve.keyholders import KeyGate
+from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.keys import KeyTerms
 from clipworks.serve.prices import read_prices
 from clipworks.serve.settings import ServeSettings

@@ -145,6 +145,11 @@ class Origin:
                 return await self._ask(request, body or b"", max_bytes)
         except TimeoutError as error:
             raise NetError(f"No answer within {seconds:.3g} seconds.", reason="timeout") from error
+        except ssl.SSLCertVerificationError as error:
+            why = error.verify_message.rstrip(".")
+            raise NetError(
+                f"The server's certificate is not trusted: {why}.", reason="unreachable"
+            ) from error
         except (OSError, UnicodeError) as error:
             raise NetError("The server cannot be reached.", reason="unreachable") from error
         except h11.ProtocolError as error:

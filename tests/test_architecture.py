@@ -32,7 +32,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 SQL_FILES = tuple(
     f"serve/{name}"
     for name in ("accounts.py", "admin.py", "audit.py", "billing.py", "books.py", "database.py", "keys.py")
-) + ("serve/ledger.py", "serve/repeats.py", "serve/migrations/", "serve/tables.py", "serve/usage.py", "cli/")
+) + (
+    *("serve/ledger.py", "serve/postgres.py", "serve/repeats.py", "serve/migrations/"),
+    *("serve/tables.py", "serve/usage.py", "cli/"),
+)
 
 OWNERS: dict[str, tuple[str, ...]] = {
     "ada_url": ("collect/links.py",),
@@ -60,6 +63,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "protego": ("collect/consent.py",),
     "pyarrow": ("collect/", "curate/", "search/parquet.py", "tables.py"),
     "ray": ("curate/cluster.py", "serve/replicas.py"),
+    "psycopg": ("serve/postgres.py",),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),
     "safetensors": ("model/tensorfiles.py", "train/checkpoint.py"),
@@ -72,7 +76,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 }
 """Third-party package -> the files or folders that may import it; "" means any."""
 
-LOCAL_IMPORTS = ("__init__.py", "cli/", "model/loading.py")
+LOCAL_IMPORTS = ("__init__.py", "cli/", "model/loading.py", "serve/database.py")
 """Where a function may import: what must not load before it is needed."""
 
 BANNED_NAMES = {"base", "common", "handler", "helper", "helpers", "manager", "misc", "util", "utils"}

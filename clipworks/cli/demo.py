@@ -1,12 +1,14 @@
 """`clipworks demo`: the built-in model with the gallery that comes with the package."""
 
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
 from clipworks.cli.output import SETTINGS, note
-from clipworks.cli.serve import make_fleet, read_settings, require_serve_extra
+from clipworks.cli.serve import make_fleet, read_settings, require_serve_extra, run_and_leave
+from clipworks.errors import ConfigError
 
 PORTS_TRIED = 50
 
@@ -53,20 +55,21 @@ def demo(port: int | None) -> None:
     settings = ServeSettings(**{"workers": "thread", **given, "port": chosen})
     store = open_index(Path(str(files("clipworks"))) / "gallery" / "index")
     fleet = make_fleet(settings, ("pictogram",))
-    run(settings, fleet, store, on_ready=lambda address: click.echo(WELCOME.format(address=address)))
+    run_and_leave(fleet, partial(run, settings, fleet, store, on_ready=_welcome))
+
+
+def _welcome(address: str) -> None:
+    click.echo(WELCOME.format(address=address))
 
 
 def _free_port(host: str, port: int) -> int:
     """The first port from `port` on that nobody listens on; `port` itself where none is found."""
-    import socket
+    from clipworks.serve.server import listen
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(port, min(port + PORTS_TRIED, 65536)):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, candidate))
-            except OSError:
-                continue
-            return candidate
+        try:
+            listen(host, candidate).close()
+        except ConfigError:
+            continue
+        return candidate
     return port

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -100,13 +101,29 @@ def serve(  # noqa: PLR0913 (one per flag)
     store = open_index(index) if index is not None else None
     spans = open_spans() if settings.tracing else None
     fleet = make_fleet(settings, models, roster)
-    run(
-        settings,
+    run_and_leave(
         fleet,
-        store,
-        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.served_names())} on {address}"),
-        spans=spans,
+        lambda: run(
+            settings,
+            fleet,
+            store,
+            on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.served_names())} on {address}"),
+            spans=spans,
+        ),
     )
+
+
+def run_and_leave(fleet: "Fleet", run: Callable[[], None]) -> None:
+    """Run a server, then end this process without waiting for anything that hangs in it."""
+    from clipworks.serve.ending import leave
+
+    status = 0
+    try:
+        run()
+    except KeyboardInterrupt:
+        note("Interrupted.")
+        status = 130
+    leave(fleet.abandoned, status)
 
 
 def serve_replicas(
@@ -134,7 +151,7 @@ def serve_replicas(
     run_replicas(
         settings,
         partial(make_app, models=models, index=index, roster=roster),
-        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.models)} on {address}"),
+        on_ready=lambda address: click.echo(f"Serving {', '.join(fleet.served_names())} on {address}"),
     )
 
 

@@ -13,7 +13,7 @@ from clipworks.serve import accounts, keys, ledger
 from clipworks.serve.accounts import Account
 from clipworks.serve.billing import key_details, no_accounts, show_time
 from clipworks.serve.bodies import Payload, read_payload
-from clipworks.serve.keyholders import KeyGate
+from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.keys import KeyTerms
 from clipworks.serve.prices import parse_usd, show_usd
 from clipworks.serve.problems import RequestError, shown
@@ -128,6 +128,7 @@ def account_details(account: Account) -> dict[str, Any]:
 def create_key(connection: Connection, account: str, terms: KeyTerms) -> dict[str, Any]:
     """A new key of an account, by id or name, with its secret under `key`."""
     owner = accounts.account_named(connection, account)
+    keys.check_is_free(connection, owner.id, terms.name)
     key, secret = keys.create_key(connection, owner.id, terms)
     return {"key": secret, **key_details(connection, key)}
 

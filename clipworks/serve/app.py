@@ -25,7 +25,6 @@ from clipworks.net import Fetcher
 from clipworks.search.store import VectorStore
 from clipworks.serve.admin import Admin
 from clipworks.serve.billing import Billing
-from clipworks.serve.calls import Gate, OpenGate
 from clipworks.serve.classify import classify, similarity
 from clipworks.serve.database import open_database
 from clipworks.serve.dialects import cohere, huggingface, knn, rerank, tei, vllm, voyage
@@ -34,9 +33,10 @@ from clipworks.serve.embeddings import FIELDS as EMBEDDINGS_FIELDS
 from clipworks.serve.embeddings import describe, embeddings, list_models
 from clipworks.serve.endpoints import Endpoint, answer_problem, plain, work_endpoint
 from clipworks.serve.fleet import Fleet, fleet_of_engines
-from clipworks.serve.gate import Guard
+from clipworks.serve.gate import Gate, OpenGate
+from clipworks.serve.guard import Guard
 from clipworks.serve.hits import gallery_picture, search
-from clipworks.serve.keyholders import KeyGate
+from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.logs import start_logging
 from clipworks.serve.openapi import document
 from clipworks.serve.pages import STATIC, Pages
@@ -105,7 +105,7 @@ def create_service_app(
             *_work_routes(service),
             *_dialect_routes(service),
             *_account_routes(Billing(keyed), Admin(keyed)),
-            *_state_routes(service),
+            *_state_routes(service, gate),
             Route("/gallery/{id:path}", plain(partial(_one_picture, service)), methods=["GET"]),
             Route("/", _unpaid(settings, pages.show), methods=["GET"]),
             Route("/", _unpaid(settings, pages.show_similar), methods=["POST"]),
@@ -160,10 +160,10 @@ def _work_routes(service: Service) -> list[Route]:
     return [
         Route("/v1/models", plain(lambda request: list_models(service)), methods=["GET"]),
         Route("/v1/models/{id:path}", plain(partial(_one_model, service)), methods=["GET"]),
-        Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS, "detail"), methods=["POST"]),
-        Route("/v1/classify", api(classify, CLASSIFY_FIELDS, "openai"), methods=["POST"]),
-        Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS, "openai"), methods=["POST"]),
-        Route("/v1/search", api(search, SEARCH_FIELDS, "openai"), methods=["POST"]),
+        Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
+        Route("/v1/classify", api(classify, CLASSIFY_FIELDS), methods=["POST"]),
+        Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS), methods=["POST"]),
+        Route("/v1/search", api(search, SEARCH_FIELDS), methods=["POST"]),
     ]
 
 
@@ -172,42 +172,42 @@ def _dialect_routes(service: Service) -> list[Route]:
     api = partial(work_endpoint, service)
     return [
         Route("/models", plain(lambda request: list_models(service, hidden="owned_by")), methods=["GET"]),
-        Route("/embeddings", api(embeddings, EMBEDDINGS_FIELDS, "detail"), methods=["POST"]),
-        Route("/pooling", api(vllm.pooling, EMBEDDINGS_FIELDS, "openai"), methods=["POST"]),
-        Route("/classify", api(vllm.classify, vllm.CLASSIFY_FIELDS, "openai"), methods=["POST"]),
-        Route("/score", api(rerank.score, rerank.SCORE_FIELDS, "openai"), methods=["POST"]),
-        Route("/v1/score", api(rerank.score, rerank.SCORE_FIELDS, "openai"), methods=["POST"]),
-        Route("/rerank", api(rerank.rerank, rerank.FIELDS, "detail"), methods=["POST"]),
-        Route("/v1/rerank", api(rerank.rerank, rerank.FIELDS, "detail"), methods=["POST"]),
-        Route("/v2/rerank", api(rerank.rerank, rerank.FIELDS, "message"), methods=["POST"]),
-        Route("/v1/embed", api(cohere.embed_v1, cohere.FIELDS, "message"), methods=["POST"]),
-        Route("/v2/embed", api(cohere.embed_v2, cohere.FIELDS, "message"), methods=["POST"]),
-        Route("/v1/multimodalembeddings", api(voyage.multimodal, voyage.FIELDS, "detail"), methods=["POST"]),
-        Route("/embed", api(tei.embed, tei.EMBED_FIELDS, "tei"), methods=["POST"]),
-        Route("/similarity", api(tei.similarity, tei.SIMILARITY_FIELDS, "tei"), methods=["POST"]),
+        Route("/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
+        Route("/pooling", api(vllm.pooling, EMBEDDINGS_FIELDS), methods=["POST"]),
+        Route("/classify", api(vllm.classify, vllm.CLASSIFY_FIELDS), methods=["POST"]),
+        Route("/score", api(rerank.score, rerank.SCORE_FIELDS), methods=["POST"]),
+        Route("/v1/score", api(rerank.score, rerank.SCORE_FIELDS), methods=["POST"]),
+        Route("/rerank", api(rerank.rerank, rerank.FIELDS), methods=["POST"]),
+        Route("/v1/rerank", api(rerank.rerank, rerank.FIELDS), methods=["POST"]),
+        Route("/v2/rerank", api(rerank.rerank, rerank.FIELDS), methods=["POST"]),
+        Route("/v1/embed", api(cohere.embed_v1, cohere.FIELDS), methods=["POST"]),
+        Route("/v2/embed", api(cohere.embed_v2, cohere.FIELDS), methods=["POST"]),
+        Route("/v1/multimodalembeddings", api(voyage.multimodal, voyage.FIELDS), methods=["POST"]),
+        Route("/embed", api(tei.embed, tei.EMBED_FIELDS), methods=["POST"]),
+        Route("/similarity", api(tei.similarity, tei.SIMILARITY_FIELDS), methods=["POST"]),
         Route("/info", partial(_info, service), methods=["GET"]),
         Route(
             "/models/{model:path}",
-            api(huggingface.any_task, huggingface.FIELDS, "huggingface"),
+            api(huggingface.any_task, huggingface.FIELDS),
             methods=["POST"],
         ),
         Route(
             "/hf/{model:path}/{task}",
-            api(huggingface.named_task, huggingface.FIELDS, "huggingface"),
+            api(huggingface.named_task, huggingface.FIELDS),
             methods=["POST"],
         ),
-        Route("/knn-service", api(knn.knn_service, knn.KNN_FIELDS, "message"), methods=["POST"]),
-        Route("/metadata", api(knn.metadata, knn.METADATA_FIELDS, "message"), methods=["POST"]),
+        Route("/knn-service", api(knn.knn_service, knn.KNN_FIELDS), methods=["POST"]),
+        Route("/metadata", api(knn.metadata, knn.METADATA_FIELDS), methods=["POST"]),
         Route("/indices-list", plain(lambda request: knn.indices_list(service)), methods=["GET"]),
     ]
 
 
-def _state_routes(service: Service) -> list[Route]:
+def _state_routes(service: Service, gate: Gate) -> list[Route]:
     described = document(service.settings)
     return [
         Route("/livez", plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
-        Route("/readyz", partial(_ready, service), methods=["GET"]),
-        Route("/health", partial(_health, service), methods=["GET"]),
+        Route("/readyz", partial(_ready, service, gate), methods=["GET"]),
+        Route("/health", partial(_health, service, gate), methods=["GET"]),
         Route("/metrics", partial(_metrics, service), methods=["GET"]),
         Route("/openapi.json", plain(lambda request: JSONResponse(described)), methods=["GET"]),
     ]
@@ -219,12 +219,12 @@ def _account_routes(billing: Billing, admin: Admin) -> list[Route]:
         Route("/v1/credits", billing.credits, methods=["GET"]),
         Route("/v1/key", billing.key, methods=["GET"]),
         Route("/v1/admin/accounts", admin.accounts, methods=["GET", "POST"]),
-        Route("/v1/admin/accounts/{id}", admin.account, methods=["GET"]),
-        Route("/v1/admin/accounts/{id}/grants", admin.grant, methods=["POST"]),
-        Route("/v1/admin/accounts/{id}/adjustments", admin.adjust, methods=["POST"]),
+        Route("/v1/admin/accounts/{id:path}/grants", admin.grant, methods=["POST"]),
+        Route("/v1/admin/accounts/{id:path}/adjustments", admin.adjust, methods=["POST"]),
+        Route("/v1/admin/accounts/{id:path}", admin.account, methods=["GET"]),  # a name may hold a slash
         Route("/v1/admin/keys", admin.keys, methods=["GET", "POST"]),
-        Route("/v1/admin/keys/{id}", admin.key, methods=["GET", "DELETE"]),
-        Route("/v1/admin/keys/{id}/rotate", admin.rotate, methods=["POST"]),
+        Route("/v1/admin/keys/{id:path}/rotate", admin.rotate, methods=["POST"]),
+        Route("/v1/admin/keys/{id:path}", admin.key, methods=["GET", "DELETE"]),
     ]
 
 
@@ -265,7 +265,6 @@ def _one_model(service: Service, request: Request) -> Response:
 
 
 async def _info(service: Service, request: Request) -> Response:
-    request.state.error_shape = "tei"
     return await tei.info(service, dict(request.query_params))
 
 
@@ -280,10 +279,11 @@ async def _metrics(service: Service, request: Request) -> Response:
     return Response(text, media_type=kind)
 
 
-async def _ready(service: Service, request: Request) -> Response:
+async def _ready(service: Service, gate: Gate, request: Request) -> Response:
     if service.is_stopping:
         return JSONResponse({"status": "stopping", "models": {}}, 503)
-    words, is_ready = {}, True
+    has_accounts, words = await gate.is_ready(), dict[str, str]()
+    is_ready = has_accounts
     for name, model in service.models.items():
         if model.status == "live":
             words[name] = "ready" if await model.is_ready() else "not ready"
@@ -294,12 +294,13 @@ async def _ready(service: Service, request: Request) -> Response:
         if not model.spec.preload:
             passing |= {"loading", "failed"}
         is_ready = is_ready and words[name] in passing
-    return JSONResponse(
-        {"status": "ready" if is_ready else "not ready", "models": words}, 200 if is_ready else 503
-    )
+    said: dict[str, object] = {"status": "ready" if is_ready else "not ready", "models": words}
+    if service.settings.require_keys:
+        said["accounts"] = "ready" if has_accounts else "not ready"
+    return JSONResponse(said, 200 if is_ready else 503)
 
 
-async def _health(service: Service, request: Request) -> Response:
-    response = await _ready(service, request)
+async def _health(service: Service, gate: Gate, request: Request) -> Response:
+    response = await _ready(service, gate, request)
     status = "ok" if response.status_code == 200 else "not ready"
     return JSONResponse({"unix": time.time(), "status": status}, response.status_code)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from clipworks.errors import BusyError
+from clipworks.serve.problems import StoppingError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -149,7 +150,7 @@ class Lane(Generic[Item, Answer]):
         """As `answer`, for items whose `places` the caller holds.
 
         Raises:
-            BusyError: the server is stopping.
+            StoppingError: the server is stopping.
             Exception: as in `answer`.
         """
         if not self._is_open:
@@ -239,7 +240,7 @@ class Lane(Generic[Item, Answer]):
                 future.set_exception(failure)
 
     def _closed(self) -> BusyError:
-        return BusyError(f"The queue for {self.name} is closed: the server is stopping.")
+        return StoppingError(self.name)
 
     def _full(self, taken: str, wanted: str) -> BusyError:
         seconds = self._num_taken * self._seconds_per_item / self._num_threads

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipworks.serve.gate import caller_of
-from clipworks.serve.keyholders import KeyCaller, KeyGate
+from clipworks.serve.guard import caller_of
+from clipworks.serve.key_gate import KeyCaller, KeyGate
 from clipworks.serve.keys import Key, now_ms, period_of
 from clipworks.serve.prices import show_usd
 from clipworks.serve.problems import RequestError, shown

@@ -6,7 +6,9 @@ of its own. PostgreSQL has many: each piece is a transaction in one of several t
 
 import asyncio
 import logging
+import math
 import sqlite3
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +21,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clipworks.errors import BusyError, ClipworksError
 from clipworks.serve.database import Database
-from clipworks.serve.problems import RequestError
+from clipworks.serve.problems import RequestError, StoppingError
 
 CAPACITY = 4096
 """Pieces of work that may wait or be in work."""
 
+ANSWER_SECONDS = 12.0
+"""How long who asks for a piece of work waits for it: longer than either database tries by itself."""
+
+READY_SECONDS = 2.0
 MAX_BATCH = 64
 POSTGRES_THREADS = 8
 REPORT_THREADS = 1
@@ -43,11 +49,12 @@ class Books:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._answered_at = -math.inf
         threads = 1 if database.is_sqlite else POSTGRES_THREADS
         batch = MAX_BATCH if database.is_sqlite else 1
-        self._writing = _Desk("ledger", self._write, max_batch=batch, threads=threads)
-        self._reading = _Desk("keys", self._read, max_batch=batch, threads=threads)
-        self._reporting = _Desk("reports", self._read, max_batch=1, threads=REPORT_THREADS)
+        self._writing = _Desk("ledger", self._write, max_batch=batch, threads=threads, seconds=ANSWER_SECONDS)
+        self._reading = _Desk("keys", self._read, max_batch=batch, threads=threads, seconds=ANSWER_SECONDS)
+        self._reporting = _Desk("reports", self._read, max_batch=1, threads=REPORT_THREADS, seconds=None)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -89,6 +96,18 @@ class Books:
         """
         return cast(Result, await self._reporting.ask(work))
 
+    async def is_answering(self) -> bool:
+        """Whether the database has answered within the last second, or answers now."""
+        if time.monotonic() - self._answered_at < 1.0:
+            return True
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        except (TimeoutError, ClipworksError):
+            return False
+        self._answered_at = time.monotonic()
+        return True
+
     def _write(self, works: Sequence[Work]) -> list[Any]:
         """The result or the error of each, all in one transaction; an error undoes that work and no other."""
         if len(works) == 1:
@@ -115,10 +134,17 @@ class _Desk:
     """
 
     def __init__(
-        self, name: str, run: Callable[[Sequence[Work]], list[Any]], *, max_batch: int, threads: int
+        self,
+        name: str,
+        run: Callable[[Sequence[Work]], list[Any]],
+        *,
+        max_batch: int,
+        threads: int,
+        seconds: float | None,
     ) -> None:
         self._name = name
         self._run = run
+        self._seconds = seconds
         self._max_batch = max_batch
         self._num_threads = self._num_free = threads
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
@@ -154,7 +180,11 @@ class _Desk:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, future))
         self._begin_next()
-        outcome = await future
+        try:
+            async with asyncio.timeout(self._seconds):
+                outcome = await future
+        except TimeoutError as error:
+            raise _unavailable(error) from error
         if isinstance(outcome, ClipworksError):
             raise outcome
         if isinstance(outcome, Exception):
@@ -191,7 +221,7 @@ class _Desk:
             self._is_idle.set()
 
     def _closed(self) -> BusyError:
-        return BusyError(f"The queue for {self._name} is closed: the server is stopping.")
+        return StoppingError(self._name)
 
 
 def _alone(begin: Callable[[], AbstractContextManager[Connection]], work: Work) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 
 from clipworks.model.heads import Vectors
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.inputs import Picture, read_labels, read_pictures, read_texts
 
 if TYPE_CHECKING:

@@ -4,12 +4,13 @@ The rest of `serve/` writes the same SQL for both. What differs stands here: how
 waits for whom, and how a transaction begins.
 """
 
+import math
 import os
 import sqlite3
 import time
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from clipworks.errors import ConfigError, MissingExtraError
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Versions of the tables, oldest first; the last one is this program's."""
 
 BUSY_SECONDS = 10.0
-POSTGRES_CONNECTIONS = 16
 STATEMENT_SECONDS = 10.0
-"""How long PostgreSQL may take for a statement, wait for a lock, or leave the network without a word."""
+"""How long PostgreSQL may take for a statement, or wait for a lock."""
 _MIGRATION_LOCK = 0x636C6970  # any number that nobody else in the database uses
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -239,25 +239,24 @@ def _sqlite(url: URL, must_exist: bool) -> Engine:
 
 
 def _postgres(url: URL, statement_seconds: float) -> Engine:
-    milliseconds = round(statement_seconds * 1000)
-    own = url.query.get("options", "")
-    limits = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
-    options = f"{limits} {own if isinstance(own, str) else ' '.join(own)}".strip()
     try:
-        return create_engine(
-            url,
-            pool_size=POSTGRES_CONNECTIONS,
-            max_overflow=4,
-            pool_pre_ping=True,
-            hide_parameters=True,
-            connect_args={
-                "connect_timeout": 10,
-                "tcp_user_timeout": round(STATEMENT_SECONDS * 1000),
-                "options": options,
-            },
-        )
+        from clipworks.serve.postgres import create_postgres
     except ModuleNotFoundError as error:
         raise MissingExtraError("psycopg", "postgres") from error
+    return create_postgres(url, statement_seconds)
+
+
+@contextmanager
+def _patient(connection: Connection) -> Iterator[None]:
+    """Statements of PostgreSQL may take as long as they take: another server may be at the tables."""
+    driver: Any = connection.connection.driver_connection
+    seconds, driver.answer_seconds = driver.answer_seconds, math.inf
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+    try:
+        yield
+    finally:
+        driver.answer_seconds = seconds
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
@@ -294,10 +293,9 @@ def _migrate(engine: Engine, shown: str) -> None:
     with engine.execution_options(is_reading=True).connect() as connection:
         if _revision(connection) == REVISIONS[-1]:
             return
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # several servers may start at once
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+    is_postgres = engine.dialect.name == "postgresql"
+    with engine.begin() as connection, _patient(connection) if is_postgres else nullcontext():
+        if is_postgres:  # several servers may start at once
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         found = _revision(connection)
         if found is not None and found not in REVISIONS:

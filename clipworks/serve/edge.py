@@ -82,7 +82,7 @@ class Edge:
             refusal = self._refuse_host(request)
             if refusal is not None:
                 trace.code = refusal.code
-                await problem(refusal, trace.request_id)(scope, receive, send)
+                await problem(refusal, trace.request_id, scope["path"])(scope, receive, send)
                 return
             await self.app(scope, receive, send)
         except ClientDisconnect:
@@ -92,8 +92,7 @@ class Edge:
             if trace.status:
                 raise
             trace.code = "internal_error"
-            shape = scope["state"].get("error_shape", "openai")
-            await problem(error, trace.request_id, shape)(scope, receive, send)
+            await problem(error, trace.request_id, scope["path"])(scope, receive, send)
 
     def _note(self, request: Request, trace: Trace) -> None:
         scope = request.scope

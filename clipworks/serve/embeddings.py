@@ -5,6 +5,7 @@ fields here. `embed_items` is what every other family's route does its work with
 """
 
 import asyncio
+import datetime
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from starlette.responses import JSONResponse, Response
 from clipworks.model.heads import Vectors
 from clipworks.model.tokenizer import encode as encode_text
 from clipworks.model.tokenizer import num_tokens
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.inputs import Payload, Picture, read_flag
 from clipworks.serve.items import Item, parts_of, read_input, read_messages
+from clipworks.serve.losses import Losses
 from clipworks.serve.outputs import Form, check_dimensions, encode, read_form, read_forms
 from clipworks.serve.problems import RequestError, described, shown
 
@@ -120,7 +122,8 @@ async def embed_items(
         await asyncio.to_thread(_refuse_long_texts, parts, facts.context_length)
     cost_usd = await _charge(call.charge, model, parts) if parts else 0.0
     tokens = await model.tokenize([part for part in parts if isinstance(part, str)])
-    vectors_PD, lost = await _embed_each(model, parts) if goes_on else (await embed(model, parts, tokens), {})
+    lost: Losses = {}
+    vectors_PD = await embed(model, parts, tokens, lost if goes_on else None)
     vectors_ND = vectors_PD if owners == list(range(len(items))) else _means(vectors_PD, owners, len(items))
     if lost:
         failures |= {owners[place]: error for place, error in reversed(lost.items())}
@@ -140,12 +143,16 @@ async def embed_items(
 
 
 async def embed(
-    model: "ServedModel", items: Sequence[str | Picture], tokens: "Tokens | None" = None
+    model: "ServedModel",
+    items: Sequence[str | Picture],
+    tokens: "Tokens | None" = None,
+    losses: Losses | None = None,
 ) -> Vectors:
     """float32 [N, D], one unit row per item, in order.
 
     Args:
         tokens: rows of the texts among the items, in order, where they are known already.
+        losses: where given, an item that cannot be used is noted there and has a row of zeros.
 
     Raises:
         RequestError: a picture cannot be used.
@@ -153,17 +160,20 @@ async def embed(
         UnavailableError: the model is not loaded in time, or its worker died.
         BatchError: the engine failed.
     """
-    pictures = [item for item in items if isinstance(item, Picture)]
-    texts = [item for item in items if isinstance(item, str)]
-    parts = []
+    pictures = {place: item for place, item in enumerate(items) if isinstance(item, Picture)}
+    texts = {place: item for place, item in enumerate(items) if isinstance(item, str)}
+    lost: tuple[Losses | None, Losses | None] = (None, None) if losses is None else ({}, {})
+    found: list[tuple[dict[int, Any], Vectors, Losses | None]] = []
     if pictures:
-        parts.append(await model.embed_images(pictures))
+        found.append((pictures, await model.embed_images([*pictures.values()], lost[0]), lost[0]))
     if texts:
-        parts.append(await model.embed_texts(texts, tokens))
-    places = np.argsort([isinstance(item, str) for item in items], kind="stable")
+        found.append((texts, await model.embed_texts([*texts.values()], tokens, lost[1]), lost[1]))
     vectors = np.empty((len(items), model.engine.dim), dtype=np.float32)
-    if parts:
-        vectors[places] = np.concatenate(parts)
+    for items_of_kind, rows, lost_of_kind in found:
+        places = list(items_of_kind)
+        vectors[places] = rows
+        if losses is not None:
+            losses.update({places[i]: error for i, error in (lost_of_kind or {}).items()})
     return vectors
 
 
@@ -253,7 +263,7 @@ def describe(service: "Service", model: "ServedModel") -> dict[str, Any]:
             "results_pending": waiting,
             "batch_size": model.images.max_batch,
         },
-        "status": "deprecated" if spec.status == "deprecated" else model.status,
+        "status": _status_of(model),
     }
     if spec.providers:
         row["routing"] = spec.routing
@@ -275,37 +285,17 @@ def describe(service: "Service", model: "ServedModel") -> dict[str, Any]:
     }
 
 
+def _status_of(model: "ServedModel") -> str:
+    if model.spec.is_over(datetime.date.today()):
+        return "shut_down"
+    return "deprecated" if model.spec.status == "deprecated" else model.status
+
+
 async def _charge(
     charge: Callable[..., Awaitable[float]], model: "ServedModel", parts: Sequence[str | Picture]
 ) -> float:
     num_images = sum(isinstance(part, Picture) for part in parts)
     return await charge(model.name, images=num_images, texts=len(parts) - num_images)
-
-
-async def _embed_each(
-    model: "ServedModel", parts: Sequence[str | Picture]
-) -> tuple[Vectors, dict[int, RequestError]]:
-    """As `embed`, with the errors of pictures that cannot be used in place of their rows."""
-    tasks = [asyncio.ensure_future(_outcome(model, part)) for part in parts]
-    try:
-        outcomes = await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-    lost = {i: outcome for i, outcome in enumerate(outcomes) if isinstance(outcome, RequestError)}
-    vectors: Vectors = np.zeros((len(parts), model.engine.dim), dtype=np.float32)
-    for place, outcome in enumerate(outcomes):
-        if not isinstance(outcome, RequestError):
-            vectors[place] = outcome
-    return vectors, lost
-
-
-async def _outcome(model: "ServedModel", part: str | Picture) -> Vectors | RequestError:
-    try:
-        row: Vectors = (await embed(model, [part]))[0]
-    except RequestError as error:
-        return error
-    return row
 
 
 def _means(vectors_PD: Vectors, owners: Sequence[int], count: int) -> Vectors:

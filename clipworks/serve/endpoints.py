@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipworks.serve.bodies import read_payload
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.edge import log_failure, request_id
-from clipworks.serve.gate import caller_of
+from clipworks.serve.guard import caller_of
 from clipworks.serve.problems import (
-    ErrorShape,
     RequestError,
+    StoppingError,
     UnavailableError,
     problem,
     shown,
@@ -33,11 +33,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Answer = Callable[[Call], Awaitable[Response]]
 
 
-def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...], shape: ErrorShape) -> Endpoint:
+def work_endpoint(service: "Service", answer: Answer, fields: tuple[str, ...]) -> Endpoint:
     """An endpoint that reads a payload; its work is given up when the client goes away or time is over."""
 
     async def endpoint(request: Request) -> Response:
-        request.state.error_shape = shape
         async with service.admission(request), service.counted(request) as request:
             payload = await read_payload(request, service.settings, fields=fields)
             payload |= request.path_params
@@ -82,9 +81,9 @@ def plain(answer: Callable[[Request], Response]) -> Endpoint:
 async def answer_problem(request: Request, error: Exception) -> Response:
     """The answer to a request that failed."""
     status, current_trace().code = status_and_code(error)
-    if status >= 500 and not isinstance(error, UnavailableError):
+    if status >= 500 and not isinstance(error, UnavailableError | StoppingError):
         log_failure(error, request_id(request))
-    return problem(error, request_id(request), getattr(request.state, "error_shape", "openai"))
+    return problem(error, request_id(request), request.scope["path"])
 
 
 async def _in_time(work: "asyncio.Future[Response]", seconds: float) -> Response:

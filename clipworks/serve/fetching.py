@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clipworks.errors import NetError
+from clipworks.errors import ConfigError, NetError
 from clipworks.model.decoder import begins_like_a_picture
 from clipworks.net import Fetcher, FetchRules
 from clipworks.serve.metrics import Metrics
@@ -16,6 +16,7 @@ from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
     from clipworks.serve.inputs import Picture
+    from clipworks.serve.losses import Losses
 
 NOT_FETCHED = "cannot be fetched: the address is not allowed, or does not give a picture in time."
 """The same for what is blocked, what does not answer and what is no picture (no port scan by our hand)."""
@@ -39,11 +40,16 @@ class PictureFetcher:
         """As `Fetcher.close`: an application may be started more than once."""
         self._fetcher.close()
 
-    async def filled(self, pictures: "Sequence[Picture]", model: str) -> "Sequence[Picture]":
+    async def filled(
+        self, pictures: "Sequence[Picture]", model: str, losses: "Losses | None" = None
+    ) -> "Sequence[Picture]":
         """The same pictures, in order, all of them with their files' bytes or base64.
 
         All addresses of one request are asked at the same time and share one deadline, and what they
         give is limited as the body of a request is.
+
+        Args:
+            losses: where given, a picture that cannot be fetched is noted there and stays an address.
 
         Raises:
             RequestError: one cannot be fetched, or together they are too large; of several the first.
@@ -54,12 +60,23 @@ class PictureFetcher:
         tasks = [asyncio.ensure_future(self._filled(picture, model, budget)) for picture in pictures]
         started = time.monotonic()
         try:
-            return [await task for task in tasks]
+            if losses is None:
+                return [await task for task in tasks]
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             current_trace().took("fetch", time.monotonic() - started)
+        filled = list(pictures)
+        for place, outcome in enumerate(outcomes):
+            if isinstance(outcome, RequestError):
+                losses[place] = outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                filled[place] = outcome
+        return filled
 
     async def _filled(self, picture: "Picture", model: str, budget: list[int]) -> "Picture":
         if not picture.is_address:
@@ -98,6 +115,14 @@ def rules_of(settings: ServeSettings) -> FetchRules:
     Raises:
         ConfigError: they contradict each other.
     """
+    try:
+        return _rules_of(settings)
+    except ConfigError as error:
+        variables = "Variables: CLIPWORKS_URL_MODE, CLIPWORKS_URL_HOSTS and CLIPWORKS_URL_PORTS."
+        raise ConfigError(error.message, f"{error.remedy} {variables}".strip()) from error
+
+
+def _rules_of(settings: ServeSettings) -> FetchRules:
     return FetchRules(
         mode=settings.url_mode,  # type: ignore[arg-type]  # the rules check it
         hosts=tuple(host.strip().lower() for host in settings.url_hosts.split(",") if host.strip()),

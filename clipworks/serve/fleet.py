@@ -22,9 +22,9 @@ from clipworks.serve.batcher import Lane
 from clipworks.serve.fetching import PictureFetcher
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import UnavailableError
-from clipworks.serve.providers import Providers
 from clipworks.serve.room import Room
 from clipworks.serve.roster import ModelSpec, check_names
+from clipworks.serve.router import ProviderRouter
 from clipworks.serve.served import Preparing, ServedModel, Shared
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.worker import EngineFacts, Loader, ProcessWorker, ThreadWorker, Worker, facts_of
@@ -36,6 +36,9 @@ MakeWorker = Callable[[ModelSpec], Worker]
 
 MAX_PAUSE_SECONDS = 30.0
 _FIRST_PAUSE_SECONDS = 0.5
+CLOSE_SECONDS = 2.0
+"""How long a call or a loading that nobody waits for any more may take to end by itself."""
+
 _SETTLED_SECONDS = 10.0
 """A worker that lived this long was well; the next one is started without a pause."""
 
@@ -115,10 +118,12 @@ class Fleet:
             room=Room(settings.max_decoded_bytes),
         )
         self.models = {
-            spec.id: ServedModel(spec, settings, shared, Providers(spec, self.metrics)) for spec in specs
+            spec.id: ServedModel(spec, settings, shared, ProviderRouter(spec, self.metrics)) for spec in specs
         }
         self.ids = {name: spec.id for spec in specs for name in (spec.id, *spec.aliases)}
         """Every name that requests may use -> the id behind it."""
+        self.abandoned: list[str] = []
+        """What did not end when the models were closed, and goes on in its thread for nobody."""
         self._turns = asyncio.Lock()
         self._starters = ThreadPoolExecutor(len(specs), thread_name_prefix="loading")
         self._tasks: list[asyncio.Task[None]] = []
@@ -175,24 +180,26 @@ class Fleet:
                 self._tasks.append(task)
 
     async def _close(self) -> None:
+        seconds = min(self._settings.shutdown_seconds, CLOSE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for model in self.models.values():
             model.become("closed")
-        lanes = [lane for model in self.models.values() for lane in model.lanes]
-        closing = asyncio.gather(*(lane.close() for lane in (self.preparing, *lanes)))
-        await asyncio.wait([closing], timeout=self._settings.shutdown_seconds)
+        lanes = [self.preparing, *(lane for model in self.models.values() for lane in model.lanes)]
+        closing = {asyncio.ensure_future(lane.close()): lane for lane in lanes}
+        await asyncio.wait(closing, timeout=seconds)
         for model in self.models.values():
             if model.worker is not None:
                 await asyncio.to_thread(model.worker.close)
             model.providers.close()
         # A call in a thread cannot be ended: it is left to itself, and who waits for it is told.
-        _, hanging = await asyncio.wait([closing], timeout=self._settings.shutdown_seconds)
-        if hanging:
-            logger.error("A call of a model does not end; it is given up.")
-            closing.cancel()
-            await asyncio.gather(closing, return_exceptions=True)
+        _, hanging = await asyncio.wait(closing, timeout=seconds)
+        for task in hanging:
+            self.abandoned.append(f"a call of {closing[task].name}")
+            logger.error("A call of %s does not end; it is given up.", closing[task].name)
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
         self._starters.shutdown(wait=False)
 
     async def _watch(self, model: ServedModel) -> None:
@@ -234,8 +241,13 @@ class Fleet:
                 await asyncio.wait([start])
             except asyncio.CancelledError:
                 worker.close()
-                await asyncio.wait([start])
-                start.exception()
+                await asyncio.wait([start], timeout=min(self._settings.shutdown_seconds, CLOSE_SECONDS))
+                if not start.done():
+                    self.abandoned.append(f"the loading of {model.name}")
+                    logger.error("The loading of %s does not end; it is given up.", model.name)
+                    start.cancel()
+                elif not start.cancelled():
+                    start.exception()
                 raise
             failure = start.exception()
             if failure is None:

@@ -1,85 +1,129 @@
-"""Who is let in, and what it costs: keys at the door, money set aside before the work.
+"""Who is let in, and what a request costs: what the server asks of a gate, and the gate that asks nobody.
 
-`Guard` stands in front of every route, those included that nobody has thought of: what is not listed
-here as open needs a key, on a server that asks for keys.
+The gate of a server that asks for keys is in `key_gate.py`.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from clipworks.errors import ClipworksError
-from clipworks.serve.edge import log_failure, request_id
-from clipworks.serve.problems import problem, status_and_code
-from clipworks.serve.traces import current_trace
+from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from clipworks.serve.calls import Caller, Gate
-
-OPEN_PATHS = ("/livez", "/readyz", "/health", "/v1/models", "/openapi.json")
-"""Paths that need no key: they cost next to nothing and tell nothing of anybody."""
-
-OPEN_FOLDERS = ("/static/", "/v1/models/")
-"""The same for everything below."""
-
-SCOPE_BY_FOLDER = {
-    "/v1/admin/": "admin",
-    "/metrics/": "admin",
-    "/v1/usage/": "usage",
-    "/v1/credits/": "usage",
-    "/v1/key/": "usage",
-}
-"""A path, and everything below it -> the scope that it needs; all others need `inference`."""
+    from clipworks.serve.inputs import Payload
 
 
-class Guard:
-    """ASGI middleware: asks the gate, then remembers the caller and adds its headers to the answer."""
+class Charge(Protocol):
+    """Money set aside for one request."""
 
-    def __init__(self, app: ASGIApp, *, gate: "Gate") -> None:
-        self.app = app
-        self._gate = gate
+    cost_micro_usd: int
+    """What the request costs if it is answered, millionths of a US dollar."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request in, or answer why not."""
-        if scope["type"] != "http" or is_open(scope["path"]):
-            await self.app(scope, receive, send)
-            return
-        request = Request(scope)
-        try:
-            caller = await self._gate.admit(request, scope_of(scope["path"]))
-        except ClipworksError as error:
-            status, current_trace().code = status_and_code(error)
-            if status >= 500:
-                log_failure(error, request_id(request))
-            await problem(error, request_id(request))(scope, receive, send)
-            return
-        scope.setdefault("state", {})["caller"] = caller
-        current_trace().caller = caller.name or current_trace().caller
+    def reduce(self, *, images: int, texts: int) -> None:
+        """Only so many of the items could be used; the others cost nothing."""
 
-        async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(caller.headers())
-            await send(message)
+    async def settle(self, response: Response) -> Response:
+        """Take the money: this is the answer, or that which an equal request got, if there was one."""
 
-        await self.app(scope, receive, send_marked)
+    async def release(self) -> None:
+        """Give it back: there is no answer. Also what was taken already."""
 
 
-def is_open(path: str) -> bool:
-    """Whether a path needs no key."""
-    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
+class Caller(Protocol):
+    """Who sends a request: a key and its account, or anybody on a server without keys."""
+
+    @property
+    def name(self) -> str:
+        """What fair shares and spans know it by: the id of its key, or nothing."""
+
+    async def earlier(self, payload: "Payload") -> Response | None:
+        """The answer to an equal request that the client sent before and named by the same `Idempotency-Key`.
+
+        Raises:
+            ClipworksError: the name stands for another request, or for one in work.
+        """
+
+    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
+        """Set money aside before the work.
+
+        Args:
+            model: id of the model that does the work.
+            images: pictures that it reads.
+            texts: texts that it reads, prompts of labels included.
+
+        Raises:
+            ClipworksError: the model is not open to this caller, or credit or a limit is used up.
+        """
+
+    def headers(self) -> dict[str, str]:
+        """What every answer to this request says of limits, credit and cost."""
 
 
-def scope_of(path: str) -> str:
-    """The scope that a key needs for a path."""
-    for folder, scope in SCOPE_BY_FOLDER.items():
-        if f"{path}/".startswith(folder):
-            return scope
-    return "inference"
+class Gate(Protocol):
+    """Who is let in."""
+
+    async def admit(self, request: Request, scope: str) -> Caller:
+        """The sender of a request, known before its body is read.
+
+        Args:
+            scope: what the route is for: `inference`, `usage` or `admin`.
+
+        Raises:
+            ClipworksError: no key, an unknown one, or one without this scope.
+        """
+
+    async def is_ready(self) -> bool:
+        """Whether it can tell who is let in."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """The time in which it is asked."""
 
 
-def caller_of(request: Request) -> "Caller":
-    """Who the guard let in."""
-    caller: Caller = request.scope["state"]["caller"]
-    return caller
+class Anybody:
+    """The caller of a server without keys: everything is free."""
+
+    name = ""
+
+    async def earlier(self, payload: "Payload") -> Response | None:
+        """Nothing is remembered."""
+        return None
+
+    async def charge(self, *, model: str, images: int, texts: int) -> Charge:
+        """Nothing is set aside."""
+        return _Nothing()
+
+    def headers(self) -> dict[str, str]:
+        """Nothing to say."""
+        return {}
+
+
+class OpenGate:
+    """The gate of a server without keys."""
+
+    async def admit(self, request: Request, scope: str) -> Caller:
+        """Everybody may do everything but administer."""
+        return Anybody()
+
+    async def is_ready(self) -> bool:
+        """Always."""
+        return True
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Nothing to open."""
+        yield
+
+
+class _Nothing:
+    cost_micro_usd = 0
+
+    def reduce(self, *, images: int, texts: int) -> None:
+        """Nothing costs nothing."""
+
+    async def settle(self, response: Response) -> Response:
+        """Nothing to take."""
+        return response
+
+    async def release(self) -> None:
+        """Nothing to give back."""

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from clipworks.search.store import Hit, QueryKind, Result, VectorStore, search_vector
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.inputs import Payload, Picture, read_count, read_picture, read_text
 from clipworks.serve.problems import RequestError, UnavailableError
 

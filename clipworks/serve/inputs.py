@@ -7,16 +7,20 @@ pool. Every complaint names the place in the request, such as `input[3].image`.
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clipworks.addresses import parse_address
 from clipworks.errors import NetError
-from clipworks.serve.problems import RequestError, shown
+from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.settings import ServeSettings
 
 Payload = dict[str, Any]
 """Field name -> JSON value, `bytes` of a picture, or a list of these."""
+
+ITEM_FIELDS = ("text", "image", "image_url", "image_base64", "content", "type", "uuid", "detail")
+"""Fields of an object that is a text, a picture or several parts; of the last two nothing depends."""
 
 DATA_IMAGE = "data:image/"
 _SPACES = str.maketrans("", "", " \t\r\n")
@@ -201,6 +205,21 @@ def read_flag(payload: Payload, field: str) -> bool | None:
     raise RequestError(f"{field} is {shown(payload[field])}; it must be true or false.", param=field)
 
 
+def check_fields(value: dict[str, Any], known: Sequence[str], place: str) -> None:
+    """Whether an object inside a request has known fields only.
+
+    Raises:
+        RequestError: it has another one; the nearest are named.
+    """
+    for name in value:
+        if name not in known:
+            raise RequestError(
+                f"There is no field {shown(name)} in {place}.",
+                nearest(name, list(known)),
+                param=f"{place}.{name[:80]}",
+            )
+
+
 def required(payload: Payload, field: str) -> Any:
     """The value of a field that must be there.
 
@@ -251,6 +270,8 @@ def read_item(value: Any, place: str, settings: ServeSettings, modality: str | N
     Raises:
         RequestError: it is neither, or cannot be used.
     """
+    if isinstance(value, dict):
+        check_fields(value, ITEM_FIELDS, place)
     if isinstance(value, dict) and "text" in value and value.get("type", "text") == "text":
         return read_text(value["text"], f"{place}.text", settings.max_text_characters)
     is_picture = modality == "image" or (
@@ -297,11 +318,13 @@ def _picture_at(address: str, param: str, settings: ServeSettings) -> Picture:
 
 
 def _picture_member(value: dict[str, Any], param: str) -> tuple[Any, str]:
+    check_fields(value, ITEM_FIELDS, param)
     if "image" in value:
         return value["image"], f"{param}.image"
     if "image_url" in value:
         inner = value["image_url"]
         if isinstance(inner, dict):
+            check_fields(inner, ("url", "detail", "uuid"), f"{param}.image_url")
             return inner.get("url"), f"{param}.image_url.url"
         return inner, f"{param}.image_url"
     raise RequestError(

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipworks.serve.inputs import (
+    ITEM_FIELDS,
     Payload,
     Picture,
     check_count,
+    check_fields,
     read_choice,
     read_item,
     required,
@@ -112,6 +114,7 @@ class Reader:
     def _read(self, value: Any, place: str) -> Item:
         if not isinstance(value, dict):
             return read_item(value, place, self.settings, self.modality)
+        check_fields(value, ITEM_FIELDS, place)
         if "content" in value:
             return self.fuse(*_content_parts(value["content"], f"{place}.content"), place)
         names = _members(value)
@@ -170,6 +173,7 @@ def read_messages(payload: Payload, settings: ServeSettings) -> list[Item]:
                 'For example {"role": "user", "content": [{"type": "text", "text": "a fox"}]}.',
                 param=f"messages[{i}]",
             )
+        check_fields(message, ("role", "content", "name"), f"messages[{i}]")
         more, where = _content_parts(message["content"], f"messages[{i}].content")
         parts += more
         places += where

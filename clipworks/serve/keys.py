@@ -37,7 +37,7 @@ class KeyTerms:
     """What a key may do and how much."""
 
     name: str
-    """For people; need not be unique."""
+    """For people; no two keys of an account that work have the same."""
     scopes: tuple[str, ...] = DEFAULT_SCOPES
     """Of `inference`, `usage`, `admin`."""
     models: tuple[str, ...] = ()
@@ -150,6 +150,21 @@ def create_key(connection: Connection, account_id: str, terms: KeyTerms) -> tupl
     return key_named(connection, identity), secret
 
 
+def check_is_free(connection: Connection, account_id: str, name: str) -> None:
+    """Whether a new key of an account may have a name: only then can it be shown and revoked by it.
+
+    Raises:
+        RequestError: one that works has it.
+    """
+    for key in _keys(connection, (KEYS.c.account_id == account_id) & (KEYS.c.name == name)):
+        if key.revoked_at_ms is None and not (key.terms.expires_at_ms or now_ms() + 1) <= now_ms():
+            raise RequestError(
+                f"The account {shown(key.account_name)} has a key {shown(name)} already ({key.id}).",
+                "Choose another name, or rotate that key.",
+                param="name",
+            )
+
+
 def find_key(connection: Connection, secret: str) -> Key | None:
     """The key that a secret opens now; None where it is unknown, revoked or has expired."""
     digest, now = _digest(secret), now_ms()
@@ -163,7 +178,7 @@ def find_key(connection: Connection, secret: str) -> Key | None:
 
 
 def key_named(connection: Connection, name: str) -> Key:
-    """The key with an id, or with a name that only one key has.
+    """The key with an id, or with a name that only one key, or only one that was not revoked, has.
 
     Raises:
         RequestError: there is none, there are several, or it can be no name.
@@ -174,6 +189,9 @@ def key_named(connection: Connection, name: str) -> Key:
         known = [str(row.name) for row in connection.execute(select(KEYS.c.name).limit(1000))]
         remedy = nearest(name[:200], known) if known else "There are no keys yet."
         raise RequestError(f"There is no key {shown(name)}.", remedy, code="key_not_found", param="key")
+    working = [key for key in found if key.revoked_at_ms is None]
+    if len(working) == 1:
+        return working[0]
     if len(found) > 1:
         ids = ", ".join(key.id for key in found[:5])
         raise RequestError(

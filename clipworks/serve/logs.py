@@ -44,3 +44,4 @@ def start_logging(log_format: str, stream: TextIO | None = None) -> None:
         JsonLines() if is_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every part of itself

@@ -98,7 +98,7 @@ class Pages:
                 message = f"The server failed on this request; its log says why under {request_id(request)}."
                 log_failure(error, request_id(request))
             answer = await self._render(request, {"mode": "error", "message": message}, status)
-            said = problem(error, request_id(request)).headers
+            said = problem(error, request_id(request), request.scope["path"]).headers
             answer.headers.update({name: said[name] for name in said if name.startswith("retry-after")})
             return answer
         finally:

@@ -3,27 +3,19 @@
     {"error": {"message": str, "type": str, "param": str | null, "code": str}}
 
 `code` is always a string, `param` names the item that is wrong ("input[3].image"). A failure of ours
-is answered with its request id and nothing about its inside. Routes that speak another family's
-language answer in that family's shape: `ErrorShape`.
+is answered with its request id and nothing about its inside. Addresses of another family answer in
+that family's shape: `shapes.py`.
 """
 
 import json
 import math
 from difflib import get_close_matches
-from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clipworks.errors import BusyError, ClipworksError, InputError
-
-ErrorShape = Literal["openai", "detail", "message", "tei", "huggingface"]
-"""What an error's body looks like.
-
-openai: the object above. detail: the same with {"detail": message} beside it, for Jina's and Voyage's
-clients. message: {"message", "id", "code", "param"}, Cohere's and clip-retrieval's. tei: {"error": message,
-"error_type"}, with 422 where others have 400. huggingface: as tei, with the status of the others.
-"""
+from clipworks.serve.shapes import error_body, shape_of
 
 STATUS_BY_CODE = {
     "invalid_image": 400,
@@ -72,13 +64,6 @@ UNAVAILABLE_STATUS_BY_CODE = {
 """Error code -> HTTP status, for what may go well a little later."""
 
 _CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
-_TEI_TYPE_BY_STATUS = {429: "Overloaded", 503: "Unhealthy"}
-_TYPE_BY_STATUS = {
-    401: "authentication_error",
-    402: "insufficient_quota",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
 
 
 class RequestError(InputError):
@@ -112,6 +97,13 @@ class UnavailableError(ClipworksError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class StoppingError(BusyError):
+    """The server is being stopped; another one, or the next, may answer."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The queue for {name} is closed: the server is stopping.", "Try again later.")
+
+
 class ProviderError(ClipworksError):
     """A provider of a model did not answer, or not as it should; another one may.
 
@@ -143,6 +135,8 @@ def status_and_code(error: Exception) -> tuple[int, str]:
     """HTTP status and error code of anything that may be raised while a request is answered."""
     if isinstance(error, InputError):
         return STATUS_BY_CODE.get(error.code, 400), error.code
+    if isinstance(error, StoppingError):
+        return UNAVAILABLE_STATUS_BY_CODE["server_stopping"], "server_stopping"
     if isinstance(error, BusyError):
         return 429, "server_is_overloaded"
     if isinstance(error, UnavailableError):
@@ -152,16 +146,24 @@ def status_and_code(error: Exception) -> tuple[int, str]:
     return 500, "internal_error"
 
 
-def problem(error: Exception, request_id: str, shape: ErrorShape = "openai") -> Response:
+def problem(error: Exception, request_id: str, path: str) -> Response:
     """The answer to a request that failed.
 
     Args:
         error: what was raised; only our own errors' words reach the client.
         request_id: said in the message of a 500, so that it can be found in the log.
-        shape: the family whose clients read it.
+        path: where the request went, whose family's clients read the answer.
     """
     status, code = status_and_code(error)
-    body = _body(error, status, code, request_id, shape)
+    shape = shape_of(path)
+    body = error_body(
+        shape,
+        message=_message(error, status, request_id),
+        status=status,
+        code=code,
+        param=getattr(error, "param", None),
+        request_id=request_id,
+    )
     if shape == "tei" and status == 400:
         status = 422
     return Response(json.dumps(body), status, _headers(error, status, code), media_type="application/json")
@@ -203,23 +205,11 @@ def _headers(error: Exception, status: int, code: str) -> dict[str, str]:
     return headers
 
 
-def _body(error: Exception, status: int, code: str, request_id: str, shape: ErrorShape) -> dict[str, Any]:
-    message, param = _message(error, status, request_id), getattr(error, "param", None)
-    if shape == "message":
-        return {"message": message, "id": request_id, "code": code, "param": param}
-    if shape in ("tei", "huggingface"):
-        kind = _TEI_TYPE_BY_STATUS.get(status, "Backend" if status >= 500 else "Validation")
-        return {"error": message, "error_type": kind}
-    kind = _TYPE_BY_STATUS.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-    return {**body, "detail": message} if shape == "detail" else body
-
-
 def _message(error: Exception, status: int, request_id: str) -> str:
     if isinstance(error, HTTPException):
         allowed = (error.headers or {}).get("Allow", "another method")
         words = {404: "There is no such address.", 405: f"This address takes {allowed} only."}
         return words.get(status, str(error.detail))
-    if status >= 500 and not isinstance(error, UnavailableError):
+    if status >= 500 and not isinstance(error, UnavailableError | StoppingError):
         return f"The server failed on this request; its log says why under the request id {request_id}."
     return str(error)

@@ -33,6 +33,8 @@ class Answer:
     """All of it."""
     media_type: str
     """Its content type."""
+    fingerprint: str = ""
+    """Of the checkpoint that made its vectors; empty where none did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +103,7 @@ def keep(connection: Connection, charge_id: str, cost_micro_usd: int, answer: An
         "is_settled": True,
         "body": None if answer is None else answer.body,
         "media_type": None if answer is None else answer.media_type,
+        "fingerprint": None if answer is None else answer.fingerprint,
     }
     connection.execute(REPEATS.update().where(REPEATS.c.charge_id == charge_id).values(values))
 
@@ -146,5 +149,8 @@ def _answered(row: Any, repeat: Repeat) -> Answered:
         )
     if not row.is_settled:
         raise in_progress()
-    answer = None if row.body is None else Answer(body=bytes(row.body), media_type=row.media_type)
+    answer = None
+    if row.body is not None:
+        fingerprint = row.fingerprint or ""  # version 1 of the tables did not keep it
+        answer = Answer(body=bytes(row.body), media_type=row.media_type, fingerprint=fingerprint)
     return Answered(charge_id=row.charge_id, cost_micro_usd=row.cost_micro_usd, answer=answer)

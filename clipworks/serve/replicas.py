@@ -8,7 +8,6 @@ tells Ray to report no usage, before it is imported. This is the only file that 
 import logging
 import os
 import signal
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -18,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig, BackpressureConfig, HTTPOptions
 from ray.serve.schema import LoggingConfig
 
-from clipworks.errors import ClipworksError, ConfigError
+from clipworks.errors import ClipworksError
 from clipworks.model.pipeline import num_cores
 from clipworks.serve.logs import start_logging
+from clipworks.serve.server import listen
 from clipworks.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def run_replicas(
         KeyboardInterrupt: the server was stopped with Ctrl-C, after it has finished.
     """
     inner = replace(settings, workers="thread")  # a replica is a process of its own already
-    port = _free_port(settings)
+    with listen(settings.host, settings.port) as free:
+        port = int(free.getsockname()[1])
     start_logging(settings.log_format)
     with _running_ray(settings), _until_told() as told:
         try:
@@ -69,7 +71,7 @@ def run_replicas(
                 host = f"[{settings.host}]" if ":" in settings.host else settings.host
                 on_ready(f"http://{host}:{port}")
             told.wait()
-        except RuntimeError as error:
+        except (RuntimeError, RayError) as error:
             raise ClipworksError("The replicas did not start; the lines above say why.") from error
         finally:
             serve.shutdown()
@@ -136,7 +138,14 @@ def _running_ray(settings: ServeSettings) -> Iterator[None]:
     """A Ray of our own on this machine, which nobody else can join; or the cluster at `ray_address`."""
     options: dict[str, Any] = {"logging_level": "warning", "configure_logging": False}
     if settings.ray_address:
-        ray.init(address=settings.ray_address, **options)
+        try:
+            ray.init(address=settings.ray_address, **options)
+        except ConnectionError as error:
+            raise ClipworksError(
+                f"The Ray cluster at {settings.ray_address} cannot be joined: {error}.",
+                "Check CLIPWORKS_RAY_ADDRESS. A cluster with a token needs RAY_AUTH_MODE=token and its "
+                "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) here too.",
+            ) from error
         try:
             yield
         finally:
@@ -172,17 +181,3 @@ def _until_told() -> Iterator[threading.Event]:
 def _quiet() -> LoggingConfig:
     """The application writes a line per request; Ray's own would say it twice."""
     return LoggingConfig(log_level="WARNING", enable_access_log=False)
-
-
-def _free_port(settings: ServeSettings) -> int:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((settings.host, settings.port))
-        except OSError as error:
-            raise ConfigError(
-                f"Cannot listen on {settings.host} port {settings.port}: {error.strerror or error}.",
-                "Choose another with --port.",
-            ) from error
-        return int(listener.getsockname()[1])

@@ -17,24 +17,25 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from clipworks.errors import BusyError, ClipworksError, InputError
-from clipworks.model.decoder import count_pixels
 from clipworks.model.heads import HeadCache, Vectors, build_head, key_of
 from clipworks.model.tokenizer import tokenize
-from clipworks.serve.batcher import BatchError, Lane
-from clipworks.serve.inputs import Picture, file_bytes
+from clipworks.serve.batcher import Lane
+from clipworks.serve.inputs import Picture
+from clipworks.serve.losses import Losses, embed_usable
 from clipworks.serve.metrics import Metrics
+from clipworks.serve.preparing import prepare_picture
 from clipworks.serve.problems import RequestError, UnavailableError
 from clipworks.serve.room import Room
 from clipworks.serve.roster import ModelSpec
 from clipworks.serve.settings import ServeSettings
-from clipworks.serve.stages import Timed, measured, timed, timed_task
+from clipworks.serve.stages import Timed, answered, answers_now, measured, timed, timed_task
 from clipworks.serve.traces import current_trace
 from clipworks.serve.worker import EngineFacts, Pixels, TokenRow, Worker
 
 if TYPE_CHECKING:
     from clipworks.serve.fetching import PictureFetcher
-    from clipworks.serve.providers import Providers
+    from clipworks.serve.router import ProviderRouter
+    from clipworks.serve.upstream import Upstream
 
 State = Literal["idle", "loading", "live", "unloading", "failed", "coming_soon", "closed"]
 
@@ -43,10 +44,6 @@ Tokens = npt.NDArray[np.int64]
 
 Preparing = Lane[Callable[[], Any], Any]
 """The pool in which files become pixels and texts become tokens; all models share one."""
-
-CANARY_SECONDS = 10.0
-BYTES_PER_PIXEL = 12
-"""Of a picture with transparency while it is turned and put on white: two copies and the result."""
 
 _TEXTS_PER_TASK = 256
 _PROMPTS_PER_TURN = 1024
@@ -71,7 +68,7 @@ class ServedModel:
     """A model's lanes and state. All methods run in the event loop; the work is done in threads."""
 
     def __init__(
-        self, spec: ModelSpec, settings: ServeSettings, shared: Shared, providers: "Providers"
+        self, spec: ModelSpec, settings: ServeSettings, shared: Shared, providers: "ProviderRouter"
     ) -> None:
         self.spec = spec
         self.name = spec.id
@@ -169,7 +166,8 @@ class ServedModel:
             try:
                 await self.changed()
             except asyncio.CancelledError as error:
-                raise self._loading() from error  # a deadline that passes here is told why
+                nobody = None if self.spec.is_local else self.providers.nobody()
+                raise nobody or self._loading() from error  # a deadline that passes here is told why
             if not self.spec.is_local and self.facts is not None:
                 break
         assert self.facts is not None
@@ -204,8 +202,11 @@ class ServedModel:
                 lane.refuse_waiting(partial(self._failed, retry_seconds))
         self.notify()
 
-    async def embed_images(self, pictures: Sequence[Picture]) -> Vectors:
+    async def embed_images(self, pictures: Sequence[Picture], losses: Losses | None = None) -> Vectors:
         """float32 [N, D], one unit row per picture, in order; from the provider that routing chooses.
+
+        Args:
+            losses: where given, a picture that cannot be used is noted there and has a row of zeros.
 
         Raises:
             RequestError: a picture cannot be used; of several the first is named.
@@ -213,49 +214,53 @@ class ServedModel:
             UnavailableError: the model is not loaded in time, its worker died, or no provider answers.
             BatchError: the engine failed.
         """
-        whole = await self._shared.fetcher.filled(pictures, self.name)
-        if not self.providers.rows:
-            return await self.embed_images_here(whole)
-        facts = await self.live()
-        current_trace().fingerprint = facts.fingerprint
-        return await self.providers.answer(
-            "image",
-            partial(self.embed_images_here, whole),
-            lambda upstream, seconds: upstream.embed_images(
-                whole, dim=facts.dim, fingerprint=facts.fingerprint, seconds=seconds
-            ),
-        )
+        whole = await self._shared.fetcher.filled(pictures, self.name, losses)
+        if losses is None:
+            return await self._ask_for_images(whole, None)
+        dim = (await self.live()).dim
+        return await embed_usable(self._ask_for_images, whole, lambda picture: picture.param, dim, losses)
 
-    async def embed_images_here(self, pictures: Sequence[Picture]) -> Vectors:
+    async def embed_images_here(self, pictures: Sequence[Picture], losses: Losses | None = None) -> Vectors:
         """As `embed_images`, by the local engine, from pictures that are here."""
         shared = self._shared
         async with self._in_use() as facts:
             num_bytes = len(pictures) * facts.image_size**2 * 3
             with self.images.places(len(pictures), num_bytes):
-                prepare = partial(_prepare, facts, shared.room)
+                prepare = partial(prepare_picture, facts, shared.room, refuses=losses is None)
                 tasks = [timed_task(prepare, one, self._watch) for one in pictures]
                 stage = ("prepare", self.name, "image")
-                pixels = await measured(shared.preparing.answer, tasks, shared.metrics, stage)
-                stage = ("inference", self.name, "image")
-                vectors = await _answered(measured(self.images.answer_placed, pixels, shared.metrics, stage))
-                return np.stack(vectors)
+                prepared = await measured(shared.preparing.answer, tasks, shared.metrics, stage)
+                pixels = {i: one for i, one in enumerate(prepared) if not isinstance(one, RequestError)}
+                if losses is not None:
+                    losses |= {i: one for i, one in enumerate(prepared) if isinstance(one, RequestError)}
+                rows: Vectors = np.zeros((len(pictures), facts.dim), dtype=np.float32)
+                if pixels:
+                    stage = ("inference", self.name, "image")
+                    asking = measured(self.images.answer_placed, [*pixels.values()], shared.metrics, stage)
+                    vectors: list[Vectors] = await answered(asking)
+                    rows[list(pixels)] = np.stack(vectors)
+                return rows
 
-    async def embed_texts(self, texts: Sequence[str], tokens: Tokens | None = None) -> Vectors:
+    async def embed_texts(
+        self, texts: Sequence[str], tokens: Tokens | None = None, losses: Losses | None = None
+    ) -> Vectors:
         """float32 [N, D], one unit row per text, in order; errors as in `embed_images`.
 
         Args:
             tokens: what `tokenize` gives for the texts, where it is known already.
+            losses: where given, a text that a provider refuses is noted there and has a row of zeros.
         """
         if not self.providers.rows:
             return await self.embed_texts_here(texts, tokens)
-        facts = await self.live()
-        current_trace().fingerprint = facts.fingerprint
-        return await self.providers.answer(
-            "text",
-            partial(self.embed_texts_here, texts, tokens),
-            lambda upstream, seconds: upstream.embed_texts(
-                texts, dim=facts.dim, fingerprint=facts.fingerprint, seconds=seconds
-            ),
+        if losses is None:
+            return await self._ask_for_texts(texts, tokens)
+        rows = await self.tokenize(texts) if tokens is None else tokens
+        return await embed_usable(
+            lambda some, _: self._ask_for_texts([texts[i] for i in some], rows[list(some)]),
+            range(len(texts)),
+            lambda _: None,
+            (await self.live()).dim,
+            losses,
         )
 
     async def embed_texts_here(self, texts: Sequence[str], tokens: Tokens | None) -> Vectors:
@@ -283,7 +288,7 @@ class ServedModel:
         async with self._in_use():
             stage = ("inference", self.name, "text")
             asking = measured(self.texts.answer, list(tokens), self._shared.metrics, stage)
-            vectors = await _answered(asking)
+            vectors = await answered(asking)
             return np.stack(vectors)
 
     async def label_head(self, labels: list[str], templates: list[str] | None) -> Vectors:
@@ -314,7 +319,7 @@ class ServedModel:
         side, length = self.facts.image_size, self.facts.context_length
         blank = np.zeros((side, side, 3), dtype=np.uint8)
         empty = tokenize(["ready"], context_length=length)[0]
-        return await _answers(self.images, blank, within_seconds) and await _answers(
+        return await answers_now(self.images, blank, within_seconds) and await answers_now(
             self.texts, empty, within_seconds
         )
 
@@ -326,6 +331,32 @@ class ServedModel:
         rows = iter(np.concatenate(parts))
         return await asyncio.to_thread(
             build_head, lambda texts: np.stack([next(rows) for _ in texts]), labels, templates
+        )
+
+    async def _ask_for_images(self, pictures: Sequence[Picture], losses: Losses | None) -> Vectors:
+        if not self.providers.rows:
+            return await self.embed_images_here(pictures, losses)
+        facts = await self.live()
+        current_trace().fingerprint = facts.fingerprint
+
+        async def ask_upstream(upstream: "Upstream", seconds: float) -> Vectors:
+            if losses is not None:
+                losses.clear()  # of an engine here that failed after it had found some
+            known = (facts.dim, facts.fingerprint)
+            return await upstream.embed_images(pictures, dim=known[0], fingerprint=known[1], seconds=seconds)
+
+        here = partial(self.embed_images_here, pictures, losses)
+        return await self.providers.answer("image", here, ask_upstream)
+
+    async def _ask_for_texts(self, texts: Sequence[str], tokens: Tokens | None) -> Vectors:
+        facts = await self.live()
+        current_trace().fingerprint = facts.fingerprint
+        return await self.providers.answer(
+            "text",
+            partial(self.embed_texts_here, texts, tokens),
+            lambda upstream, seconds: upstream.embed_texts(
+                texts, dim=facts.dim, fingerprint=facts.fingerprint, seconds=seconds
+            ),
         )
 
     @asynccontextmanager
@@ -361,38 +392,3 @@ class ServedModel:
             code="model_failed",
             retry_after_seconds=max(seconds, 0.1),
         )
-
-
-def _prepare(facts: EngineFacts, room: Room, picture: Picture) -> Pixels:
-    data = file_bytes(picture)
-    try:
-        with room.taken(count_pixels(data) * BYTES_PER_PIXEL):
-            return facts.prepare_image(data, name=picture.param)
-    except RequestError:
-        raise
-    except InputError as error:
-        raise RequestError(error.message, error.remedy, code=error.code, param=picture.param) from error
-
-
-async def _answered(work: Coroutine[Any, Any, list[Result]]) -> list[Result]:
-    """The answers of a lane; a worker that is gone is said to be gone, not to have failed."""
-    try:
-        return await work
-    except BatchError as error:
-        cause = error.__cause__
-        if isinstance(cause, UnavailableError):
-            raise UnavailableError(
-                cause.message, cause.remedy, code=cause.code, retry_after_seconds=cause.retry_after_seconds
-            ) from error
-        raise
-
-
-async def _answers(lane: Lane[Item, Timed[Vectors]], item: Item, within_seconds: float) -> bool:
-    if time.monotonic() - lane.last_answer_at < within_seconds:
-        return True
-    try:
-        async with asyncio.timeout(CANARY_SECONDS):
-            await lane.answer([item])
-    except (TimeoutError, RuntimeError, ClipworksError, BusyError):
-        return False
-    return True

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from clipworks.errors import ConfigError
+from clipworks.serve.ending import GRACE_SECONDS, leave_within
 from clipworks.serve.heap import limit_freed_memory
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
     Args:
         app: the application of `service`.
         on_ready: called once with the address when all models that are loaded at start answer.
+
+    Once a signal has come this returns within `drain_seconds`, `shutdown_seconds` and 5 seconds, or ends the
+    process with 1: what hangs then is named in the log.
 
     Raises:
         ConfigError: the port, or that of the metrics, is taken.
@@ -47,6 +52,8 @@ def serve_app(app: Starlette, service: "Service", on_ready: Callable[[str], None
         )
         server = _Server(config, service, partial(on_ready, _address(listener)) if on_ready else None)
         server.run(sockets=[listener])
+        if server.ending is not None:
+            server.ending.cancel()
         if server.failure is not None:
             raise server.failure
 
@@ -87,6 +94,8 @@ class _Server(uvicorn.Server):
         self._service = service
         self._on_ready = on_ready
         self._stop_at = float("inf")
+        self.ending: threading.Timer | None = None
+        """Ends the process if its end takes too long."""
 
     async def main_loop(self) -> None:
         """Run as uvicorn does; meanwhile wait for the models, then call `on_ready`."""
@@ -99,12 +108,16 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first SIGTERM begins the drain; any signal after it ends the drain at once."""
+        settings = self._service.settings
+        if self.ending is None:
+            drain = settings.drain_seconds if sig == signal.SIGTERM else 0.0
+            self.ending = leave_within(drain + settings.shutdown_seconds + GRACE_SECONDS)
         if sig == signal.SIGTERM and not self._service.is_stopping:
             self._service.is_stopping = True
             # Clients send their next request on another connection, which leads elsewhere if anywhere.
             self.config.encoded_headers.append((b"connection", b"close"))
             self.server_state.default_headers.append((b"connection", b"close"))
-            self._stop_at = time.monotonic() + self._service.settings.drain_seconds
+            self._stop_at = time.monotonic() + settings.drain_seconds
         elif sig == signal.SIGTERM:
             self.should_exit = True
         else:

@@ -6,6 +6,7 @@ the environment anywhere else in `serve/`.
 
 import ipaddress
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -133,6 +134,15 @@ class ServeSettings:
     """How long there must be less work before a replica is stopped."""
 
     def __post_init__(self) -> None:
+        try:
+            self._check()
+        except ConfigError as error:
+            named = [field.name for field in fields(self) if re.search(rf"\b{field.name}\b", error.message)]
+            variables = " and ".join(VARIABLE_PREFIX + name.upper() for name in named)
+            remedy = f"{error.remedy} Variables: {variables}.".strip()
+            raise ConfigError(error.message, remedy) from error
+
+    def _check(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port is {self.port}; it must be from 0 to 65535.")
         self._check_each()

@@ -1,15 +1,22 @@
 """Lanes that tell how long things took, without the lane knowing: each answer carries its own times."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from clipworks.errors import BusyError, ClipworksError
+from clipworks.serve.batcher import BatchError, Lane
 from clipworks.serve.metrics import Metrics, Watch
+from clipworks.serve.problems import UnavailableError
 from clipworks.serve.traces import current_trace
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+CANARY_SECONDS = 10.0
+"""How long an item that is sent to see whether a lane answers may take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,3 +81,28 @@ async def measured(
         for wait in waits:
             metrics.stage("queue", model, modality, wait)
     return [row.answer for row in rows]
+
+
+async def answered(work: Awaitable[list[Answer]]) -> list[Answer]:
+    """The answers of a lane; a worker that is gone is said to be gone, not to have failed."""
+    try:
+        return await work
+    except BatchError as error:
+        cause = error.__cause__
+        if isinstance(cause, UnavailableError):
+            raise UnavailableError(
+                cause.message, cause.remedy, code=cause.code, retry_after_seconds=cause.retry_after_seconds
+            ) from error
+        raise
+
+
+async def answers_now(lane: Lane[Item, Answer], item: Item, within_seconds: float) -> bool:
+    """Whether a lane has answered within the last seconds, or answers this item now."""
+    if time.monotonic() - lane.last_answer_at < within_seconds:
+        return True
+    try:
+        async with asyncio.timeout(CANARY_SECONDS):
+            await lane.answer([item])
+    except (TimeoutError, RuntimeError, ClipworksError, BusyError):
+        return False
+    return True

@@ -119,5 +119,6 @@ REPEATS = Table(
     Column("created_at_ms", BigInteger, nullable=False, index=True),
     Column("body", LargeBinary),
     Column("media_type", String(200)),
+    Column("fingerprint", String(64)),
 )
 """Idempotency keys that were used lately, the charge that each stands for, and what was answered."""

@@ -2,7 +2,7 @@
 
 Pictures go there as the bytes that the client sent, texts as they are; vectors come back as base64. An
 answer counts only where each vector is there, has the model's dimensions, finite numbers and unit length,
-and where it does not name another checkpoint. Which upstream is asked when is decided in `providers.py`.
+and where it does not name another checkpoint. Which upstream is asked when is decided in `router.py`.
 """
 
 import asyncio
@@ -55,6 +55,9 @@ _THEIR_LIMITS = (
 
 _PICTURE_CODES = ("invalid_image", "unsupported_image_format", "image_too_large")
 _ITEM = re.compile(r"input(?:\[([0-9]{1,6})\])?(?:\.image)?")
+_TELLING = re.compile(r"://|[0-9]{1,3}(\.[0-9]{1,3}){3}|\b(sk|cw)[-_]", re.IGNORECASE)
+"""What may be an address or a key of that server: such words are not passed on."""
+
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _MAGICS = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"BM", "bmp"))
 
@@ -330,13 +333,12 @@ def _refusal(
     match = _ITEM.fullmatch(param)
     place = int(match[1] or 0) if match else 0 if count == 1 else count
     ours = param_of(start + place) if place < count else None
-    if ours and code in _PICTURE_CODES and match and message.startswith(param):
-        return RequestError(ours + message[len(param) :][:300], code=code, param=ours)
-    return RequestError(
-        f"{ours or 'An item of this request'} cannot be used by the provider of this model.",
-        code=code if code in _PICTURE_CODES else "invalid_value",
-        param=ours,
-    )
+    item = ours or (f"The text {start + place + 1} of this request" if match and place < count else "")
+    code = code if code in _PICTURE_CODES else "invalid_value"
+    if item and param and message.startswith((f"{param} ", f"{param}:")) and not _TELLING.search(message):
+        return RequestError(item + message[len(param) :][:300], code=code, param=ours)
+    words = f"{item or 'An item of this request'} cannot be used by the provider of this model."
+    return RequestError(words, code=code, param=ours)
 
 
 def _retry_after(headers: dict[str, str]) -> float | None:

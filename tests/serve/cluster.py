@@ -3,12 +3,18 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+
+import psycopg
+
+from clipworks.serve.database import open_database
 
 OWNER = "postgres"
 """Who runs it where the tests run as root, which PostgreSQL refuses."""
@@ -62,25 +68,50 @@ def running_cluster(*, is_durable: bool = False) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def new_database(address: str) -> str:
-    """The address of an empty database beside that of `running_cluster`."""
+@contextmanager
+def stopped(address: str) -> Iterator[None]:
+    """Every process of a cluster is stopped: its sockets are there, and nobody answers on them."""
+    folder = Path(address.partition("host=")[2])
+    first = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    of_it = Path(f"/proc/{first}/task/{first}/children")
+    found = [first]
+    try:
+        os.kill(first, signal.SIGSTOP)  # first of all who could start others
+        found += [int(pid) for pid in of_it.read_text().split()]
+        for process in found[1:]:
+            os.kill(process, signal.SIGSTOP)
+        yield
+    finally:
+        for process in reversed(found):
+            os.kill(process, signal.SIGCONT)
+
+
+def new_database(address: str, *, like: str = "template1") -> str:
+    """The address of a new database beside that of `running_cluster`: empty, or a copy of another one."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    host = address.partition("host=")[2]
-    folder = binaries()
-    assert folder is not None
-    command = [
-        str(folder / "psql"),
-        "-h",
-        host,
-        "-U",
-        "clip",
-        "-d",
-        "postgres",
-        "-qc",
-        f"CREATE DATABASE {name}",
-    ]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {like}".encode())
     return address.replace("/postgres?", f"/{name}?")
+
+
+def with_tables(address: str) -> str:
+    """The name of a database that has its tables already, for `new_database(like=...)`."""
+    made = new_database(address)
+    open_database(made).close()
+    return made.partition("?")[0].rpartition("/")[2]
+
+
+def new_sqlite(folder: Path) -> str:
+    """The address of a new file of SQLite that has its tables already."""
+    (folder / "accounts.db").write_bytes(_file_with_tables())
+    return f"sqlite:///{folder}/accounts.db"
+
+
+@cache
+def _file_with_tables() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        open_database(f"sqlite:///{folder}/accounts.db").close()
+        return Path(folder, "accounts.db").read_bytes()
 
 
 def _run(user: str, program: str, *arguments: str | Path) -> None:

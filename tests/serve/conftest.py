@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,7 +12,7 @@ from clipworks.search.embedded import EmbeddedStore
 from clipworks.serve.app import create_app
 from clipworks.serve.database import Database, open_database
 from clipworks.serve.settings import ServeSettings
-from tests.serve.cluster import new_database, reason_against, running_cluster
+from tests.serve.cluster import new_database, new_sqlite, reason_against, running_cluster, with_tables
 from tests.serve.colours import ADDRESS, ColourEngine, write_gallery
 
 
@@ -20,14 +21,15 @@ def engine() -> ColourEngine:
     return ColourEngine()
 
 
-@pytest.fixture
-def gallery(tmp_path: Path, engine: ColourEngine) -> EmbeddedStore:
-    """Four one-coloured pictures; the caption of one tries to be markup."""
-    (tmp_path / "secret.txt").write_text("not for you")
-    return write_gallery(tmp_path, engine)
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedStore:
+    """Four one-coloured pictures; the caption of one tries to be markup. For all tests: leave it as it is."""
+    folder = tmp_path_factory.mktemp("gallery")
+    (folder / "secret.txt").write_text("not for you")
+    return write_gallery(folder, ColourEngine())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings() -> ServeSettings:
     return ServeSettings(max_body_bytes=1 << 20, max_image_bytes=200_000, max_images=8, max_texts=100)
 
@@ -36,6 +38,14 @@ def settings() -> ServeSettings:
 def client(settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore) -> Iterator[TestClient]:
     app = create_app(settings, {"colours": engine, "team/other": ColourEngine("other")}, gallery)  # type: ignore[dict-item]
     with TestClient(app, base_url=ADDRESS) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared_client(settings: ServeSettings, gallery: EmbeddedStore) -> Iterator[TestClient]:
+    """As `client`, for all tests of a module whose answers depend on nothing that came before."""
+    engines: Any = {"colours": ColourEngine(), "team/other": ColourEngine("other")}
+    with TestClient(create_app(settings, engines, gallery), base_url=ADDRESS) as client:
         yield client
 
 
@@ -51,13 +61,18 @@ def postgres() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def postgres_tables(postgres: str) -> str:
+    return with_tables(postgres)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind in turn."""
+    """A new database of each kind in turn, with its tables and nothing in them."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/accounts.db"
+        return new_sqlite(tmp_path)
     place: str = request.getfixturevalue("postgres")
-    return new_database(place)
+    return new_database(place, like=request.getfixturevalue("postgres_tables"))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from clipworks.serve.billing import key_details
 from clipworks.serve.database import Database
 from clipworks.serve.keys import KeyTerms
+from tests.serve.cluster import new_sqlite
 from tests.serve.colours import data_uri, picture, refusal
 from tests.serve.paying import (
     IMAGE_COST,
@@ -30,13 +31,20 @@ EMBEDDINGS = "/v1/embeddings"
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[TestClient, Database]]:
-    with paid_server(f"sqlite:///{tmp_path}/accounts.db", signup_credit_usd=0.5) as server:
+    with paid_server(new_sqlite(tmp_path), signup_credit_usd=0.5) as server:
         yield server
 
 
 @pytest.fixture
 def boss(served: tuple[TestClient, Database]) -> dict[str, str]:
     return bearer(new_key(served[1], "boss", terms=KeyTerms(name="boss", scopes=("admin",)))[1])
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, dict[str, str]]]:
+    """A server and an administrator, for requests that change nothing."""
+    with paid_server(new_sqlite(tmp_path_factory.mktemp("office"))) as (client, database):
+        yield client, bearer(new_key(database, "boss", terms=KeyTerms(name="boss", scopes=("admin",)))[1])
 
 
 def test_usage_is_summed_by_day_model_and_key(served: tuple[TestClient, Database]) -> None:
@@ -190,6 +198,42 @@ def test_an_administrator_makes_rotates_and_revokes_keys(
     refusal(client.get("/v1/admin/keys/none", headers=boss), 404, "key_not_found", "key")
 
 
+def test_a_name_with_a_slash_is_reached_by_its_name(
+    served: tuple[TestClient, Database], boss: dict[str, str]
+) -> None:
+    client, _ = served
+    for name in ("team/art", "team/art/grants"):
+        assert client.post("/v1/admin/accounts", json={"name": name}, headers=boss).status_code == 201
+        terms = {"name": f"{name}/app", "account": name}
+        assert client.post("/v1/admin/keys", json=terms, headers=boss).status_code == 201
+        for place in (f"/v1/admin/accounts/{name}", f"/v1/admin/accounts/{name.replace('/', '%2F')}"):
+            assert client.get(place, headers=boss).json()["name"] == name
+            granted = client.post(f"{place}/grants", json={"amount_usd": 1}, headers=boss)
+            assert granted.json()["name"] == name
+        assert client.get(f"/v1/admin/keys/{name}/app", headers=boss).json()["account"] == name
+        rotated = client.post(f"/v1/admin/keys/{name}/app/rotate", headers=boss)
+        assert rotated.json()["account"] == name
+
+
+def test_an_account_has_one_working_key_of_a_name(
+    served: tuple[TestClient, Database], boss: dict[str, str]
+) -> None:
+    client, _ = served
+    for name in ("museum", "school"):
+        client.post("/v1/admin/accounts", json={"name": name}, headers=boss)
+    terms = {"name": "app", "account": "museum"}
+    first = client.post("/v1/admin/keys", json=terms, headers=boss).json()
+    again = client.post("/v1/admin/keys", json=terms, headers=boss)
+    assert first["id"] in refusal(again, 400, "invalid_value", "name") and "rotate" in again.text
+    assert client.delete("/v1/admin/keys/app", headers=boss).json()["id"] == first["id"]
+    second = client.post("/v1/admin/keys", json=terms, headers=boss).json()
+    assert client.get("/v1/admin/keys/app", headers=boss).json()["id"] == second["id"]
+    elsewhere = {"name": "app", "account": "school"}
+    assert client.post("/v1/admin/keys", json=elsewhere, headers=boss).status_code == 201
+    refused = client.get("/v1/admin/keys/app", headers=boss)
+    assert second["id"] in refusal(refused, 400, "invalid_value", "key")
+
+
 def test_an_administrator_is_told_that_a_request_sent_twice_is_done_twice(
     served: tuple[TestClient, Database], boss: dict[str, str]
 ) -> None:
@@ -233,8 +277,8 @@ def test_an_administrator_is_told_that_a_request_sent_twice_is_done_twice(
     ],
 )
 def test_what_an_administrator_cannot_mean_is_refused_by_name(
-    served: tuple[TestClient, Database], boss: dict[str, str], path: str, body: dict[str, Any], param: str
+    office: tuple[TestClient, dict[str, str]], path: str, body: dict[str, Any], param: str
 ) -> None:
-    headers = {**boss, "content-type": "application/json"}
-    answer = served[0].post(f"/v1/admin/{path}", content=json.dumps(body), headers=headers)
+    headers = {**office[1], "content-type": "application/json"}
+    answer = office[0].post(f"/v1/admin/{path}", content=json.dumps(body), headers=headers)
     assert answer.status_code == 400 and answer.json()["error"]["param"] == param, answer.text

@@ -15,6 +15,7 @@ from clipworks.serve.books import Books
 from clipworks.serve.database import open_database
 from clipworks.serve.problems import RequestError
 from clipworks.serve.tables import ACCOUNTS
+from tests.serve.cluster import new_sqlite
 
 
 def run_open(address: str, work: Callable[[Books], Coroutine[Any, Any, None]]) -> None:
@@ -129,7 +130,7 @@ def test_where_the_transaction_is_gone_nothing_in_it_is_said_to_be_done(tmp_path
         assert [getattr(one, "code", "") for one in outcomes] == ["accounts_unavailable"] * 3
         assert await desk.read(count) == 0
 
-    run_open(f"sqlite:///{tmp_path}/accounts.db", work)
+    run_open(new_sqlite(tmp_path), work)
 
 
 def test_nobody_waits_behind_a_report(tmp_path: Any) -> None:
@@ -143,7 +144,7 @@ def test_nobody_waits_behind_a_report(tmp_path: Any) -> None:
             hold.go_on.set()
         await reporting
 
-    run_open(f"sqlite:///{tmp_path}/accounts.db", work)
+    run_open(new_sqlite(tmp_path), work)
 
 
 def test_a_database_that_does_not_answer_is_a_503(address: str) -> None:
@@ -171,7 +172,7 @@ def test_what_is_given_up_before_its_turn_is_not_done(tmp_path: Any) -> None:
         await asyncio.gather(given_up, return_exceptions=True)
         assert await desk.write(make("later")) == "later" and await desk.read(count) == 1
 
-    run_open(f"sqlite:///{tmp_path}/accounts.db", work)
+    run_open(new_sqlite(tmp_path), work)
 
 
 def test_more_than_may_wait_is_refused_with_a_time(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +191,7 @@ def test_more_than_may_wait_is_refused_with_a_time(tmp_path: Any, monkeypatch: p
         assert await waiting == "a"
         await holding
 
-    run_open(f"sqlite:///{tmp_path}/accounts.db", work)
+    run_open(new_sqlite(tmp_path), work)
 
 
 def test_closing_finishes_what_is_in_work_and_refuses_what_waits(address: str) -> None:

@@ -2,9 +2,9 @@
 
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -17,9 +17,18 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from clipworks.errors import ConfigError, MissingExtraError
 from clipworks.serve import database as module
 from clipworks.serve.database import REVISIONS, Database, Prepared, open_database
+from clipworks.serve.repeats import Answer, Repeat, earlier
 from clipworks.serve.tables import ACCOUNTS, METADATA
 from tests.serve.cluster import new_database
-from tests.serve.paying import new_key
+from tests.serve.paying import new_key, order_of, reserve, settle
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/accounts.db"
+    return new_database(request.getfixturevalue("postgres"))
 
 
 def test_the_tables_are_those_of_the_code(database: Database) -> None:
@@ -70,6 +79,23 @@ def test_tables_of_a_newer_version_are_refused(database: Database, address: str)
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ConfigError, match="version 9999.*newer clipworks"):
         open_database(address)
+
+
+def test_answers_that_version_1_kept_are_told_again_without_a_fingerprint(address: str) -> None:
+    opened = open_database(address)
+    key, _ = new_key(opened)
+    repeat = Repeat(key="order-1", digest="d" * 64)
+    order = order_of(key, repeat=repeat)
+    settle(opened, order, reserve(opened, order).charge_id, Answer(body=b"{}", media_type="text/plain"))
+    with opened.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE repeats DROP COLUMN fingerprint")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    opened.close()
+    opened = open_database(address)
+    with opened.read() as connection:
+        known = earlier(connection, key.account_id, repeat)
+    assert known is not None and known.answer == Answer(body=b"{}", media_type="text/plain", fingerprint="")
+    opened.close()
 
 
 def test_a_file_of_sqlite_is_for_its_owner_only_and_its_folder_is_made(tmp_path: Path) -> None:
@@ -153,10 +179,8 @@ def test_a_database_that_must_exist_is_not_made(tmp_path: Path) -> None:
 
 
 def test_a_missing_driver_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: Any, **__: Any) -> Any:
-        raise ModuleNotFoundError("No module named 'psycopg'")
-
-    monkeypatch.setattr(module, "create_engine", missing)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "clipworks.serve.postgres", raising=False)
     with pytest.raises(MissingExtraError, match=r"clipworks\[postgres\]"):
         open_database("postgresql://me@/data")
 

@@ -126,6 +126,7 @@ def test_models_are_listed_with_status_and_aliases_and_answer_under_them() -> No
         assert rows["colours"]["aliases"] == ["default"] and rows["colours"]["status"] == "live"
         assert rows["leaving"]["status"] == "deprecated"
         assert rows["leaving"]["shutdown_date"] == "2999-01-01"
+        assert (rows["leaving"]["status"], rows["gone"]["status"]) == ("deprecated", "shut_down")
         assert client.get("/v1/models/default").json()["id"] == "colours"
         ready = client.get("/readyz")
         assert ready.status_code == 200

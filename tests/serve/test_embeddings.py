@@ -103,7 +103,7 @@ def test_token_ids_are_refused_with_the_setting_that_helps(client: TestClient, v
         ({"image": 7}, 400, "invalid_image", "input[1].image"),
         ({"image": {"image": {}}}, 400, "invalid_value", "input[1].image"),
         ({"text": "a", "image": "b"}, 400, "invalid_value", "input[1]"),
-        ({"video": "x"}, 400, "invalid_value", "input[1]"),
+        ({"type": "text"}, 400, "invalid_value", "input[1]"),
         ({"type": "image_url", "image_url": {}}, 400, "invalid_image", "input[1].image_url.url"),
         ("", 400, "invalid_value", "input[1]"),
         (" \n", 400, "invalid_value", "input[1]"),
@@ -169,14 +169,14 @@ def test_the_first_of_several_broken_pictures_is_named(client: TestClient) -> No
         ({"input": "a", "model": None}, "missing_field", "model"),
     ],
 )
-def test_wrong_fields_are_named(client: TestClient, fields: Any, code: str, param: str | None) -> None:
-    message = refusal(post(client, **fields), 400, code, param)
-    assert post(client, **fields).json()["detail"] == message  # where Jina's and Voyage's clients look
+def test_wrong_fields_are_named(shared_client: TestClient, fields: Any, code: str, param: str | None) -> None:
+    message = refusal(post(shared_client, **fields), 400, code, param)
+    assert post(shared_client, **fields).json()["detail"] == message  # where Jina's and Voyage's clients look
 
 
 @pytest.mark.parametrize("name", ["colour", "", 7, ["colours"], "x" * 100_000])
-def test_an_unknown_model_is_answered_with_the_nearest_names(client: TestClient, name: Any) -> None:
-    message = refusal(post(client, input="a", model=name), 404, "model_not_found", "model")
+def test_an_unknown_model_is_answered_with_the_nearest_names(shared_client: TestClient, name: Any) -> None:
+    message = refusal(post(shared_client, input="a", model=name), 404, "model_not_found", "model")
     assert "colours" in message and len(message) < 400
 
 

@@ -22,6 +22,8 @@ import pytest
 from PIL import Image
 from tiny_clip import TinyClip
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 
 

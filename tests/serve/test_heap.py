@@ -39,6 +39,7 @@ print(held >> 20, left >> 20)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is one of glibc")
+@pytest.mark.slow
 def test_large_blocks_that_threads_have_freed_go_back_to_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     held, left = map(int, done.stdout.split())

@@ -13,7 +13,7 @@ from clipworks.serve.fleet import Fleet
 from clipworks.serve.roster import ModelSpec
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
-from tests.serve.colours import ADDRESS, ColourEngine, data_uri, picture, refusal, talk
+from tests.serve.colours import ADDRESS, ColourEngine, data_uri, picture, refusal, talk, write_gallery
 from tests.serve.workers import HeldWorker
 
 
@@ -117,11 +117,14 @@ def test_paths_that_a_client_would_tidy_up_reach_nothing_either(
         assert sent[0]["status"] == 404, path
 
 
-def test_a_file_that_has_gone_is_not_found(client: TestClient, gallery: EmbeddedStore) -> None:
+def test_a_file_that_has_gone_is_not_found(settings: ServeSettings, tmp_path: Path) -> None:
+    gallery = write_gallery(tmp_path, ColourEngine())
     item = gallery.get("red one.png")
     assert item is not None
     Path(item.path).unlink()
-    refusal(client.get("/gallery/red%20one.png"), 404, "not_found", None)
+    engines: Any = {"colours": ColourEngine()}
+    with TestClient(create_app(settings, engines, gallery), base_url=ADDRESS) as client:
+        refusal(client.get("/gallery/red%20one.png"), 404, "not_found", None)
 
 
 def test_without_a_gallery_a_search_says_so(bare: TestClient) -> None:

@@ -108,27 +108,30 @@ def peak_bytes() -> int:
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_odd_files_that_are_pictures_are_read_as_their_first_frame(client: TestClient, name: str) -> None:
+def test_odd_files_that_are_pictures_are_read_as_their_first_frame(
+    shared_client: TestClient, name: str
+) -> None:
     body = {"model": "colours", "input": [data_uri(TAKEN[name]()), "red"]}
-    answer = client.post("/v1/embeddings", json=body)
+    answer = shared_client.post("/v1/embeddings", json=body)
     assert answer.status_code == 200, answer.text
     picture_vector, red = (np.array(row["embedding"]) for row in answer.json()["data"])
     assert picture_vector @ red > 0.99
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_files_made_to_hurt_are_answered_without_their_memory(client: TestClient, name: str) -> None:
+def test_files_made_to_hurt_are_answered_without_their_memory(shared_client: TestClient, name: str) -> None:
     make, status, code = REFUSED[name]
     file = make()
-    client.post("/v1/embeddings", json={"model": "colours", "input": [data_uri(encoded(RED, "PNG"))]})
+    shared_client.post("/v1/embeddings", json={"model": "colours", "input": [data_uri(encoded(RED, "PNG"))]})
     before = peak_bytes()
-    answer = client.post(
+    answer = shared_client.post(
         "/v1/embeddings", json={"model": "colours", "input": ["a", {"image": data_uri(file)}]}
     )
     refusal(answer, status, code, "input[1].image")
     assert peak_bytes() - before < 40 << 20
 
 
+@pytest.mark.slow
 def test_a_bomb_of_many_pixels_is_small_on_the_wire_and_refused_before_its_memory() -> None:
     rows = bytes(13_001 * 13_000)
     file = png_header(13_000, 13_000, bits=8, rows=rows)

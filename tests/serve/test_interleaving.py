@@ -71,7 +71,7 @@ async def together(engine: Any, requests: list[tuple[str, list[int], int]]) -> N
 
 
 @given(st.lists(REQUEST, min_size=2, max_size=12))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 def test_any_interleaving_gives_each_request_what_it_gets_alone(
     requests: list[tuple[str, list[int], int]],
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipworks.serve import keyholders
+from clipworks.serve import key_gate
 from clipworks.serve.database import Database
 from clipworks.serve.tables import RESERVATIONS
 from tests.serve.paying import TEXT_COST, assert_books_agree, balance, bearer, new_key, paid_server, rows
@@ -30,7 +30,7 @@ KeyCharge.settle = settle_and_die
 """
 PROGRAM = """
 import os, signal, sys
-from clipworks.serve.keyholders import KeyCharge
+from clipworks.serve.key_gate import KeyCharge
 from tests.serve.colours import ColourEngine
 from tests.serve.paying import bearer, paid_server
 {fault}
@@ -52,10 +52,11 @@ def num_in_work(database: Database) -> int:
         return len(connection.execute(RESERVATIONS.select()).all())
 
 
+@pytest.mark.slow
 def test_a_server_that_runs_gives_back_what_another_had_in_work_when_it_was_killed(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyholders, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(key_gate, "SWEEP_SECONDS", 0.02)
     with paid_server(address) as (client, database):
         _, secret = new_key(database)
         die(address, secret, BEFORE_THE_ANSWER)
@@ -71,6 +72,7 @@ def test_a_server_that_runs_gives_back_what_another_had_in_work_when_it_was_kill
         assert_books_agree(database)
 
 
+@pytest.mark.slow
 def test_the_next_server_gives_it_back_before_it_answers_anybody(database: Database, address: str) -> None:
     _, secret = new_key(database)
     die(address, secret, BEFORE_THE_ANSWER)
@@ -80,6 +82,7 @@ def test_the_next_server_gives_it_back_before_it_answers_anybody(database: Datab
         assert_books_agree(database)
 
 
+@pytest.mark.slow
 def test_what_was_paid_and_not_received_is_received_by_who_asks_again(
     database: Database, address: str
 ) -> None:

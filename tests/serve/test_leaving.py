@@ -13,11 +13,12 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from clipworks.serve import keyholders, ledger
+from clipworks.serve import key_gate, ledger
 from clipworks.serve.app import create_app
 from clipworks.serve.database import Database, open_database
 from clipworks.serve.served import ServedModel
 from clipworks.serve.settings import ServeSettings
+from tests.serve.cluster import new_sqlite
 from tests.serve.colours import ColourEngine, refusal, scope_of
 from tests.serve.paying import TEXT_COST, assert_books_agree, balance, bearer, new_key, paid_server, rows
 
@@ -27,7 +28,7 @@ BODY = {"model": "colours", "input": "red"}
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/accounts.db"
+    return new_sqlite(tmp_path)
 
 
 def client_that_leaves(when: threading.Event) -> AsyncIterator[dict[str, Any]]:
@@ -140,7 +141,7 @@ def test_what_the_database_could_not_give_back_at_once_is_given_back_later(
     address: str, is_settled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the charge was settled and only the word of it was lost: the answer was not given."""
-    monkeypatch.setattr(keyholders, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(key_gate, "SWEEP_SECONDS", 0.02)
     settle, release, write = ledger.settle, ledger.release, Database.write
     is_away, is_lost = threading.Event(), threading.Event()
     is_away.set()

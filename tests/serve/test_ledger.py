@@ -17,6 +17,7 @@ from clipworks.serve.keys import KeyTerms, now_ms
 from clipworks.serve.problems import RequestError
 from clipworks.serve.tables import ACCOUNTS, KEYS, LEDGER
 from clipworks.serve.usage import credit_of, usage_of
+from tests.serve.cluster import new_sqlite
 from tests.serve.paying import (
     assert_books_agree,
     balance,
@@ -212,13 +213,13 @@ ACTIONS = st.lists(
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    opened = open_database(f"sqlite:///{tmp_path_factory.mktemp('ledger')}/accounts.db")
+    opened = open_database(new_sqlite(tmp_path_factory.mktemp("ledger")))
     yield opened
     opened.close()
 
 
 @given(actions=ACTIONS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_order_of_moves_leaves_a_balance_that_is_the_sum_of_its_rows(
     shared: Database, actions: list[tuple[str, int, int]]
 ) -> None:
@@ -280,7 +281,7 @@ def test_threads_that_spend_together_never_overdraw(database: Database) -> None:
 
 
 def test_an_account_is_found_by_name_and_by_id_and_the_nearest_is_named(tmp_path: Path) -> None:
-    database = open_database(f"sqlite:///{tmp_path}/accounts.db")
+    database = open_database(new_sqlite(tmp_path))
     with database.write() as connection:
         with pytest.raises(RequestError, match="no accounts yet"):
             accounts.account_named(connection, "museum")

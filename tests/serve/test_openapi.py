@@ -13,7 +13,7 @@ from clipworks.serve.app import (
     SEARCH_FIELDS,
     SIMILARITY_FIELDS,
 )
-from clipworks.serve.gate import is_open
+from clipworks.serve.guard import is_open
 
 FIELDS = {
     "/v1/embeddings": EMBEDDINGS_FIELDS,

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from clipworks.serve.database import Database
 from clipworks.serve.keys import KeyTerms
+from tests.serve.cluster import new_sqlite
 from tests.serve.colours import ColourEngine, data_uri, picture, refusal
 from tests.serve.paying import (
     IMAGE_COST,
@@ -96,7 +97,7 @@ def test_an_engine_that_fails_takes_nothing(address: str) -> None:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Any:
     place: Path = tmp_path_factory.mktemp("partial")
-    with paid_server(f"sqlite:///{place}/accounts.db", max_images=16) as server:
+    with paid_server(new_sqlite(place), max_images=16) as server:
         yield server
 
 
@@ -104,7 +105,7 @@ ITEMS = st.lists(st.sampled_from([*GOOD.values(), *BAD.values(), FUSED, LOST]), 
 
 
 @given(items=ITEMS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_cost_is_that_of_the_vectors_whatever_is_among_the_items(
     shop: tuple[TestClient, Database], items: list[Any]
 ) -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from clipworks.errors import ConfigError
 from clipworks.serve.metrics import Metrics
-from clipworks.serve.providers import Providers
 from clipworks.serve.roster import ModelSpec, ProviderSpec, check_names, read_models
+from clipworks.serve.router import ProviderRouter
 
 GOOD = """
 [models.pictogram]
@@ -127,7 +127,7 @@ def test_a_provider_that_cannot_be_used_is_refused_with_the_place(
 def test_an_address_of_a_provider_is_checked_before_anything_starts(url: str, words: str) -> None:
     spec = ModelSpec(id="a", providers=(ProviderSpec(name="east", url=url),))
     with pytest.raises(ConfigError, match=words):
-        Providers(spec, Metrics())
+        ProviderRouter(spec, Metrics())
 
 
 def test_routing_is_one_of_three_words() -> None:

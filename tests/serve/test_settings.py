@@ -4,6 +4,7 @@ import pytest
 
 from clipworks.errors import ConfigError
 from clipworks.serve.app import run
+from clipworks.serve.fetching import rules_of
 from clipworks.serve.fleet import fleet_of_engines
 from clipworks.serve.settings import ServeSettings, misspelt_variables, read_variables
 from tests.serve.colours import ColourEngine
@@ -30,8 +31,14 @@ def test_an_address_that_others_reach_must_be_asked_for(host: str) -> None:
     ],
 )
 def test_values_out_of_range_are_refused_by_name(values: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(values))):
+    name = next(iter(values))
+    with pytest.raises(ConfigError, match=f"{name}.* CLIPWORKS_{name.upper()}"):
         ServeSettings(**values)  # type: ignore[arg-type]
+
+
+def test_an_allowlist_without_hosts_says_which_variable_lists_them() -> None:
+    with pytest.raises(ConfigError, match="no host is listed.*CLIPWORKS_URL_HOSTS"):
+        rules_of(ServeSettings(url_mode="allowlist"))
 
 
 def test_variables_fill_the_same_fields() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.dialects.rerank import billed_units
 from clipworks.serve.embeddings import embed_items
 from clipworks.serve.inputs import Payload, read_choice

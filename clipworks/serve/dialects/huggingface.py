@@ -9,18 +9,20 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.classify import label_cosines
 from clipworks.serve.dialects import tei
-from clipworks.serve.inputs import Payload, read_labels, read_pictures
+from clipworks.serve.inputs import Payload, check_fields, read_labels, read_pictures
 from clipworks.serve.items import read_input
 from clipworks.serve.problems import RequestError, nearest, shown
 
-FIELDS = (
-    *("inputs", "model", "parameters", "options", "labels", "templates"),
-    *("normalize", "truncate", "truncation_direction", "prompt_name", "dimensions"),
-)
+TEXT_FIELDS = ("normalize", "truncate", "truncation_direction", "prompt_name", "dimensions")
+FIELDS = ("inputs", "model", "parameters", "options", "labels", "templates", *TEXT_FIELDS)
 """Fields of every task; `labels` and `templates` are ours, for uploads, which have no `parameters`."""
+
+PARAMETER_FIELDS = ("candidate_labels", "hypothesis_template", *TEXT_FIELDS)
+OPTION_FIELDS = ("use_cache", "wait_for_model", "use_gpu")
+"""What the hosted API takes; nothing here depends on it."""
 
 DEFAULT_TEMPLATE = "This is a photo of {}."
 """What the field's pipeline puts a label into where nobody says otherwise."""
@@ -33,7 +35,7 @@ async def any_task(call: Call) -> Response:
         RequestError: a field or an item of the request cannot be used.
         BusyError: a queue is full.
     """
-    payload = call.payload
+    payload = call.payload = _lifted(call.payload)
     if payload.get("labels") is not None or "candidate_labels" in _parameters(payload):
         return await zero_shot(call)
     if isinstance(payload.get("inputs"), dict) and "source_sentence" in payload["inputs"]:
@@ -54,6 +56,7 @@ async def named_task(call: Call) -> Response:
         "image-feature-extraction": image_features,
         "sentence-similarity": tei.similarity,
     }
+    call.payload = _lifted(call.payload)
     name = str(call.payload["task"])
     if name not in tasks:
         raise RequestError(
@@ -109,6 +112,16 @@ def _parameters(payload: Payload) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RequestError(f"parameters is {shown(value)}; it must be an object.", param="parameters")
     return value
+
+
+def _lifted(payload: Payload) -> Payload:
+    """The payload with the options among its parameters as fields of their own, and nothing unknown."""
+    parameters = _parameters(payload)
+    check_fields(parameters, PARAMETER_FIELDS, "parameters")
+    options = payload.get("options")
+    if isinstance(options, dict):
+        check_fields(options, OPTION_FIELDS, "options")
+    return {**payload, **{name: parameters[name] for name in TEXT_FIELDS if name in parameters}}
 
 
 def _with_labels(payload: Payload) -> Payload:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from clipworks.model.heads import Vectors
 from clipworks.search.store import Hit, Item, Result, search_vector
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.hits import charged_find, picture_address, require_gallery
 from clipworks.serve.inputs import (
     Payload,

@@ -12,7 +12,7 @@ import numpy as np
 from starlette.responses import JSONResponse, Response
 
 from clipworks.model.heads import Vectors
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.embeddings import Embedded, embed_items
 from clipworks.serve.inputs import check_count, read_count, read_flag, required, required_list
 from clipworks.serve.items import Item, reader

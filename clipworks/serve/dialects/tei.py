@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 
 from clipworks import __version__
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.embeddings import check_normalized, embed_items
-from clipworks.serve.inputs import Payload, read_choice, read_flag, required, required_list
+from clipworks.serve.inputs import Payload, check_fields, read_choice, read_flag, required, required_list
 from clipworks.serve.items import Item, read_input, reader
 from clipworks.serve.outputs import Form, check_dimensions, encode
 from clipworks.serve.problems import RequestError, shown
@@ -53,6 +53,7 @@ async def similarity(call: Call) -> Response:
             'Send {"inputs": {"source_sentence": "…", "sentences": ["…"]}}.',
             param="inputs",
         )
+    check_fields(inputs, ("source_sentence", "sentences"), "inputs")
     read = reader(payload, call.service.settings)
     source = read.read(required(inputs, "source_sentence"), "inputs.source_sentence")
     sentences = required_list(inputs, "sentences")
@@ -82,6 +83,7 @@ async def info(service: "Service", payload: Payload) -> Response:
         RequestError: the model is not named although several are served, or is unknown.
         UnavailableError: it is not loaded in time, or cannot be.
     """
+    check_fields(payload, ("model",), "the address")
     model, settings = service.model(payload), service.settings
     async with asyncio.timeout(settings.request_seconds):
         facts = await model.live()

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.classify import label_cosines
 from clipworks.serve.embeddings import embed_request, read_forms_of, render
 from clipworks.serve.inputs import read_labels, read_pictures

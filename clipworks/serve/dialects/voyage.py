@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
-from clipworks.serve.calls import Call
+from clipworks.serve.call import Call
 from clipworks.serve.embeddings import Embedded, embed_items
 from clipworks.serve.inputs import read_flag
 from clipworks.serve.items import read_input

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from clipworks.search.embedded import EmbeddedStore
 from clipworks.serve.app import create_app
-from clipworks.serve.calls import Caller, Charge
+from clipworks.serve.gate import Caller, Charge
 from clipworks.serve.inputs import Payload
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ADDRESS, ColourEngine

@@ -31,6 +31,7 @@ from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.process import has_died, name_this_process
 from clipworks.serve.repeats import Answer, Repeat
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
     from clipworks.serve.bodies import Payload
@@ -91,6 +92,10 @@ class KeyGate:
             )
         self._count(key, request)
         return KeyCaller(self, key, request.url.path, request_id(request), repeat_key)
+
+    async def is_ready(self) -> bool:
+        """Whether the database of accounts answers."""
+        return await self.books.is_answering()
 
     def later(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Begin work that is finished whatever becomes of the request it belongs to."""
@@ -320,7 +325,11 @@ class KeyCharge:
         body = bytes(response.body)
         if self._order.repeat is None or len(body) > self._gate.settings.idempotency_bytes:
             return None
-        return Answer(body=body, media_type=response.media_type or "application/octet-stream")
+        return Answer(
+            body=body,
+            media_type=response.media_type or "application/octet-stream",
+            fingerprint=current_trace().fingerprint,
+        )
 
     async def _give_back(self) -> None:
         try:
@@ -354,6 +363,7 @@ def _secret(request: Request) -> str:
 
 
 def _response(answer: Answer) -> Response:
+    current_trace().fingerprint = answer.fingerprint
     return Response(answer.body, media_type=answer.media_type)
 
 

@@ -42,7 +42,7 @@ _PATIENCE_SECONDS = 1.0
 _NEVER = float("-inf")
 
 
-class Providers:
+class ProviderRouter:
     """Who answers for one model.
 
     Args:
@@ -252,9 +252,13 @@ class Providers:
         else:
             model.notify()
 
+    def nobody(self) -> Exception:
+        """What a request hears that waited in vain for any of them."""
+        return self._none_left({})
+
     def _none_left(self, failures: dict[str, ProviderError]) -> Exception:
         name = self._model.name
-        if current_trace().deadline_at <= time.monotonic() + 0.02:
+        if failures and current_trace().deadline_at <= time.monotonic() + 0.02:
             return UnavailableError(f"No provider of {name} answered in time.", code="deadline_exceeded")
         waits = [e.retry_after_seconds for e in failures.values() if e.retry_after_seconds]
         waits += [row.retry_at - time.monotonic() for row in self.upstreams if row.condition == "paused"]

@@ -372,7 +372,7 @@ def test_a_provider_that_is_not_there_at_the_start_is_used_when_it_comes() -> No
     with gateway(provider(east, "east")) as client:
         wait_until(client, lambda states: states["east"] == "paused")
         early = client.post("/v1/embeddings", json={"input": "red"}, headers={"x-request-timeout-ms": "100"})
-        assert (early.status_code, early.json()["error"]["code"]) == (503, "model_loading")
+        assert (early.status_code, early.json()["error"]["code"]) == (503, "providers_failed")
         assert client.get("/readyz").status_code == 503
         with served(east, port):
             wait_until(client, live("east"))
