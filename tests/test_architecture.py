@@ -53,6 +53,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "jinja2": ("serve/",),
     "numba": (
         "collect/skim.py",
+        "collect/tags.py",
         "curate/tokens.py",
         "curate/trie.py",
     ),
