@@ -2,8 +2,8 @@
 
 Measured are the pages of the archive in records of their own, as Common Crawl's files hold them, since its
 pictures take no parsing, and the archive as it is. `bytes_per_core_second` and its neighbours are of the
-pages' archive, gzipped, and are what a plan is made with. The peers make the same pairs as we do, page, picture and
-texts, and nothing else: ours adds identifiers, links and sizes and writes its table.
+pages' archive, gzipped, and are what a plan is made with. The peers make the same pairs as we do, page,
+picture and texts, and nothing else: ours adds identifiers, links and sizes and writes its table.
 """
 
 import re

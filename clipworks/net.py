@@ -179,9 +179,7 @@ class Fetcher:
         limit = self.rules.max_bytes - start
         return await self._fetch(url, caller, partial(_store, limit_bytes=limit, file=file), limit, start)
 
-    async def _fetch(
-        self, url: str, caller: str, read: _Read, limit_bytes: int, start: int = 0
-    ) -> Fetched:
+    async def _fetch(self, url: str, caller: str, read: _Read, limit_bytes: int, start: int = 0) -> Fetched:
         address = parse_address(url)
         if self.rules.mode == "off":
             raise NetError("Fetching addresses is switched off.", reason="off")

@@ -119,7 +119,8 @@ def field_of(head: bytes, raw_head: bytes, name: bytes) -> bytes:
 
 
 def _gzip_pieces(file: IO[bytes]) -> Iterator[Piece]:
-    window, base, at = b"", file.tell(), 0  # bytes of the file, where they begin in it, and how far they are read
+    window, at = b"", 0  # bytes of the file, and how far they are read
+    base = file.tell()  # where they begin
     while True:
         if at >= len(window):
             base += len(window)
@@ -217,12 +218,12 @@ def _split(pieces: Iterator[Piece], counts: Counter[str], is_gzip: bool) -> Iter
     """Records out of pieces; a stretch of damage counts once."""
     data, offset, skipped, is_lost = b"", 0, 0, False
     for start, piece, state in pieces:
-        if is_gzip and state == "end" and not data and not skipped:
-            record = _only(piece, start)
-            if record is not None:
-                is_lost = False
-                yield record
-                continue
+        is_alone = is_gzip and state == "end" and not data and not skipped
+        record = _only(piece, start) if is_alone else None
+        if record is not None:
+            is_lost = False
+            yield record
+            continue
         cut = min(skipped, len(piece))
         skipped -= cut
         if not data:

@@ -38,7 +38,8 @@ class Seen(NamedTuple):
 
 
 _NAMES = (
-    ("src", "alt", "title", "width", "height", "srcset", "data-image-title", "href", "lang", "xml:lang", "type")
+    ("src", "alt", "title", "width", "height", "srcset", "data-image-title")
+    + ("href", "lang", "xml:lang", "type")
     + LAZY_SOURCES
     + LAZY_SRCSETS
 )
@@ -147,9 +148,7 @@ _TITLE_PLACE = _hash_of("title") % _TAG_PLACES
 
 
 @njit(cache=True, nogil=True)
-def _read(
-    page: NDArray[np.uint8], tags: NDArray[np.int32], attributes: NDArray[np.int32]
-) -> tuple[int, int]:
+def _read(page: NDArray[np.uint8], tags: NDArray[np.int32], attributes: NDArray[np.int32]) -> tuple[int, int]:
     """How many tags and attributes there are, or _NONE tags.
 
     A tag is its kind, its attributes (from, up to), the number of the tag of the link around it and the
@@ -167,11 +166,7 @@ def _read(
         kind = _TAG_KINDS[hashed % _TAG_PLACES] if _TAG_HASHES[hashed % _TAG_PLACES] == hashed else _NONE
         first = num_attributes
         at, num_attributes, is_closed = _attributes(page, at, attributes, num_attributes)
-        if at < 0 or kind == _NONE:
-            return _NONE, 0
-        if foreign != _NONE and not (is_end and kind == foreign) and not (kind == _TITLE and foreign == _SVG):
-            return _NONE, 0
-        if choice != _NONE and kind >= _TITLE and not (is_end and kind == _PICTURE):
+        if at < 0 or depth > _MAX_FIGURES or _is_unclear(kind, is_end, foreign, choice):
             return _NONE, 0
         if kind == _SVG or kind == _MATH:
             foreign = _NONE if is_end or is_closed else kind
@@ -180,8 +175,6 @@ def _read(
             choice = _NONE if is_end else num_choices
         elif kind == _FIGURE:
             depth = max(0, depth - 1) if is_end else depth + 1
-            if depth > _MAX_FIGURES:
-                return _NONE, 0
         elif kind == _TITLE:
             start = at
             last, at = _title_end(page, at, foreign == _SVG)
@@ -197,6 +190,14 @@ def _read(
             tags[3, num_tags], tags[4, num_tags] = link, choice
             num_tags += 1
     return num_tags, num_attributes
+
+
+@njit(cache=True, nogil=True)
+def _is_unclear(kind: int, is_end: bool, foreign: int, choice: int) -> bool:
+    """Whether a tag is unknown, or stands in an `<svg>`, a `<math>` or a `<picture>` where it may end it."""
+    if foreign != _NONE and not (is_end and kind == foreign) and not (kind == _TITLE and foreign == _SVG):
+        return True
+    return kind == _NONE or (choice != _NONE and kind >= _TITLE and not (is_end and kind == _PICTURE))
 
 
 @njit(cache=True, nogil=True)
@@ -242,20 +243,7 @@ def _attributes(
         start = end = at
         at = _past_spaces(page, at)
         if at < num and page[at] == _EQUALS:
-            start = _past_spaces(page, at + 1)
-            if start >= num:
-                break
-            if page[start] == _DOUBLE or page[start] == _SINGLE:
-                quote, start = page[start], start + 1
-                end = start
-                while end < num and page[end] != quote:
-                    end += 1
-                at = end + 1
-            else:
-                end = start
-                while end < num and not _CLASSES[page[end]] & _ENDS_VALUE:
-                    end += 1
-                at = end
+            start, end, at = _value(page, _past_spaces(page, at + 1))
         place = hashed % _NAME_PLACES
         if _NAME_HASHES[place] == hashed and not seen >> _NAME_NUMBERS[place] & 1:
             seen |= 1 << _NAME_NUMBERS[place]
@@ -263,6 +251,20 @@ def _attributes(
             attributes[1, count], attributes[2, count] = start, end
             count += 1
     return _NONE, count, False
+
+
+@njit(cache=True, nogil=True)
+def _value(page: NDArray[np.uint8], start: int) -> tuple[int, int, int]:
+    """Where a value that is written from `start` on begins and ends, and what is behind it."""
+    num, at = len(page), start
+    if at < num and (page[at] == _DOUBLE or page[at] == _SINGLE):
+        at += 1
+        while at < num and page[at] != page[start]:
+            at += 1
+        return start + 1, at, at + 1
+    while at < num and not _CLASSES[page[at]] & _ENDS_VALUE:
+        at += 1
+    return start, at, at
 
 
 @njit(cache=True, nogil=True)
