@@ -63,9 +63,11 @@ def served(*faults: bytes | None, cut: int = 0, has_ranges: bool = True) -> Hand
     return give
 
 
-def collected(tmp_path: Path, place: str = f"s3://commoncrawl{NAME}", **options: bool) -> tuple[int, str]:
+def collected(
+    tmp_path: Path, place: str = f"s3://commoncrawl{NAME}", *, retry_failed: bool = False
+) -> tuple[int, str]:
     """Rows, and why there are none."""
-    (part,) = collect_pairs([place], tmp_path / "out", **options)["parts"]
+    (part,) = collect_pairs([place], tmp_path / "out", retry_failed=retry_failed)["parts"]
     return part["rows"], part.get("failure", "")
 
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from clipworks.collect import pages
 from clipworks.collect.charsets import to_utf8
 from clipworks.collect.entities import Doubtful, unescape
+from clipworks.collect.links import Base
 from clipworks.collect.pages import Picture, clean_text, read_page
 from clipworks.collect.records import read_records
 from clipworks.collect.responses import decode_body, read_response
 from clipworks.collect.skim import skim
-from clipworks.collect.tags import read_tags
+from clipworks.collect.tags import Shown, read_tags
 
 html5lib = pytest.importorskip("html5lib", reason="html5lib, a test extra, is not installed")
 
@@ -115,8 +116,8 @@ def theirs(body: str) -> list[Key]:
         sources = [dict(one.attrib) for one in picture.iter("source")] if picture is not None else []
         caption = figure.find(".//figcaption") if figure is not None else None
         words = "" if caption is None else " ".join("".join(_words(caption)).split())
-        shown = pages.Shown(dict(node.attrib), sources, words, None)
-        one = pages._read_picture(shown, pages.Base(URL, base), Counter())
+        shown = Shown(dict(node.attrib), sources, words, None)
+        one = pages._read_picture(shown, Base(URL, base), Counter())
         found += [] if one is None else [_key(one)]
     return found
 
@@ -172,7 +173,7 @@ def test_tags_alone_tell_what_the_tree_tells(body: str) -> None:
         assert language[0] == language[1]
 
 
-def _values(shown: pages.Shown) -> object:
+def _values(shown: Shown) -> object:
     """What matters of a picture: attributes that hold something, with line breaks made one."""
     attributes = {name: clean_text(shown.attributes.get(name)) for name in ("src", "alt", "title", "srcset")}
     return attributes, [dict(one).get("srcset") for one in shown.sources], shown.href
