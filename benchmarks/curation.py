@@ -35,14 +35,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     archive = arguments.archive or next(path for path in ARCHIVES if path.is_file())
-    path = RESULTS / "curation.json"
-    results: dict[str, Any] = json.loads(path.read_text())["results"] if path.is_file() else {}
     for section in arguments.only or SECTIONS:
         started = time.perf_counter()
         found = SECTIONS[section](archive, arguments.rounds)
         about = {"machine": describe_machine(), "commit": describe_commit(), "archive": archive.name}
-        results[section] = {**about, "seconds": round(time.perf_counter() - started), **found}
-        write_result("curation", results)
+        keep(section, {**about, "seconds": round(time.perf_counter() - started), **found})
+
+
+def keep(section: str, found: dict[str, Any]) -> None:
+    """Write what was measured; what stands there of other sections, a moment ago perhaps, stays."""
+    path = RESULTS / "curation.json"
+    before: dict[str, Any] = json.loads(path.read_text())["results"] if path.is_file() else {}
+    write_result("curation", {**before, section: found})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 PAUSE_SECONDS = 0.02
@@ -34,3 +34,15 @@ def rows(times: Mapping[str, list[float]], peer: str, size_mb: float) -> dict[st
             "ratio": round(statistics.median(ratios), 2),
         }
     return found
+
+
+def rates(times: Sequence[float], size_bytes: int, pairs: int, pages: int) -> dict[str, float]:
+    """What a plan needs to know of a gzipped archive: bytes, pairs and pages a second of one core."""
+    seconds = statistics.median(times)
+    return {
+        "bytes_per_core_second": round(size_bytes / seconds),
+        "core_seconds_per_gb": round(1e9 * seconds / size_bytes, 1),
+        "pairs_per_core_second": round(pairs / seconds),
+        "pages_per_core_second": round(pages / seconds),
+        "pairs_per_page": round(pairs / pages, 3),
+    }

@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 from numba import njit
 from numba.core import config
 
+from clipworks.files import cache_folder
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -21,21 +23,25 @@ def compiled(function: Function) -> Function:
     return cast(Function, njit(nogil=True)(function))
 
 
+def inlined(function: Function) -> Function:
+    """As `compiled`, and made part of every compiled function that calls it."""
+    return cast(Function, njit(nogil=True, inline="always")(function))
+
+
 @cache
-def keep_machine_code(place: Callable[[], Path], *functions: Callable[..., Any]) -> None:
+def keep_machine_code(*functions: Callable[..., Any]) -> None:
     """Keep what is made of functions, so that only the first process of a machine compiles them.
 
     Call it before they are called. Where there is none to keep it in, each process compiles.
 
     Args:
-        place: gives the folder, or raises OSError: `clipworks.files.cache_folder`.
         functions: compiled ones. numba looks only at the file of the function that it keeps, but what that
             calls is part of its code: name one of each file.
     """
     files = sorted({cast(Any, one).py_func.__code__.co_filename for one in functions})
     try:
         sources = b"".join(Path(file).read_bytes() for file in files)
-        folder = place() / f"numba-{sha256(sources).hexdigest()[:16]}"
+        folder = cache_folder() / f"numba-{sha256(sources).hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return

@@ -166,25 +166,26 @@ class Fetcher:
         limit = min(max_bytes or self.rules.max_bytes, self.rules.max_bytes)
         return await self._fetch(url, caller, partial(_read, limit_bytes=limit, is_wanted=is_wanted), limit)
 
-    async def download(self, url: str, file: IO[bytes], *, caller: str = "") -> Fetched:
+    async def download(self, url: str, file: IO[bytes], *, caller: str = "", start: int = 0) -> Fetched:
         """GET an address into a file, piece by piece; `data` of what is returned is empty.
 
-        The file is written by the event loop's own thread: give the download a loop of its own.
+        The file is written by the event loop's own thread: give the download a loop of its own. With
+        `start`, only what follows after so many bytes is asked for.
 
         Raises:
-            NetError: it was not fetched; what the file holds then is not whole.
+            NetError: it was not fetched (status 200: not from `start`); the file is then not whole.
             OSError: the file cannot be written.
         """
-        limit = self.rules.max_bytes
-        return await self._fetch(url, caller, partial(_store, limit_bytes=limit, file=file), limit)
+        limit = self.rules.max_bytes - start
+        return await self._fetch(url, caller, partial(_store, limit_bytes=limit, file=file), limit, start)
 
-    async def _fetch(self, url: str, caller: str, read: _Read, limit_bytes: int) -> Fetched:
+    async def _fetch(self, url: str, caller: str, read: _Read, limit_bytes: int, start: int = 0) -> Fetched:
         address = parse_address(url)
         if self.rules.mode == "off":
             raise NetError("Fetching addresses is switched off.", reason="off")
         try:
             async with asyncio.timeout(self.rules.total_seconds), self._place(caller):
-                return await self._follow(address, read, limit_bytes)
+                return await self._follow(address, read, limit_bytes, start)
         except NetError as error:
             logger.info("fetch from %s: %s", address.host, error.reason)
             raise
@@ -213,22 +214,22 @@ class Fetcher:
             if not users:
                 self._callers.pop(caller, None)
 
-    async def _follow(self, address: WebAddress, read: _Read, limit_bytes: int) -> Fetched:
+    async def _follow(self, address: WebAddress, read: _Read, limit_bytes: int, start: int) -> Fetched:
         for _ in range(self.rules.max_redirects + 1):
-            async with aclosing(self._get(address)) as events:
+            async with aclosing(self._get(address, start)) as events:
                 response = await anext(events)
                 assert isinstance(response, h11.Response)
                 headers = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in response.headers)
                 if response.status_code in _REDIRECTS:
                     address = _redirected(address, headers)
                     continue
-                _check_response(response.status_code, dict(headers), limit_bytes)
+                _check_response(response.status_code, dict(headers), limit_bytes, start)
                 data = await read(events)
             url = f"{address.scheme}://{address.authority}{address.target}"
             return Fetched(data=data, url=url, headers=headers)
         raise NetError(UNFETCHED, reason="redirect")
 
-    async def _get(self, address: WebAddress) -> AsyncGenerator[h11.Response | h11.Data, None]:
+    async def _get(self, address: WebAddress, start: int) -> AsyncGenerator[h11.Response | h11.Data, None]:
         """The head of the answer, then pieces of its body. The connection serves one request."""
         async with asyncio.timeout(self.rules.connect_seconds):
             reader, writer = await self._connect(address)
@@ -243,6 +244,7 @@ class Fetcher:
                     ("Accept", "*/*"),
                     ("Accept-Encoding", "identity"),
                     ("Connection", "close"),
+                    *([("Range", f"bytes={start}-")] if start else ()),
                 ],
             )
             writer.write((talk.send(request) or b"") + (talk.send(h11.EndOfMessage()) or b""))
@@ -333,8 +335,9 @@ def _redirected(address: WebAddress, headers: tuple[tuple[str, str], ...]) -> We
     return target
 
 
-def _check_response(status: int, headers: dict[str, str], limit_bytes: int) -> None:
-    if status != 200:
+def _check_response(status: int, headers: dict[str, str], limit_bytes: int, start: int) -> None:
+    is_rest = status == 206 and headers.get("content-range", "").startswith(f"bytes {start}-")
+    if not (is_rest if start else status == 200):
         raise NetError(UNFETCHED, reason="status", status=status)
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise NetError(UNFETCHED, reason="unwanted")

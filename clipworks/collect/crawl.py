@@ -152,7 +152,7 @@ def https_address(place: str) -> str:
 
 
 def fetch_archive(url: str, path: Path) -> None:
-    """Fetch an archive into a file; tries again after failures that may pass.
+    """Fetch an archive into a file; tries again after failures that may pass, from where it broke off.
 
     Raises:
         NetError: it was not fetched.
@@ -169,16 +169,19 @@ def fetch_archive(url: str, path: Path) -> None:
             asyncio.run(_download(rules, url, path))
             return
         except NetError as error:
-            if number == MAX_TRIES or not _may_pass(error):
+            gives_no_rest = error.status in (200, 206, 416) and path.stat().st_size > 0
+            if number == MAX_TRIES or not (gives_no_rest or _may_pass(error)):
                 raise
+            if gives_no_rest:
+                path.unlink()
         time.sleep(FIRST_PAUSE_SECONDS * 2 ** (number - 1))
 
 
 async def _download(rules: FetchRules, url: str, path: Path) -> None:
     fetcher = Fetcher(rules)
     try:
-        with path.open("wb") as file:
-            await fetcher.download(url, file)
+        with path.open("ab") as file:
+            await fetcher.download(url, file, start=file.tell())
     finally:
         fetcher.close()
 

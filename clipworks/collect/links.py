@@ -14,11 +14,12 @@ Dropped = Literal["no_address", "data_address", "other_scheme", "malformed_addre
 _EDGES = "".join(map(chr, range(0x21)))
 _BREAKS = str.maketrans("", "", "\t\n\r")
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*"
-_RELATIVE = re.compile(rf"(?:{_SEGMENT}/)*{_SEGMENT}", re.ASCII)
-_ROOTED = re.compile(rf"(?:/{_SEGMENT})+", re.ASCII)
-_ABSOLUTE = re.compile(
-    rf"https?://(?!xn--)[a-z0-9-]+(?:\.(?!xn--)[a-z0-9-]+)*\.(?!xn--)[a-z]{{2,24}}(?:/{_SEGMENT})+", re.ASCII
-)
+_QUERY = r"(?:\?[A-Za-z0-9_.~!$&()*+,;:=@/?%-]*)?"
+_RELATIVE = re.compile(rf"(?:{_SEGMENT}/)*{_SEGMENT}{_QUERY}", re.ASCII)
+_ROOTED = re.compile(rf"(?:/{_SEGMENT})+{_QUERY}", re.ASCII)
+_HOST = r"https?://(?!xn--)[a-z0-9-]+(?:\.(?!xn--)[a-z0-9-]+)*\.(?!xn--)[a-z]{2,24}"
+_ABSOLUTE = re.compile(rf"{_HOST}(?:/{_SEGMENT})+{_QUERY}", re.ASCII)
+_PLAIN_PAGE = re.compile(rf"{_HOST}/(?:{_SEGMENT}/)*(?:{_SEGMENT})?{_QUERY}", re.ASCII)
 _EMPTY_SEGMENTS = re.compile(r"(?<=[^:/])//+")
 _PATH = re.compile(r"[^?#]*")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE | re.ASCII)
@@ -83,6 +84,8 @@ def _without_empty_segments(text: str) -> str:
 
 def _normalise(url: str) -> str:
     """ "" for what no page of the web can have as its address."""
+    if _PLAIN_PAGE.fullmatch(url):
+        return url
     normal = _join(url, "")
     return normal if normal.startswith(("http://", "https://")) else ""
 

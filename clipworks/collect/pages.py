@@ -12,6 +12,7 @@ from clipworks.collect.candidates import Attributes, choose_address
 from clipworks.collect.charsets import to_utf8
 from clipworks.collect.links import Base
 from clipworks.collect.skim import skim
+from clipworks.collect.tags import Seen, Shown, read_tags
 
 _LINE_BREAKS = re.compile(r"\r\n?|\n")
 _SPACES = " \t\n\f\r"
@@ -66,15 +67,18 @@ def read_page(body: bytes, *, url: str, content_type: bytes, counts: Counter[str
     skimmed = skim(html)
     if skimmed == b"":
         return None
-    tree = LexborHTMLParser(html if skimmed is None else skimmed)
-    nodes = tree.css("img")
-    if not nodes:
+    seen = None if skimmed is None else read_tags(skimmed)
+    if seen is None:
+        seen = _read_tree(html if skimmed is None else skimmed)
+    if not seen.pictures:
         return None
-    counts["images"] += len(nodes)
-    base = Base(url, _base_href(tree) if skimmed is None or b"<base" in skimmed.lower() else "")
-    found = [_read_picture(node, base, counts) for node in nodes]
+    counts["images"] += len(seen.pictures)
+    base = Base(url, seen.base)
+    found = [_read_picture(shown, base, counts) for shown in seen.pictures]
     pictures = tuple([picture for picture in found if picture is not None])
-    return Page(title=_title(tree), language=_language(tree), pictures=pictures)
+    title = None if seen.title is None else _RUN.sub(" ", seen.title).strip(_SPACES) or None
+    language = seen.root.get("lang") or seen.root.get("xml:lang") or None
+    return Page(title=title, language=language, pictures=pictures)
 
 
 def clean_text(text: object) -> str:
@@ -90,40 +94,53 @@ def read_length(text: str | None) -> int | None:
     """Pixels of a `width` or `height`; None for a share of the page, for 0 and for what is no number."""
     if not text:
         return None
+    if text.isdigit() and text.isascii() and len(text) < 10:
+        return int(text) or None
     match = _NUMBER.match(text)
     if match is None or text[match.end() :].lstrip(".0123456789").startswith("%"):
         return None
     return min(int(match[1]), 2**31 - 1) or None
 
 
-def _read_picture(node: LexborNode, base: Base, counts: Counter[str]) -> Picture | None:
-    attributes = node.attributes
-    anchor, figure, picture = _around(node)
-    sources = [source.attributes for source in picture.css("source")] if picture is not None else ()
-    url, reason = base.resolve(choose_address(attributes, sources))
+def _read_picture(shown: Shown, base: Base, counts: Counter[str]) -> Picture | None:
+    attributes = shown.attributes
+    url, reason = base.resolve(choose_address(attributes, shown.sources))
     if reason is not None:
         counts[reason] += 1
         return None
-    caption = _caption(figure) if figure is not None else ""
-    link = None
-    if anchor is not None:
-        link = base.resolve(anchor.attributes.get("href") or "")[0] or None
     return Picture(
-        url=url,
-        texts=read_texts(attributes, caption),
-        width=read_length(attributes.get("width")),
-        height=read_length(attributes.get("height")),
-        link=link,
+        url,
+        read_texts(attributes, shown.caption),
+        read_length(attributes.get("width")),
+        read_length(attributes.get("height")),
+        base.resolve(shown.href)[0] or None if shown.href else None,
     )
 
 
 def read_texts(attributes: Attributes, caption: str = "") -> tuple[tuple[str, str], ...]:
     """The texts of a picture with their keys; empty ones are left out."""
-    alt = clean_text(attributes.get("alt"))
-    title = clean_text(attributes.get("title"))
-    image_title = clean_text(attributes.get("data-image-title"))
-    found = (("alt", alt), ("title", title), ("figcaption", caption), ("data-image-title", image_title))
+    found = [("alt", clean_text(attributes.get("alt")))]
+    if "title" in attributes:
+        found.append(("title", clean_text(attributes["title"])))
+    if caption:
+        found.append(("figcaption", caption))
+    if "data-image-title" in attributes:
+        found.append(("data-image-title", clean_text(attributes["data-image-title"])))
     return tuple([pair for pair in found if pair[1]])
+
+
+def _read_tree(page: bytes) -> Seen:
+    """What a page shows, by its tree."""
+    tree = LexborHTMLParser(page)
+    shown = []
+    for node in tree.css("img"):
+        anchor, figure, picture = _around(node)
+        sources = [source.attributes for source in picture.css("source")] if picture is not None else ()
+        caption = _caption(figure) if figure is not None else ""
+        href = None if anchor is None else anchor.attributes.get("href") or ""
+        shown.append(Shown(node.attributes, sources, caption, href))
+    root = tree.root.attributes if tree.root is not None else {}
+    return Seen(_title(tree), root, _base_href(tree), shown)
 
 
 def _around(node: LexborNode) -> tuple[LexborNode | None, LexborNode | None, LexborNode | None]:
@@ -174,11 +191,4 @@ def _title(tree: LexborHTMLParser) -> str | None:
         node = node.next
     if node is None:
         node = tree.css_first("title")
-    if node is None:
-        return None
-    return _RUN.sub(" ", node.text(deep=True)).strip(_SPACES) or None
-
-
-def _language(tree: LexborHTMLParser) -> str | None:
-    attributes = tree.root.attributes if tree.root is not None else {}
-    return attributes.get("lang") or attributes.get("xml:lang") or None
+    return None if node is None else node.text(deep=True)

@@ -25,6 +25,8 @@ _CHUNK_BYTES = 4 << 10
 _PIECE_BYTES = 4 << 20
 _PROBE_BYTES = 1 << 10
 _HEAD_BYTES = 64 << 10
+_LEAST_MEMBER = 18
+"""Bytes of the head and the end of a gzip member."""
 _GZIP_WBITS = 31
 _BLANK = b"\r\n"
 _ERRORS: Any = (isal_zlib.error, EOFError)  # isal says that its error is an instance
@@ -68,6 +70,7 @@ def read_records(path: Path, counts: Counter[str]) -> Iterator[Record]:
     Raises:
         DataError: the file cannot be opened or read.
     """
+    counts["damaged_records"] += 0  # that there was none is told, too
     try:
         with path.open("rb", buffering=_WINDOW_BYTES) as file:
             head = file.read(_WINDOW_BYTES)
@@ -116,15 +119,47 @@ def field_of(head: bytes, raw_head: bytes, name: bytes) -> bytes:
 
 
 def _gzip_pieces(file: IO[bytes]) -> Iterator[Piece]:
-    while lead := file.read(1):
-        if lead == b"\0":  # padding between members
+    window, at = b"", 0  # bytes of the file, and how far they are read
+    base = file.tell()  # where they begin
+    while True:
+        if at >= len(window):
+            base += len(window)
+            window, at = file.read(_WINDOW_BYTES), 0
+            if not window:
+                return
+        if not window[at]:  # padding between members
+            at += 1
             continue
-        offset = file.seek(-1, SEEK_CUR)
+        offset = base + at
+        end = window.find(GZIP, at + _LEAST_MEMBER)
+        if end < 0 and at:
+            file.seek(offset)
+            window, base, at = file.read(_WINDOW_BYTES), offset, 0
+            end = window.find(GZIP, _LEAST_MEMBER)
+        if end >= 0 or len(window) < _WINDOW_BYTES:
+            end = end if end >= 0 else len(window)
+            data = _inflate_member(window[at:end])
+            if data is not None:
+                yield offset, data, "end"
+                at = end
+                continue
+        file.seek(offset)
         try:
             yield from _member(file, offset)
         except _ERRORS:
             yield offset, b"", "damaged"
             file.seek(_next_member(file, offset + 1))
+        window, base, at = b"", file.tell(), 0
+
+
+def _inflate_member(packed: bytes) -> bytes | None:
+    """What a small gzip member holds; None where these bytes may be anything else than one whole member."""
+    decoder = isal_zlib.decompressobj(_GZIP_WBITS)
+    try:
+        data = decoder.decompress(packed, _PIECE_BYTES)
+    except _ERRORS:
+        return None
+    return data if decoder.eof and not decoder.unused_data and len(data) < _PIECE_BYTES else None
 
 
 def _member(file: IO[bytes], offset: int) -> Iterator[Piece]:
@@ -183,6 +218,12 @@ def _split(pieces: Iterator[Piece], counts: Counter[str], is_gzip: bool) -> Iter
     """Records out of pieces; a stretch of damage counts once."""
     data, offset, skipped, is_lost = b"", 0, 0, False
     for start, piece, state in pieces:
+        is_alone = is_gzip and state == "end" and not data and not skipped
+        record = _only(piece, start) if is_alone else None
+        if record is not None:
+            is_lost = False
+            yield record
+            continue
         cut = min(skipped, len(piece))
         skipped -= cut
         if not data:
@@ -209,6 +250,20 @@ def _split(pieces: Iterator[Piece], counts: Counter[str], is_gzip: bool) -> Iter
         if state != "more":
             counts["damaged_records"] += state == "damaged" and not is_lost
             data, skipped, is_lost = b"", 0, False
+
+
+def _only(data: bytes, offset: int) -> Record | None:
+    """The record that a gzip member holds, as nearly all do; None where it may hold anything else."""
+    end = data.find(b"\r\n\r\n", 0, _HEAD_BYTES) + 4
+    if end < 4 or not data.startswith(_MARK):
+        return None
+    raw_head = data[:end]
+    head = raw_head.lower()
+    digits = field_of(head, raw_head, b"content-length")
+    if not digits.isdigit() or len(data) != end + int(digits) + 4 or not data.endswith(b"\r\n\r\n"):
+        return None
+    kind = field_of(head, raw_head, b"warc-type").lower()
+    return Record(kind, head, raw_head, data[end:-4], offset)
 
 
 def _take(data: bytes, at: int, offset: int, *, is_last: bool) -> tuple[Record | Gap, int]:

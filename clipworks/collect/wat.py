@@ -17,6 +17,8 @@ from clipworks.collect.records import Record
 
 _PATH = "IMG@/src"
 _MARK = b"IMG@"
+_LANGUAGES = ("HTML@/lang", "HTML@/xml:lang", "content-language")
+"""What the elements that tell the language are called, the best first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,15 +76,16 @@ def read_noted(record: Record, counts: Counter[str]) -> Noted | None:
 
 
 def _pictures(links: Any, base: Base, counts: Counter[str]) -> Iterator[Picture]:
-    for link in links if isinstance(links, list) else ():
-        if not isinstance(link, dict) or link.get("path") != _PATH:
-            continue
-        counts["images"] += 1
-        url, reason = base.resolve(_text(link.get("url")))
+    if not isinstance(links, list):
+        return
+    images = [link for link in links if isinstance(link, dict) and link.get("path") == _PATH]
+    counts["images"] += len(images)
+    for image in images:
+        url, reason = base.resolve(_text(image.get("url")))
         if reason is not None:
             counts[reason] += 1
             continue
-        yield Picture(url=url, texts=read_texts(link), width=None, height=None, link=None)
+        yield Picture(url, read_texts(image), None, None, None)
 
 
 def _language(head: Mapping[str, Any]) -> str | None:
@@ -91,9 +94,9 @@ def _language(head: Mapping[str, Any]) -> str | None:
     for meta in head.get("Metas") or ():
         if isinstance(meta, dict):
             name = _text(meta.get("name")) or _text(meta.get("http-equiv")).lower()
-            found.setdefault(name, clean_text(_text(meta.get("content"))))
-    names = ("HTML@/lang", "HTML@/xml:lang", "content-language")
-    return next((found[name] for name in names if found.get(name)), None)
+            if name in _LANGUAGES and name not in found:
+                found[name] = clean_text(_text(meta.get("content")))
+    return next((found[name] for name in _LANGUAGES if found.get(name)), None)
 
 
 def _map(value: Any) -> Mapping[str, Any]:

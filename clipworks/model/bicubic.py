@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from clipworks.files import cache_folder
-
 Pixels = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int32]
 
@@ -60,7 +58,7 @@ def compiled_resample() -> Resample | None:
         return None
     numba = import_module("clipworks.compiled")  # imports numba, which takes half a second
     weights, across, down = (numba.compiled(function) for function in (_weights, _across, _down))
-    numba.keep_machine_code(cache_folder, weights, across, down)
+    numba.keep_machine_code(weights, across, down)
 
     def resample(pixels: Pixels, crop: Crop) -> Pixels:
         height, width, _ = pixels.shape
