@@ -1,13 +1,11 @@
 """What may be dialled: web addresses taken apart by one strict parser, and IP addresses judged.
 
-`net.py` checks and dials the same parsed value, so that no second reading of the text can lead
+What is checked and dialled is the same parsed value, so that no second reading of the text can lead
 elsewhere. Host names are not judged here: only what they resolve to is.
 """
 
-import asyncio
 import ipaddress
 import re
-import socket
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin
 
@@ -140,26 +138,6 @@ def is_public(address: str) -> bool:
         # A scope names an interface of this machine; addresses of the internet have none.
         return parsed.scope_id is None and _is_public_v6(parsed)
     return _is_public_v4(parsed)
-
-
-async def dial_address(address: str, port: int) -> socket.socket:
-    """A connection to an IP address that was checked, and to nothing else.
-
-    Raises:
-        OSError: there is none.
-    """
-    is_v6 = ":" in address
-    connection = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        connection.setblocking(False)
-        # An IP address in text is not looked up again; were it, the peer would tell.
-        await asyncio.get_running_loop().sock_connect(connection, (address, port))
-        if ipaddress.ip_address(connection.getpeername()[0]) != ipaddress.ip_address(address):
-            raise OSError(f"dialled {address} and reached {connection.getpeername()[0]}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _is_public_v4(address: ipaddress.IPv4Address) -> bool:
