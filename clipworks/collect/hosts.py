@@ -45,7 +45,7 @@ class _Host:
         self.free = asyncio.Semaphore(rules.connections)
         self.delay = rules.delay_seconds
         self.next = 0.0
-        self.down: NetError | None = None
+        self.down: tuple[str, str] | None = None  # words and reason: an error would hold its frames
         self.failures = 0.0
         self.users = 0
 
@@ -89,7 +89,7 @@ class Hosts:
         host = self._host(name)
         host.failures += _WEIGHT_OF_TIMEOUT if error.reason == "timeout" else 1.0
         if host.failures >= _DOWN_AFTER or error.reason == "dns":
-            host.down = error
+            host.down = error.message, error.reason
             host.next = time.monotonic() + self.rules.down_seconds
 
     def answered(self, name: str) -> None:
@@ -100,9 +100,7 @@ class Hosts:
     async def _wait(self, host: _Host) -> None:
         while (wait := host.next - time.monotonic()) > 0:
             if host.down is not None:
-                raise NetError(
-                    f"The host was down a moment ago: {host.down.message}", reason=host.down.reason
-                )
+                raise NetError(f"The host was down a moment ago: {host.down[0]}", reason=host.down[1])
             if wait > self.rules.max_delay_seconds or host.delay > self.rules.max_delay_seconds:
                 raise NetError(f"The host wants to be left alone for {wait:.0f} s.", reason="host_busy")
             await asyncio.sleep(wait)

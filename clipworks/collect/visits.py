@@ -13,8 +13,9 @@ from clipworks.collect.blocklists import Blocklist
 from clipworks.collect.consent import ROBOTS_BYTES, Consent, ConsentRules
 from clipworks.collect.hosts import HostRules, Hosts
 from clipworks.collect.images import begins_like_a_picture
-from clipworks.crawler import REDIRECTS, Answer, Crawler
+from clipworks.crawler import REDIRECTS, Crawler
 from clipworks.errors import ConfigError, NetError
+from clipworks.exchange import Answer
 
 REFUSALS = {
     "opt_out": "The host or the address is on an opt-out list.",
