@@ -71,7 +71,10 @@ async def dial_first(answers: Sequence[str], port: int, dial: Dial) -> socket.so
             return await dial(answer, port)
         except OSError as error:
             failure = error
-    raise failure
+    try:
+        raise failure
+    finally:
+        del failure  # an error holds this frame; were it held here, both would wait for the garbage collector
 
 
 async def open_stream(

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection of a crawl: asks, and reads answers as far as they are wanted. The owner of httptools.
+"""One HTTP/1.1 connection of a crawl: asks, and reads what is wanted of answers. The owner of httptools.
 
 What to do with an answer is decided while its bytes arrive and without a task in between, so that an
 answer wakes who waits for it once. Limits of size and pauses are kept here; connecting and the deadline

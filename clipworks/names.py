@@ -16,7 +16,7 @@ import aiodns
 from clipworks.dialling import Resolve, find_addresses
 from clipworks.errors import NetError
 
-MAX_NAMES = 16_384
+MAX_NAMES = 8192
 """Names kept; the one that was not needed for longest goes first."""
 
 

@@ -1,8 +1,8 @@
 """The outbound HTTP that requests can ask for: one guarded GET. (`origins.py` asks what the operator named.)
 
-Connections come from `dialling.py`, so only checked addresses are dialled. There are no proxies, cookies, netrc files or
-compressed bodies here, since nothing below knows of them: h11 reads and writes HTTP on a connection
-that this file opened. Off unless asked for. Used by the server, and meant for collecting pictures.
+Connections come from `dialling.py`, so only checked addresses are dialled. There are no proxies, cookies,
+netrc files or compressed bodies here, since nothing below knows of them: h11 reads and writes HTTP on a
+connection that this file opened. Off unless asked for. Used by the server, and meant for collecting pictures.
 """
 
 import asyncio

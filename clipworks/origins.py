@@ -209,9 +209,7 @@ class Origin:
             except NetError as error:
                 raise _refused(error) from error
             return _Link(
-                *await open_stream(
-                    answers, address.port, self._dial, tls=self._tls, server_name=address.host
-                )
+                *await open_stream(answers, address.port, self._dial, tls=self._tls, server_name=address.host)
             )
 
 
