@@ -184,7 +184,7 @@ class Exchange(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of httptools: a line of the head, or of the trailer of a body in chunks."""
         if self._answer is None:
-            self._head_bytes += len(name) + len(value)
+            self._head_bytes += len(name) + len(value) + 4  # with colon, space and line end
             if self._head_bytes > HEAD_BYTES:
                 raise _damaged()
             self._headers.append((name.decode("latin-1").lower(), value.decode(errors="surrogateescape")))

@@ -51,6 +51,7 @@ def full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     yield full
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_repeating_it_ends_in_the_same_bytes(
     full: FullAfter, tmp_path: Path
 ) -> None:
