@@ -103,6 +103,9 @@ class Exchange(asyncio.Protocol):
         self._last = self._loop.time()
         self._waiter: asyncio.Future[Answer] | None = None
         self._order: Order | None = None
+        self._answer: Answer | None = None
+        self._headers = list[tuple[str, str]]()
+        self._body = bytearray()
         self._begin()
 
     @property
@@ -245,8 +248,8 @@ class Exchange(asyncio.Protocol):
             self.close()
 
     def _begin(self) -> None:
-        self._answer: Answer | None = None
-        self._headers: list[tuple[str, str]] = []
+        self._answer = None
+        self._headers = []
         self._received = 0
         self._head_bytes = 0
         self._drained = 0

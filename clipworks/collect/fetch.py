@@ -30,9 +30,10 @@ from clipworks.collect.thrift import give_memory_back, saving_memory
 from clipworks.collect.visits import REFUSALS, Found, Visits
 from clipworks.collect.workshop import Workshop
 from clipworks.crawler import Crawler, Route
+from clipworks.dialling import Resolve
 from clipworks.errors import DataError, NetError
 from clipworks.files import exclusive_lock, read_manifest, sha256_file
-from clipworks.names import Names, Resolve
+from clipworks.names import Names
 from clipworks.processes import Threads
 from clipworks.stage import Made, ShowProgress, Source, run_stage
 from clipworks.tables import read_table

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from picture_web import running_pictures
 
-from clipworks.collect import layout, plan
+from clipworks.collect import layout
 from clipworks.collect.fetch import FetchJob, fetch_images
 from clipworks.collect.lists import find_list
 from clipworks.collect.settings import FetchConfig, with_fetch_settings
 from clipworks.errors import DataError
 from clipworks.files import is_complete
+from clipworks.tables import write_table
 
 CONFIG = with_fetch_settings(FetchConfig(), ["delay_seconds=0", "rows_per_shard=5", "shards_at_once=2"])
 
@@ -46,8 +47,9 @@ def full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         full = FullAfter(layout._add, 10)
         monkeypatch.setattr(layout, "_add", full)
     else:
-        full = FullAfter(layout.write_table, 1)
-        monkeypatch.setattr(layout if request.param == "parquet" else plan, "write_table", full)
+        full = FullAfter(write_table, 1)
+        where = "layout" if request.param == "parquet" else "plan"
+        monkeypatch.setattr(f"clipworks.collect.{where}.write_table", full)
     yield full
 
 

@@ -3,7 +3,6 @@ import gc
 import pyarrow as pa
 import pytest
 
-from clipworks.collect import thrift
 from clipworks.collect.thrift import GC_THRESHOLD, give_memory_back, saving_memory
 
 
@@ -18,7 +17,7 @@ def test_what_is_set_for_a_fetch_is_set_back_after_it() -> None:
 
 def test_memory_is_given_back_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
     assert give_memory_back() in (True, False)
-    monkeypatch.setattr(thrift.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr("clipworks.collect.thrift.ctypes.CDLL", lambda _: object())
     assert give_memory_back() is False
     with saving_memory():
         pass
