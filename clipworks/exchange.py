@@ -132,7 +132,8 @@ class Exchange(asyncio.Protocol):
         if self._transport is None or not self.is_usable:
             raise GoneError
         self._begin()
-        waiter = self._waiter = self._loop.create_future()
+        waiter: asyncio.Future[Answer] = self._loop.create_future()
+        self._waiter = waiter
         self._order = order
         self._last = self._loop.time()
         if self._timer is None:

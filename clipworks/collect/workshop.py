@@ -78,8 +78,9 @@ class Workshop:
             return
         for (data, made), kept in zip(batch, results, strict=True):
             if not made.done():
-                is_same = isinstance(kept, Kept) and not kept.data
-                made.set_result(replace(kept, data=data) if is_same else kept)
+                if isinstance(kept, Kept) and not kept.data:
+                    kept = replace(kept, data=data)
+                made.set_result(kept)
 
     async def _make(self, pictures: list[bytes]) -> list[Kept | str]:
         loop = asyncio.get_running_loop()
