@@ -1,24 +1,23 @@
-"""The door to the web for collecting: one guarded request at a time, thousands at once. The owner of aiohttp.
+"""The door to the web for collecting: one guarded request at a time, thousands at once.
 
-The guards are those of `net.py`: addresses taken apart by one parser, names resolved once and every
-answer checked, only a checked address dialled, no proxies, cookies, netrc files or unpacking of bodies,
-a cap of bytes, a deadline for everything. Redirects are not followed here: who asks for pictures must
-ask the next host's consent first. Beside `net.py` because a crawl needs kept connections, a cache of
-names and answers other than 200; on loopback a request costs 0.38 ms of CPU here and 0.60 ms there.
+Addresses are taken apart by one parser and names are resolved by `names.py`; connections come from
+`dialling.py`, so only checked addresses are dialled, and `exchange.py` speaks HTTP on them with a cap of
+bytes and of pauses. There are no proxies, cookies, netrc files or unpacking of bodies. Redirects are not
+followed here: who asks for pictures must ask the next host's consent first. Beside `net.py` because a
+crawl needs kept connections, a cache of names and answers other than 200.
 """
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from functools import partial
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
-
-from clipworks.addresses import WebAddress, is_public
+from clipworks.addresses import WebAddress
+from clipworks.dialling import dial_address, dial_first
 from clipworks.errors import ConfigError, NetError
+from clipworks.exchange import Answer, Exchange, GoneError, Order, Room
 from clipworks.names import Names
 
 Route = Callable[[str, int], tuple[str, int]]
@@ -26,22 +25,9 @@ Route = Callable[[str, int], tuple[str, int]]
 
 USER_AGENT = "clipworks/0.1 (collects pictures for training; obeys robots.txt as clipworks)"
 
-MAX_DIALLED = 4
 REDIRECTS = (301, 302, 303, 307, 308)
-_HEAD_BYTES = 64
-_REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
-    (aiohttp.ClientSSLError, "tls", "The certificate or the encryption of the host is wrong."),
-    (aiohttp.ConnectionTimeoutError, "unreachable", "The host does not take connections."),
-    (aiohttp.ServerTimeoutError, "timeout", "The host did not answer in time."),
-    (TimeoutError, "timeout", "The host did not answer in time."),
-    (aiohttp.ClientPayloadError, "damaged", "The answer ends early or is no HTTP."),
-    (aiohttp.ClientResponseError, "damaged", "The answer ends early or is no HTTP."),
-    (aiohttp.ServerDisconnectedError, "damaged", "The host closed the connection without an answer."),
-    (aiohttp.ClientConnectionError, "unreachable", "The host cannot be reached."),
-    (OSError, "unreachable", "The host cannot be reached."),
-    (aiohttp.ClientError, "damaged", "The answer ends early or is no HTTP."),
-    (ValueError, "damaged", "The answer ends early or is no HTTP."),
-)
+
+_Site = tuple[str, str, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,23 +54,6 @@ class CrawlRules:
             raise ConfigError("Every limit of time and bytes must be above 0, and ports from 1 to 65535.")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """What a host said to one request."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    """Names in lower case, in the order sent; a name may stand several times."""
-    data: bytes
-    """The body where it was wanted, else empty."""
-    is_cut: bool = False
-    """Whether the body was longer than what was asked for."""
-
-    def header(self, name: str) -> str | None:
-        """The first value of a header."""
-        return next((value for key, value in self.headers if key == name), None)
-
-
 class Crawler:
     """Asks the web by one set of rules. All methods run in the event loop it is made in.
 
@@ -105,29 +74,21 @@ class Crawler:
     ) -> None:
         self.rules = rules
         self._names = names
-        self.held_bytes = 0
+        self._route = route or (lambda address, port: (address, port))
+        self._tls = tls
+        self._room = Room(rules.max_bytes_in_flight)
+        self._kept: dict[_Site, list[Exchange]] = {}
+
+    @property
+    def held_bytes(self) -> int:
         """Of bodies that are being read or that somebody has not let go yet."""
-        connector = aiohttp.TCPConnector(
-            resolver=_Checked(names, route),
-            use_dns_cache=False,
-            limit=0,
-            keepalive_timeout=5,
-            ssl=tls or ssl.create_default_context(),
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=rules.connect_seconds, sock_read=rules.read_seconds
-            ),
-            headers={"User-Agent": rules.user_agent, "Accept-Encoding": "identity"},
-        )
+        return self._room.held_bytes
 
     async def close(self) -> None:
         """Close the connections; nothing can be asked afterwards."""
-        await self._session.close()
+        for links in list(self._kept.values()):
+            for link in list(links):
+                link.close()
         await self._names.close()
 
     async def ask(
@@ -153,121 +114,110 @@ class Crawler:
             NetError: there was no answer; `reason` is `blocked`, `dns`, `unreachable`, `timeout`, `tls`,
                 `damaged`, `too_large`, `unwanted` or `busy`.
         """
-        await self._check(address)
-        url = URL(f"{address.scheme}://{address.authority}{address.target}", encoded=True)
-        if (url.raw_host or "").strip("[]") != address.host or url.port != address.port:
-            raise NetError("The address can be read in two ways.", reason="malformed")
+        if self.rules.ports and address.port not in self.rules.ports:
+            raise NetError(f"The port {address.port} is not asked.", reason="blocked")
+        order = Order(
+            limit_bytes=self.rules.max_bytes if cut_bytes is None else cut_bytes,
+            is_cut=cut_bytes is not None,
+            is_wanted=is_wanted,
+            begins_well=begins_well,
+            keep=keep,
+        )
+        request = self._request(address, keep)
+        link = self._take(address)
+        if link is not None:
+            try:
+                return await link.ask(request, order)
+            except GoneError:
+                pass  # it had been closed for being unused; the question was not read
+        link = await self._connect(address)
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
-                answer = Answer(status=response.status, headers=_pairs(response), data=b"")
-                if answer.status == 200 if is_wanted is None else is_wanted(answer):
-                    answer = await self._read(answer, response.content, begins_well, cut_bytes)
-                if not keep or answer.is_cut or not response.content.at_eof():
-                    response.close()
-                return answer
-        except NetError:
-            raise
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            reason, words = next((r, w) for kind, r, w in _REASONS if isinstance(error, kind))
-            raise NetError(words, reason=reason) from error
+            return await link.ask(request, order)
+        except GoneError as error:
+            words = "The host closed the connection without an answer."
+            raise NetError(words, reason="damaged") from error
 
     def let_go(self, num_bytes: int) -> None:
         """Say that a body is no longer held."""
-        self.held_bytes -= num_bytes
+        self._room.held_bytes -= num_bytes
 
-    async def _check(self, address: WebAddress) -> None:
-        """Refuse what may not be asked, and what cannot be, before a connection is tried."""
-        if self.rules.ports and address.port not in self.rules.ports:
-            raise NetError(f"The port {address.port} is not asked.", reason="blocked")
-        try:
-            literal = str(ip_address(address.host))
-        except ValueError:
-            await self._names.addresses(address.host, address.port)
-        else:
-            if not is_public(literal):
-                raise NetError("The host is not on the public internet.", reason="blocked")
-
-    async def _read(
-        self,
-        answer: Answer,
-        content: aiohttp.StreamReader,
-        begins_well: Callable[[bytes], bool] | None,
-        cut_bytes: int | None,
-    ) -> Answer:
-        if (answer.header("content-encoding") or "identity").strip().lower() != "identity":
-            raise NetError("The body is packed, which was not asked for.", reason="unwanted")
-        limit = self.rules.max_bytes if cut_bytes is None else cut_bytes
-        said = answer.header("content-length") or "0"
-        if cut_bytes is None and said.isdecimal() and int(said) > limit:
-            raise _too_large(limit)
-        data = bytearray()
-        is_whole = False
-        try:
-            async for piece in content.iter_any():
-                data += piece
-                self.held_bytes += len(piece)
-                if len(data) > limit:
-                    if cut_bytes is None:
-                        raise _too_large(limit)
-                    break
-                if self.held_bytes > self.rules.max_bytes_in_flight and len(data) > 1 << 20:
-                    raise NetError("Too many large bodies at the same time.", reason="busy")
-                if begins_well is not None and len(data) >= _HEAD_BYTES:
-                    _check_head(data, begins_well)
-                    begins_well = None
-            if begins_well is not None:
-                _check_head(data, begins_well)
-            is_whole = True
-        finally:
-            if not is_whole:
-                self.held_bytes -= len(data)
-        self.held_bytes -= max(0, len(data) - limit)
-        return Answer(
-            status=answer.status,
-            headers=answer.headers,
-            data=bytes(data[:limit]),
-            is_cut=len(data) > limit,
+    def _request(self, address: WebAddress, keep: bool) -> bytes:
+        lines = (
+            f"GET {address.target} HTTP/1.1",
+            f"Host: {address.authority}",
+            f"User-Agent: {self.rules.user_agent}",
+            "Accept: */*",
+            "Accept-Encoding: identity",
+            *(() if keep else ("Connection: close",)),
         )
+        return "\r\n".join((*lines, "", "")).encode("ascii")
 
+    def _take(self, address: WebAddress) -> Exchange | None:
+        """A kept connection: its address was checked when it was dialled."""
+        site = _site(address)
+        links = self._kept.get(site)
+        while links:
+            link = links.pop()
+            if not links:
+                del self._kept[site]
+            if link.is_usable:
+                return link
+            link.close()
+        return None
 
-class _Checked(AbstractResolver):
-    """Gives aiohttp the addresses that may be dialled, and no others."""
+    async def _connect(self, address: WebAddress) -> Exchange:
+        answers = await self._names.addresses(address.host, address.port)
+        # An address of the newer kind may lead nowhere for long; almost all hosts have one of the older.
+        answers = sorted(answers, key=lambda answer: ":" in answer)
+        try:
+            connection = await dial_first(answers, address.port, self._dial)
+        except OSError as error:
+            words = "takes no connections" if isinstance(error, TimeoutError) else "cannot be reached"
+            raise NetError(f"The host {words}.", reason="unreachable") from error
+        try:
+            return await self._speak(connection, address)
+        except BaseException:
+            connection.close()
+            raise
 
-    def __init__(self, names: Names, route: Route | None) -> None:
-        self._names = names
-        self._route = route or (lambda address, port: (address, port))
+    async def _dial(self, answer: str, port: int) -> socket.socket:
+        async with asyncio.timeout(self.rules.connect_seconds):
+            return await dial_address(*self._route(answer, port))
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The checked addresses of a name."""
-        results = list[ResolveResult]()
-        for answer in (await self._names.addresses(host, port))[:MAX_DIALLED]:
-            address, where = self._route(answer, port)
-            results.append(
-                ResolveResult(
-                    hostname=host,
-                    host=address,
-                    port=where,
-                    family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                    proto=0,
-                    flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    async def _speak(self, connection: socket.socket, address: WebAddress) -> Exchange:
+        changed = partial(self._note, _site(address))
+        is_safe = address.scheme == "https"
+        try:
+            return (
+                await asyncio.get_running_loop().create_connection(
+                    lambda: Exchange(self._room, self.rules.read_seconds, changed),
+                    sock=connection,
+                    ssl=self._secure() if is_safe else None,
+                    server_hostname=address.host if is_safe else None,
+                    ssl_handshake_timeout=self.rules.connect_seconds if is_safe else None,
                 )
-            )
-        return results
+            )[1]
+        except ssl.SSLError as error:
+            words = "The certificate or the encryption of the host is wrong."
+            raise NetError(words, reason="tls") from error
+        except OSError as error:
+            raise NetError("The host cannot be reached.", reason="unreachable") from error
 
-    async def close(self) -> None:
-        """Nothing of its own."""
+    def _note(self, site: _Site, link: Exchange) -> None:
+        """Keep a connection that can be used again, and forget one that cannot."""
+        if link.is_usable:
+            self._kept.setdefault(site, []).append(link)
+        elif link in (links := self._kept.get(site, [])):
+            links.remove(link)
+            if not links:
+                del self._kept[site]
+
+    def _secure(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
 
 
-def _pairs(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in response.headers.items())
-
-
-def _check_head(data: bytearray, begins_well: Callable[[bytes], bool]) -> None:
-    if not begins_well(bytes(data[:_HEAD_BYTES])):
-        raise NetError("The body does not begin like a picture.", reason="unwanted")
-
-
-def _too_large(limit_bytes: int) -> NetError:
-    return NetError(f"The body is larger than {limit_bytes:,} bytes.", reason="too_large")
+def _site(address: WebAddress) -> _Site:
+    return address.scheme, address.host, address.port

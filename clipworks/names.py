@@ -1,35 +1,32 @@
 """Host names and their addresses: asked of c-ares, kept for a while, the failures too. The owner of aiodns.
 
 A collection asks for the same hosts over and over and a tenth of them no longer exist; the system's
-resolver would take a thread for each question. Every answer is judged when it arrives (`addresses.py`),
-and one address that is not public spoils them all.
+resolver would take a thread for each question. Every answer is judged when it arrives (`dialling.py`).
 """
 
 import asyncio
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiodns
 
-from clipworks.addresses import is_public
+from clipworks.dialling import Resolve, find_addresses
 from clipworks.errors import NetError
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Host name and port -> its IP addresses in text. Raises OSError where there are none."""
-
-MAX_ANSWERS = 32
-MAX_NAMES = 16_384
+MAX_NAMES = 8192
 """Names kept; the one that was not needed for longest goes first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Known:
     answers: tuple[str, ...]
+    """Empty where the name is of no use."""
     until: float
-    is_blocked: bool
+    why: str
+    reason: str
 
 
 class Names:
@@ -82,20 +79,21 @@ class Names:
                 task.add_done_callback(lambda _: self._asked.pop(host, None))
             # Who waits may be cancelled by a deadline of its own; the others still want the answer.
             known = await asyncio.shield(task)
-        if not known.answers:
-            raise NetError("The host name has no address.", reason="dns")
-        if known.is_blocked:
-            raise NetError("The host is not on the public internet.", reason="blocked")
+        if known.reason:
+            raise NetError(known.why, reason=known.reason)
         return known.answers
 
     async def _ask(self, host: str, port: int) -> _Known:
+        answers: tuple[str, ...] = ()
+        why = reason = ""
         try:
-            answers = tuple(dict.fromkeys(await self._resolve(host, port)))
+            answers = await find_addresses(host, port, self._resolve)
+        except NetError as error:
+            why, reason = error.message, error.reason
         except (OSError, UnicodeError):
-            answers = ()
-        keep = self._seconds if answers else self._failure_seconds
-        is_blocked = len(answers) > MAX_ANSWERS or not all(map(is_public, answers))
-        known = _Known(answers=answers, until=time.monotonic() + keep, is_blocked=is_blocked)
+            why, reason = "The host name has no address.", "dns"
+        seconds = self._failure_seconds if reason == "dns" else self._seconds
+        known = _Known(answers=answers, until=time.monotonic() + seconds, why=why, reason=reason)
         self._known[host] = known
         self._known.move_to_end(host)
         while len(self._known) > MAX_NAMES:

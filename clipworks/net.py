@@ -1,35 +1,26 @@
 """The outbound HTTP that requests can ask for: one guarded GET. (`origins.py` asks what the operator named.)
 
-A name is resolved once, every answer is checked, and the checked address itself is dialled; the name
-goes only into the `Host` header and the TLS handshake. There are no proxies, cookies, netrc files or
-compressed bodies here, since nothing below knows of them: h11 reads and writes HTTP on a connection
-that this file opened. Off unless asked for. Used by the server, and meant for collecting pictures.
+Connections come from `dialling.py`, so only checked addresses are dialled. There are no proxies, cookies,
+netrc files or compressed bodies here, since nothing below knows of them: h11 reads and writes HTTP on a
+connection that this file opened. Off unless asked for. Used by the server, and meant for collecting pictures.
 """
 
 import asyncio
 import logging
-import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from typing import IO, Literal, NoReturn, get_args
 
 import h11
 
-from clipworks.addresses import WebAddress, dial_address, is_public, parse_address
+from clipworks.addresses import WebAddress, parse_address
+from clipworks.dialling import Dial, Resolve, SystemNames, dial_address, find_addresses, open_stream
 from clipworks.errors import ConfigError, NetError
 
 FetchMode = Literal["off", "allowlist", "public"]
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Host name and port -> its IP addresses in text. Raises OSError where there are none."""
-
-Dial = Callable[[str, int], Awaitable[socket.socket]]
-"""A checked IP address and a port -> a connected, non-blocking socket. Raises OSError."""
 
 USER_AGENT = "clipworks/0.1 (+fetches single pictures on behalf of its users)"
 
@@ -39,8 +30,6 @@ UNFETCHED = "The address cannot be fetched: it is not allowed, or does not give 
 _Events = AsyncGenerator[h11.Response | h11.Data, None]
 _Read = Callable[[_Events], Awaitable[bytes]]
 
-MAX_ANSWERS = 32
-MAX_DIALLED = 4
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADER_BYTES = 32 << 10
 _PIECE_BYTES = 64 << 10
@@ -130,18 +119,16 @@ class Fetcher:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.rules = rules
-        self._resolve = resolve or self._ask_system
+        self._system = SystemNames(min(8, rules.max_fetches))
+        self._resolve = resolve or self._system.resolve
         self._dial = dial or dial_address
         self._tls = tls
         self._places = asyncio.Semaphore(rules.max_fetches)
         self._callers: dict[str, tuple[asyncio.Semaphore, list[None]]] = {}
-        self._threads: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
         """Give the resolver's threads back once no fetch is in work; the next fetch takes new ones."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-        self._threads = None
+        self._system.close()
         self._places = asyncio.Semaphore(self.rules.max_fetches)
 
     async def fetch(
@@ -263,45 +250,15 @@ class Fetcher:
 
     async def _connect(self, address: WebAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to an address that was checked a moment ago, and to no other."""
-        answers = await self._checked(address)
-        tls = self._secure() if address.scheme == "https" else None
-        failure: OSError = OSError("no address")
-        for answer in answers[:MAX_DIALLED]:
-            try:
-                connection = await self._dial(answer, address.port)
-            except OSError as error:
-                failure = error
-                continue
-            try:
-                return await asyncio.open_connection(
-                    sock=connection, ssl=tls, server_hostname=address.host if tls else None
-                )
-            except BaseException:
-                connection.close()
-                raise
-        raise failure
-
-    async def _checked(self, address: WebAddress) -> Sequence[str]:
-        """The IP addresses of a host; one that is not public spoils them all."""
         if not self.rules.allows(address):
             raise NetError(UNFETCHED, reason="blocked")
         try:
-            answers: Sequence[str] = [str(ip_address(address.host))]
-        except ValueError:
-            answers = list(dict.fromkeys(await self._resolve(address.host, address.port)))
-        if not answers:
-            raise NetError(UNFETCHED, reason="unreachable")
-        if len(answers) > MAX_ANSWERS or not all(is_public(answer) for answer in answers):
-            raise NetError(UNFETCHED, reason="blocked")
-        return answers
-
-    async def _ask_system(self, host: str, port: int) -> Sequence[str]:
-        """In threads of our own: a resolver that hangs must not take those of other work."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(min(8, self.rules.max_fetches), thread_name_prefix="resolver")
-        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        rows = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
-        return [str(row[4][0]) for row in rows]
+            answers = await find_addresses(address.host, address.port, self._resolve)
+        except NetError as error:
+            reason = "blocked" if error.reason == "blocked" else "unreachable"
+            raise NetError(UNFETCHED, reason=reason) from error
+        tls = self._secure() if address.scheme == "https" else None
+        return await open_stream(answers, address.port, self._dial, tls=tls, server_name=address.host)
 
     def _secure(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -2,26 +2,21 @@
 
 Where it leads stands in the operator's own files and never in a request, so a private address is dialled
 where these files say so, and only there. As in `net.py` there are no proxies, cookies, redirects or
-compressed bodies, a name is resolved and checked before it is dialled, and bytes are counted while they
-arrive.
+compressed bodies, connections come from `dialling.py`, and bytes are counted while they arrive.
 """
 
 import asyncio
-import socket
 import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from ipaddress import ip_address
 
 import h11
 
-from clipworks.addresses import WebAddress, dial_address, is_public, parse_address
+from clipworks.addresses import parse_address
+from clipworks.dialling import Dial, Resolve, SystemNames, dial_address, find_addresses, open_stream
 from clipworks.errors import ConfigError, NetError
-from clipworks.net import MAX_DIALLED, Dial, Resolve
 
 USER_AGENT = "clipworks/0.1 (+asks a provider of its models)"
 
@@ -111,18 +106,18 @@ class Origin:
     ) -> None:
         self.rules = rules
         self._address = parse_address(rules.url)
-        self._resolve = resolve or self._ask_system
+        self._system = SystemNames(2)
+        self._resolve = resolve or self._system.resolve
         self._dial = dial or dial_address
         self._tls = _secure(rules.ca_file) if self._address.scheme == "https" else None
         self._places = asyncio.Semaphore(rules.max_connections)
         self._kept: deque[_Link] = deque()
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="resolver")
 
     def close(self) -> None:
         """Let the connections go; nothing can be asked afterwards."""
         while self._kept:
             self._kept.pop().close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._system.close()
 
     async def ask(
         self, path: str, *, body: bytes | None = None, headers: Headers = (), seconds: float, max_bytes: int
@@ -211,43 +206,16 @@ class Origin:
 
     async def _connect(self) -> _Link:
         address = self._address
-        failure: OSError = OSError("no address")
         async with asyncio.timeout(self.rules.connect_seconds):
-            for answer in (await self._checked(address))[:MAX_DIALLED]:
-                try:
-                    connection = await self._dial(answer, address.port)
-                except OSError as error:
-                    failure = error
-                    continue
-                try:
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    return _Link(
-                        *await asyncio.open_connection(
-                            sock=connection,
-                            ssl=self._tls,
-                            server_hostname=address.host if self._tls else None,
-                        )
-                    )
-                except BaseException:
-                    connection.close()
-                    raise
-        raise failure
-
-    async def _checked(self, address: WebAddress) -> Sequence[str]:
-        try:
-            answers: Sequence[str] = [str(ip_address(address.host))]
-        except ValueError:
-            answers = list(dict.fromkeys(await self._resolve(address.host, address.port)))
-        if not self.rules.is_private and not all(is_public(answer) for answer in answers):
-            raise NetError(
-                "The server has a private address, and private = true is not said of it.", reason="blocked"
+            try:
+                answers = await find_addresses(
+                    address.host, address.port, self._resolve, is_private=self.rules.is_private
+                )
+            except NetError as error:
+                raise _refused(error) from error
+            return _Link(
+                *await open_stream(answers, address.port, self._dial, tls=self._tls, server_name=address.host)
             )
-        return answers
-
-    async def _ask_system(self, host: str, port: int) -> Sequence[str]:
-        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        rows = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
-        return [str(row[4][0]) for row in rows]
 
 
 async def _read(link: _Link, max_bytes: int) -> Answer:
@@ -283,6 +251,14 @@ async def _receive(link: _Link, *, has_begun: bool) -> int:
         raise _GoneError("closed before it answered")
     link.talk.receive_data(piece)
     return len(piece)
+
+
+def _refused(error: NetError) -> NetError:
+    if error.reason == "blocked":
+        return NetError(
+            "The server has a private address, and private = true is not said of it.", reason="blocked"
+        )
+    return NetError("The server cannot be reached.", reason="unreachable")
 
 
 def _secure(ca_file: str) -> ssl.SSLContext:

@@ -40,7 +40,6 @@ SQL_FILES = tuple(
 OWNERS: dict[str, tuple[str, ...]] = {
     "ada_url": ("collect/links.py",),
     "aiodns": ("names.py",),
-    "aiohttp": ("crawler.py",),
     "PIL": (
         *("collect/images.py", "curate/faces.py", "curate/hashes.py"),
         *("model/decoder.py", "model/preprocess.py"),
@@ -51,6 +50,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "fasttext": ("curate/languages.py",),
     "ftfy": ("model/tokenizer.py",),
     "h11": ("net.py", "origins.py"),
+    "httptools": ("exchange.py",),
     "huggingface_hub": ("model/pull.py",),
     "isal": ("collect/records.py", "collect/responses.py"),
     "jinja2": ("serve/",),
@@ -72,7 +72,6 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "starlette": ("serve/",),
     "torch": ("model/network.py", "train/"),
     "uvicorn": ("serve/",),
-    "yarl": ("crawler.py",),
 }
 """Third-party package -> the files or folders that may import it; "" means any."""
 

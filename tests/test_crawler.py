@@ -15,8 +15,9 @@ from ssrf import NAMES, private_urls
 from web import running_web
 
 from clipworks.addresses import WebAddress, parse_address
-from clipworks.crawler import Answer, Crawler, CrawlRules
+from clipworks.crawler import Crawler, CrawlRules
 from clipworks.errors import ConfigError, NetError
+from clipworks.exchange import Answer
 from clipworks.names import Names
 
 URL = "http://pictures.example/ok/1.jpg"
@@ -74,10 +75,19 @@ def test_a_name_that_changes_its_address_is_judged_before_it_is_dialled() -> Non
         return answers.pop(0)
 
     async def play(web: PictureWeb) -> None:
-        crawler = Crawler(CrawlRules(), Names(resolve, seconds=0), route=web.route)
-        with pytest.raises(NetError) as caught:  # public when checked, private when dialled
+        dialled = list[str]()
+
+        def route(address: str, port: int) -> tuple[str, int]:
+            dialled.append(address)
+            return web.route(address, port)
+
+        crawler = Crawler(CrawlRules(), Names(resolve, seconds=0), route=route)
+        answer = await crawler.ask(parse_address(URL))  # asked once: what was checked is what is dialled
+        assert answer.status == 200 and dialled == [PUBLIC] and len(answers) == 1
+        with pytest.raises(NetError) as caught:
             await crawler.ask(parse_address(URL))
-        assert caught.value.reason == "blocked" and not web.requests and not answers
+        assert caught.value.reason == "blocked" and not answers
+        assert dialled == [PUBLIC] and web.num_connections == len(web.requests) == 1
         await crawler.close()
 
     with running_pictures() as web:

@@ -11,7 +11,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protego import Protego
 
@@ -28,7 +28,7 @@ TAGS = ("noai", "noimageai", "noindex", "noimageindex", "none")
 ROBOTS_BYTES = 500 << 10
 """What is read of a robots.txt (RFC 9309 §2.5 asks for that much at least)."""
 
-TEXT_BYTES = 16 << 20
+TEXT_BYTES = 8 << 20
 """Of robots.txt kept, all hosts together."""
 
 DAY_SECONDS = 24 * 3600.0
@@ -173,7 +173,7 @@ class Consent:
         robots, refuses, size = None, "", 1 << 10
         seconds = DAY_SECONDS
         if self._rules.robots:
-            status, data = await self._get(address.join("/robots.txt"))
+            status, data = await self._get(replace(address, target="/robots.txt"))
             if status == 200:
                 size += 8 * len(data)  # parsed, it is several times its text
                 robots = Protego.parse(data.decode("utf-8-sig", errors="replace"))
@@ -183,7 +183,7 @@ class Consent:
         free: tuple[re.Pattern[str], ...] = ()
         if self._rules.tdm and not refuses:
             try:
-                status, data = await self._get(address.join("/.well-known/tdmrep.json"))
+                status, data = await self._get(replace(address, target="/.well-known/tdmrep.json"))
             except NetError:
                 status = 0  # the host answered a moment ago: it does not have the file
             if status == 200:

@@ -8,6 +8,7 @@ import asyncio
 import resource
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import md5, sha256
@@ -25,17 +26,24 @@ from clipworks.collect.layout import Outcome, ShardFiles
 from clipworks.collect.lists import LinkList, find_list
 from clipworks.collect.plan import Plan, make_plan
 from clipworks.collect.settings import FetchConfig
+from clipworks.collect.thrift import give_memory_back, saving_memory
 from clipworks.collect.visits import REFUSALS, Found, Visits
 from clipworks.collect.workshop import Workshop
 from clipworks.crawler import Crawler, Route
+from clipworks.dialling import Resolve
 from clipworks.errors import DataError, NetError
 from clipworks.files import exclusive_lock, read_manifest, sha256_file
-from clipworks.names import Names, Resolve
+from clipworks.names import Names
 from clipworks.processes import Threads
 from clipworks.stage import Made, ShowProgress, Source, run_stage
 from clipworks.tables import read_table
 
 STAGE = "collect fetch"
+
+AT_ONCE = 32
+"""Hosts that are begun before those that were begun have a turn."""
+WRITERS = 2
+"""Threads that read and write shards; each holds one in memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,10 +98,12 @@ def plan_fetch(job: FetchJob, folder: Path, config: FetchConfig) -> Plan:
         DataError: a file of the list is damaged, or the disk is full.
     """
     try:
-        with exclusive_lock(folder / ".plan.lock", wait=False):
+        with saving_memory(), exclusive_lock(folder / ".plan.lock", wait=False):
             return make_plan(job.links, folder / ".plan", rows_per_shard=config.rows_per_shard)
     except BlockingIOError as error:
         raise DataError(f"{folder} is being written by another process.", "Wait for it.") from error
+    finally:
+        give_memory_back()
 
 
 def fetch_images(
@@ -126,7 +136,7 @@ def fetch_images(
     digests = [sha256_file(path) for path in (*job.opt_outs, *job.blocklists)]
     archives = [path.name for path in job.archives]
     settings = {**config.result(), "lists": digests, "archives": archives}
-    with _running(job, folder, config, workers, wires or Wires()) as (loop, tools):
+    with saving_memory(), _running(job, folder, config, workers, wires or Wires()) as (loop, tools):
 
         def work(source: Source, where: Path) -> Made:
             return asyncio.run_coroutine_threadsafe(_fetch_shard(tools, source, where), loop).result()
@@ -176,8 +186,10 @@ def _running(
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await tools.crawler.close()
+        await asyncio.get_running_loop().shutdown_default_executor()
 
     loop = asyncio.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(WRITERS, thread_name_prefix="writing"))
     thread = Thread(target=loop.run_forever, name="fetching", daemon=True)
     thread.start()
     try:
@@ -207,6 +219,7 @@ async def _fetch_shard(tools: _Tools, source: Source, folder: Path) -> Made:
         names = await asyncio.to_thread(files.write, rows, outcomes)
     finally:
         files.close()
+        await asyncio.to_thread(give_memory_back)
     counts = Counter(_word(outcome) for outcome in outcomes)
     return Made(rows=len(outcomes), counts=counts, files=names)
 
@@ -226,7 +239,9 @@ async def _fetch_all(tools: _Tools, urls: Sequence[str], files: ShardFiles) -> d
     try:
         async with asyncio.timeout(tools.config.shard_seconds), asyncio.TaskGroup() as group:
             # The hosts with the most to do begin, so that they do not end alone.
-            for queue in sorted(queues.values(), key=len, reverse=True):
+            for number, queue in enumerate(sorted(queues.values(), key=len, reverse=True)):
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)  # those that fail at once shall be gone before more begin
                 for _ in range(min(len(queue), tools.config.hosts.connections)):
                     await tools.places.acquire()
                     task = group.create_task(work_off(queue))

@@ -3,8 +3,6 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,7 +13,8 @@ MAX_HOSTS = 8192
 
 _DOWN_AFTER = 2.0
 _WEIGHT_OF_TIMEOUT = 0.4
-"""A host counts as down after two failures to connect, or five answers that did not come, in a row."""
+"""A host counts as down after two failures to connect, or five answers that did not come, in a row; one that
+never answered anything after one answer that did not come, since each costs the whole deadline."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,14 +38,15 @@ class HostRules:
 
 
 class _Host:
-    __slots__ = ("delay", "down", "failures", "free", "next", "users")
+    __slots__ = ("delay", "down", "failures", "free", "has_answered", "next", "users")
 
     def __init__(self, rules: HostRules) -> None:
         self.free = asyncio.Semaphore(rules.connections)
         self.delay = rules.delay_seconds
         self.next = 0.0
-        self.down: NetError | None = None
+        self.down: tuple[str, str] | None = None  # words and reason: an error would hold its frames
         self.failures = 0.0
+        self.has_answered = False
         self.users = 0
 
 
@@ -57,22 +57,13 @@ class Hosts:
         self.rules = rules
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
 
-    @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
-        """Wait until the host may be asked, and count as one that asks it.
+    def turn(self, name: str) -> "Turn":
+        """Entered, it waits until the host may be asked, and counts as one that asks it until it is left.
 
-        Raises:
-            NetError: `host_down`: it could not be reached a moment ago. `host_busy`: it wants to be left
-                alone for longer than we wait.
+        Entering raises NetError: `host_down`: it could not be reached a moment ago. `host_busy`: it wants
+        to be left alone for longer than we wait.
         """
-        host = self._host(name)
-        host.users += 1
-        try:
-            async with host.free:
-                await self._wait(host)
-                yield
-        finally:
-            host.users -= 1
+        return Turn(self, self._host(name))
 
     def slow_down(self, name: str, seconds: float) -> None:
         """Keep at least this many seconds between requests, as a robots.txt asks."""
@@ -87,22 +78,23 @@ class Hosts:
     def failed(self, name: str, error: NetError) -> None:
         """Note that a host could not be reached, or did not answer in time."""
         host = self._host(name)
-        host.failures += _WEIGHT_OF_TIMEOUT if error.reason == "timeout" else 1.0
-        if host.failures >= _DOWN_AFTER or error.reason == "dns":
-            host.down = error
+        is_slow = error.reason == "timeout"
+        host.failures += _WEIGHT_OF_TIMEOUT if is_slow else 1.0
+        is_mute = is_slow and not host.has_answered
+        if host.failures >= _DOWN_AFTER or is_mute or error.reason == "dns":
+            host.down = error.message, error.reason
             host.next = time.monotonic() + self.rules.down_seconds
 
     def answered(self, name: str) -> None:
         """Note that a host lives."""
         host = self._host(name)
-        host.failures, host.down = 0.0, None
+        host.failures, host.down, host.has_answered = 0.0, None, True
 
-    async def _wait(self, host: _Host) -> None:
+    async def wait(self, host: _Host) -> None:
+        """Wait for the time at which a host may be asked; raises as `turn`."""
         while (wait := host.next - time.monotonic()) > 0:
             if host.down is not None:
-                raise NetError(
-                    f"The host was down a moment ago: {host.down.message}", reason=host.down.reason
-                )
+                raise NetError(f"The host was down a moment ago: {host.down[0]}", reason=host.down[1])
             if wait > self.rules.max_delay_seconds or host.delay > self.rules.max_delay_seconds:
                 raise NetError(f"The host wants to be left alone for {wait:.0f} s.", reason="host_busy")
             await asyncio.sleep(wait)
@@ -124,3 +116,31 @@ class Hosts:
         for name, host in list(islice(self._hosts.items(), MAX_HOSTS // 8)):
             if not host.users and host.next <= now:
                 del self._hosts[name]
+
+
+class Turn:
+    """A place among those who ask a host, for `async with`; a class, since there is one for each request."""
+
+    __slots__ = ("_host", "_hosts")
+
+    def __init__(self, hosts: Hosts, host: _Host) -> None:
+        self._hosts = hosts
+        self._host = host
+
+    async def __aenter__(self) -> None:
+        host = self._host
+        host.users += 1
+        try:
+            await host.free.acquire()
+        except BaseException:
+            host.users -= 1
+            raise
+        try:
+            await self._hosts.wait(host)
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._host.free.release()
+        self._host.users -= 1

@@ -114,7 +114,6 @@ class ShardFiles:
             columns[field.name] = pa.chunked_array([pa.array(values, field.type)])
         write_table(self._folder / f"{self._name}.parquet", pa.table(columns))
         write_json(self._folder / f"{self._name}_stats.json", self._stats(outcomes))
-        pa.default_memory_pool().release_unused()  # else memory grows with the number of shards for long
         return [f"{self._name}.tar", f"{self._name}.parquet"]
 
     def _write_samples(

@@ -47,7 +47,7 @@ RESERVED = ("key", "status", "error_message", "reason", "http_status", "final_ur
 SIZES = ("width", "height", "original_width", "original_height", "exif")
 HASHES = ("md5", "sha256")
 _ROWS = 8192
-_BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 1 << 20
 _BYTES_PER_ROW = 24
 
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, pa.ArrowException)
@@ -182,18 +182,22 @@ def _read(file: Path) -> Iterator[pa.RecordBatch]:
     try:
         if kind == ".txt":
             yield from _read_lines(file)
-        elif kind in (".csv", ".tsv"):
-            with pa.input_stream(str(file), compression="detect") as stream:
-                yield from pa_csv.open_csv(
+            return
+        with pa.input_stream(str(file), compression="detect") as stream:
+            if kind in (".csv", ".tsv"):
+                # One thread: with more, blocks are read ahead and wait in memory.
+                batches: Iterator[pa.RecordBatch] = pa_csv.open_csv(
                     stream,
-                    read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
+                    read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
                     parse_options=pa_csv.ParseOptions(
                         delimiter="\t" if kind == ".tsv" else ",", newlines_in_values=True
                     ),
                 )
-        else:
-            with pa.input_stream(str(file), compression="detect") as stream:
-                yield from pa_json.open_json(stream, pa_json.ReadOptions(block_size=_BLOCK_BYTES))
+            else:
+                options = pa_json.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
+                batches = pa_json.open_json(stream, options)
+            for batch in batches:
+                yield from (batch.slice(start, _ROWS) for start in range(0, max(1, batch.num_rows), _ROWS))
     except _DAMAGE as error:
         words = str(error).strip().splitlines()
         raise DataError(f"{file} cannot be read: {words[0] if words else type(error).__name__}.") from error

@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 
 from clipworks.addresses import WebAddress, parse_address
 from clipworks.collect.blocklists import Blocklist
 from clipworks.collect.consent import ROBOTS_BYTES, Consent, ConsentRules
 from clipworks.collect.hosts import HostRules, Hosts
 from clipworks.collect.images import begins_like_a_picture
-from clipworks.crawler import REDIRECTS, Answer, Crawler
+from clipworks.crawler import REDIRECTS, Crawler
 from clipworks.errors import ConfigError, NetError
+from clipworks.exchange import Answer
 
 REFUSALS = {
     "opt_out": "The host or the address is on an opt-out list.",
@@ -65,15 +66,16 @@ class Found:
 class _Allowance:
     """Seconds left for one picture, spent while something is asked and not while a turn is awaited."""
 
+    __slots__ = ("_left",)
+
     def __init__(self, seconds: float) -> None:
         self._left = seconds
 
-    @asynccontextmanager
-    async def spend(self) -> AsyncIterator[None]:
+    async def spend(self, question: Awaitable[Answer]) -> Answer:
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._left):
-                yield
+                return await question
         except TimeoutError as error:
             raise NetError("The deadline of the address passed.", reason="timeout") from error
         finally:
@@ -170,19 +172,23 @@ class Visits:
             refused.extend([reason] if reason else [])
             return answer.status == 200 and not refused
 
-        async with self._turn(address.host), allowance.spend():
-            answer = await self._crawler.ask(
-                address, is_wanted=is_wanted, begins_well=begins_like_a_picture, keep=keep
-            )
+        answer = await self._ask_in_turn(
+            address.host,
+            allowance,
+            partial(
+                self._crawler.ask, address, is_wanted=is_wanted, begins_well=begins_like_a_picture, keep=keep
+            ),
+        )
         if refused:
             raise NetError(REFUSALS[refused[0]], reason=refused[0], status=answer.status)
         return answer
 
-    @asynccontextmanager
-    async def _turn(self, host: str) -> AsyncIterator[None]:
+    async def _ask_in_turn(
+        self, host: str, allowance: _Allowance, ask: Callable[[], Awaitable[Answer]]
+    ) -> Answer:
         async with self._hosts.turn(host):
             try:
-                yield
+                answer = await allowance.spend(ask())
             except NetError as error:
                 if error.reason in _ALIVE:
                     self._hosts.answered(host)
@@ -190,6 +196,7 @@ class Visits:
                     self._hosts.failed(host, error)
                 raise
             self._hosts.answered(host)
+            return answer
 
     def _is_worth_waiting(self, address: WebAddress, answer: Answer, tries: int) -> bool:
         """Leave the host alone as long as it says; whether it shall be asked once more."""
@@ -202,8 +209,8 @@ class Visits:
         """For robots.txt: what an address says after redirects; a loop is no answer (RFC 9309 §2.3.1.2)."""
         allowance = _Allowance(self._rules.total_seconds)
         for _ in range(_ROBOTS_REDIRECTS + 1):
-            async with self._turn(address.host), allowance.spend():
-                answer = await self._crawler.ask(address, cut_bytes=ROBOTS_BYTES, keep=True)
+            ask = partial(self._crawler.ask, address, cut_bytes=ROBOTS_BYTES, keep=True)
+            answer = await self._ask_in_turn(address.host, allowance, ask)
             self._crawler.let_go(len(answer.data))
             if answer.status not in REDIRECTS:
                 return answer.status, answer.data

@@ -62,7 +62,9 @@ def test_a_host_that_asks_for_a_long_pause_is_left_for_another_run() -> None:
     play(story)
 
 
-def test_two_failures_to_connect_or_five_timeouts_in_a_row_mean_that_a_host_is_down() -> None:
+def test_two_failures_to_connect_or_five_timeouts_in_a_row_or_one_of_a_mute_host_mean_that_it_is_down() -> (
+    None
+):
     async def story(hosts: Hosts) -> None:
         async def is_asked(host: str) -> bool:
             try:
@@ -72,7 +74,8 @@ def test_two_failures_to_connect_or_five_timeouts_in_a_row_mean_that_a_host_is_d
                 assert "was down a moment ago" in error.message
                 return False
 
-        for host, error, times in (("a", DOWN, 2), ("b", SLOW, 5)):
+        hosts.answered("b")
+        for host, error, times in (("a", DOWN, 2), ("b", SLOW, 5), ("mute", SLOW, 1)):
             for _ in range(times):
                 assert await is_asked(host)
                 hosts.failed(host, error)
