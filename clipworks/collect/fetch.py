@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 
 from clipworks.addresses import parse_address
+from clipworks.blocklists import Blocklist, read_blocklist
 from clipworks.collect.archived import ArchivedPictures
-from clipworks.collect.blocklists import Blocklist, read_blocklist
 from clipworks.collect.layout import Outcome, ShardFiles
 from clipworks.collect.lists import LinkList, find_list
 from clipworks.collect.plan import Plan, make_plan

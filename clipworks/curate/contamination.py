@@ -1,7 +1,7 @@
 """Pictures of a pool that stand in an evaluation set: by hash or by features, for the flag `contaminated`.
 
 DataComp dropped what was near a picture of its 38 tests. What is compared is the user's choice: perceptual
-hashes within few bits, or features with a cosine. What counts by bytes is a blocklist (`blocklists.py`).
+hashes within few bits, or features with a cosine. What counts by bytes is a blocklist (the rule `blocked`).
 """
 
 from collections import Counter

@@ -5,7 +5,7 @@ rows. Fractions (`top`) are turned into thresholds over the whole pool before th
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from clipworks.curate.expressions import (
 )
 from clipworks.curate.kept import write_kept_rows
 from clipworks.curate.pool import Mask, Pool, Rows, read_rows, sources_of
-from clipworks.curate.quantities import QUANTITIES, check_needs, columns_read, quantity_named
+from clipworks.curate.quantities import QUANTITIES, check_needs, quantity_named
 from clipworks.curate.selection import threshold_of_fraction
 from clipworks.curate.settings import FilterConfig, resolved
 from clipworks.errors import DataError
@@ -96,16 +96,29 @@ def check_rules(pool: Pool, config: FilterConfig, parsed: Filter) -> None:
         ConfigError: a file of the settings is not what it should be.
         DataError: the first table lacks a column or features, or cannot be read.
     """
-    for rows in read_rows(pool, pool.tables[0], columns_of(parsed, config)):
+    for rows in rows_for(parsed, pool, pool.tables[0]):
         nothing = rows.where(np.zeros(len(rows), np.bool_))
         for rule in rules_of(parsed):
             quantity_named(rule.name).compute(nothing, config)
         return
 
 
-def columns_of(parsed: Filter, config: FilterConfig) -> list[str]:
-    """The columns that the rules of a filter read, each once."""
-    return list(dict.fromkeys(name for rule in rules_of(parsed) for name in columns_read(rule.name, config)))
+def rows_for(parsed: Filter, pool: Pool, table: Path, *, further: Sequence[str] = ()) -> Iterator[Rows]:
+    """A table in pieces, with the columns that the rules of a filter read, and further ones.
+
+    Raises:
+        DataError: as in `read_rows`.
+    """
+    names = list(dict.fromkeys([*columns_of(parsed), *further]))
+    where_there = [name for rule in rules_of(parsed) for name in quantity_named(rule.name).where_there]
+    return read_rows(pool, table, names, where_there=list(dict.fromkeys(where_there)))
+
+
+def columns_of(parsed: Filter) -> list[str]:
+    """The columns without which the rules of a filter cannot be asked, each once."""
+    return list(
+        dict.fromkeys(name for rule in rules_of(parsed) for name in quantity_named(rule.name).columns)
+    )
 
 
 def decide(part: Filter, rows: Rows, config: FilterConfig, counts: Counter[str]) -> Mask:
@@ -151,7 +164,7 @@ def _threshold(pool: Pool, config: FilterConfig, rule: Top) -> float:
 def _values(pool: Pool, config: FilterConfig, name: str) -> Iterator[NDArray[Any]]:
     quantity = quantity_named(name)
     for table in pool.tables:
-        for rows in read_rows(pool, table, columns_read(name, config)):
+        for rows in read_rows(pool, table, quantity.columns, where_there=quantity.where_there):
             values = quantity.compute(rows, config)
             yield values if values.dtype.kind == "f" else values.astype(np.float64)
 
@@ -167,7 +180,7 @@ def _filter_table(source: Source, folder: Path, *, pool: Pool, config: FilterCon
     counts: Counter[str] = Counter()
     stay = []
     try:
-        for rows in read_rows(pool, table, columns_of(kept, config)):
+        for rows in rows_for(kept, pool, table):
             stay.append(_slim(rows).where(decide(kept, rows, config, counts)))
             counts["rows in"] += len(rows)
         made = write_kept_rows(folder, source, stay)

@@ -141,8 +141,11 @@ def open_pool(folder: Path, *, layout: str = "", scores: Sequence[Path] = ()) ->
     return Pool(tables=tables, columns={**columns, **own}, scores=tuple(scores))
 
 
-def read_rows(pool: Pool, table: Path, names: Sequence[str]) -> Iterator[Rows]:
-    """A table in pieces, with the columns that are asked for and the id of each row.
+def read_rows(
+    pool: Pool, table: Path, names: Sequence[str], *, where_there: Sequence[str] = ()
+) -> Iterator[Rows]:
+    """A table in pieces, with the columns that are asked for, those `where_there` if it has them, and the id
+    of each row.
 
     Rows that img2dataset could not fetch are passed over. Where a table has no column of ids, the id is
     md5(text + url).
@@ -152,6 +155,7 @@ def read_rows(pool: Pool, table: Path, names: Sequence[str]) -> Iterator[Rows]:
     """
     known = _names(table)
     has_uid = pool.columns.get("uid", "") in known
+    names = [*names, *(name for name in where_there if _find(pool, table, name))]
     wanted = [*dict.fromkeys([*names, *(["uid"] if has_uid else ["text", "url"])])]
     wanted += ["status"] if "status" in pool.columns and "status" not in wanted else []
     own = [name for name in wanted if _place_of(pool, table, name) == table]
@@ -215,13 +219,18 @@ def _place_of(pool: Pool, table: Path, name: str) -> Path:
     column = pool.columns.get(name)
     if column is None:
         raise DataError(f"{table} has no column for {name!r}.", "Name it in the mapping of columns.")
-    for path in (table, *(folder / table.name for folder in pool.scores)):
-        if column in _names(path):
-            return path
+    path = _find(pool, table, name)
+    if path is not None:
+        return path
     raise DataError(
         f"{table} has no column {column!r}, which holds {name!r}.",
         f"It has {', '.join(_names(table))}.",
     )
+
+
+def _find(pool: Pool, table: Path, name: str) -> Path | None:
+    places = (table, *(folder / table.name for folder in pool.scores))
+    return next((path for path in places if pool.columns.get(name) in _names(path)), None)
 
 
 def _side_by_side(

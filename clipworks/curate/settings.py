@@ -44,7 +44,7 @@ class FilterConfig:
     toxic_words: str = ""
     """List of words and phrases, a line each, for `toxic`."""
     blocklists: str = ""
-    """Folder of lists that `write_blocklist` made, for `blocked`."""
+    """List of hosts, addresses and hashes (docs/fetch.md), or a folder of lists, for `blocked`."""
     duplicates: str = ""
     """Subset file of ids, for `duplicate`."""
     evaluation: str = ""
