@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
+from clipworks.cli.curate_texts import texts
 from clipworks.cli.output import SETTINGS, json_option, note, print_json, progress_bar
 from clipworks.errors import MissingExtraError
 
 _FILE = click.Path(path_type=Path)
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(context_settings=SETTINGS, commands={"texts": texts})
 def curate() -> None:
     """Choose from a pool of pairs, one step at a time.
 

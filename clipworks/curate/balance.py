@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from clipworks.curate.matches import (
     COUNTS_SUFFIX,
-    LANGUAGES,
+    TEXT_COLUMNS,
     Counts,
     Numbers,
     flat_texts,
@@ -268,10 +268,8 @@ def _keep(batch: pa.RecordBatch, rows: Numbers, places: Numbers, probs: Floats) 
     offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
     columns = dict(zip(batch.schema.names, batch.take(pa.array(kept_rows, pa.int64())).columns, strict=True))
     columns["texts"] = pa.ListArray.from_arrays(offsets, flat.take(positions))
-    if LANGUAGES in columns:
-        columns[LANGUAGES] = pa.ListArray.from_arrays(
-            offsets, batch.column(LANGUAGES).flatten().take(positions)
-        )
+    for name in set(TEXT_COLUMNS) & set(columns):
+        columns[name] = pa.ListArray.from_arrays(offsets, batch.column(name).flatten().take(positions))
     columns[PROBABILITIES] = pa.ListArray.from_arrays(offsets, pa.array(probs, pa.float32()))
     return pa.record_batch(columns)
 

@@ -31,6 +31,8 @@ COUNTS = "entry_count.npy"
 COUNTS_SUFFIX = ".counts.parquet"
 LANGUAGES = "languages"
 """Column of pairs with the language of each text, as the texts are listed."""
+TEXT_COLUMNS = (LANGUAGES, "language_probs", "text_chars", "text_words", "text_toxic")
+"""All columns of pairs with a value for each text, in lists as long as `texts`; curate/texts.py adds them."""
 
 Counts = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]

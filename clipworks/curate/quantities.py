@@ -23,7 +23,7 @@ from clipworks.curate.senses import read_offsets, read_senses
 from clipworks.curate.settings import FilterConfig
 from clipworks.curate.subsets import counts_in, read_subset
 from clipworks.curate.uids import RANDOM, draws_of
-from clipworks.curate.words import holds_word, read_words
+from clipworks.curate.words import read_words
 from clipworks.errors import ConfigError
 
 Compute = Callable[[Rows, FilterConfig], NDArray[Any]]
@@ -110,7 +110,7 @@ def _random(rows: Rows, config: FilterConfig) -> NDArray[Any]:
 
 def _language(rows: Rows, config: FilterConfig) -> NDArray[Any]:
     found = open_identifier(config.language_model)(rows.texts())
-    return np.array([code == config.language for code in found], np.bool_)
+    return np.array([one.code == config.language for one in found], np.bool_)
 
 
 def _entity(rows: Rows, config: FilterConfig) -> NDArray[Any]:
@@ -136,8 +136,9 @@ def _near_target(rows: Rows, config: FilterConfig) -> NDArray[Any]:
 
 
 def _toxic(rows: Rows, config: FilterConfig) -> NDArray[Any]:
-    words = read_words(Path(config.toxic_words))
-    return np.array([holds_word(text, words) for text in rows.texts()], np.bool_)
+    words, texts = read_words(Path(config.toxic_words)), rows.texts()
+    found = open_identifier(config.language_model)(texts) if words.asks_language else []
+    return words.count(texts, [one.code for one in found]) > 0
 
 
 def _blocked(rows: Rows, config: FilterConfig) -> NDArray[Any]:
