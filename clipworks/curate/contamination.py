@@ -21,7 +21,7 @@ from clipworks.curate.subsets import write_subset
 from clipworks.curate.uids import UID
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import sha256_file
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,13 @@ class ContaminationConfig:
 
 
 def find_contaminated(
-    pool: Pool, config: ContaminationConfig, out: Path, *, workers: int = 1, show: ShowProgress | None = None
+    pool: Pool,
+    config: ContaminationConfig,
+    out: Path,
+    *,
+    workers: int = 1,
+    cluster: Workers | None = None,
+    show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Write the ids of contaminated rows, a subset file `NAME.npy` per table; `write_kept` joins them.
 
@@ -55,14 +61,24 @@ def find_contaminated(
         DataError: the references or a column cannot be read, or the folder cannot be written.
     """
     hashes = _read_references(config)
-    for rows in read_rows(pool, pool.tables[0], _columns(hashes, config)):
+    for rows in read_rows(pool, pool.sample, _columns(hashes, config)):
         _is_contaminated(rows.where(np.zeros(len(rows), np.bool_)), config, hashes)
         break
     values = asdict(config) | {"references": sha256_file(Path(config.references))}
     work = partial(_check_table, pool=pool, config=config)
+    sources = sources_of(pool)
     return run_stage(
-        work, sources_of(pool), out, stage="contamination", config=values, workers=workers, show=show
+        work, sources, out, stage="contamination", config=values, workers=workers, pool=cluster, show=show
     )
+
+
+def holds_hashes(path: Path) -> bool:
+    """Whether a file of references holds hashes, not features.
+
+    Raises:
+        DataError: it holds neither, or cannot be read.
+    """
+    return _hashes_in(path) is not None
 
 
 def _check_table(source: Source, folder: Path, *, pool: Pool, config: ContaminationConfig) -> Made:
@@ -104,11 +120,15 @@ def _columns(hashes: NDArray[Any] | None, config: ContaminationConfig) -> tuple[
 
 def _read_references(config: ContaminationConfig) -> NDArray[Any] | None:
     """Hashes, each once; None if the references are features."""
+    return _hashes_in(Path(config.references))
+
+
+def _hashes_in(path: Path) -> NDArray[Any] | None:
     try:
-        array = np.load(config.references, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{config.references} cannot be read as references: {error}.") from error
+        raise DataError(f"{path} cannot be read as references: {error}.") from error
     if array.dtype == np.uint64 and array.ndim == 1:
         return np.unique(array)
-    read_matrix(Path(config.references))
+    read_matrix(path)
     return None
