@@ -127,7 +127,9 @@ def _print_plan(place: "Input", plan: "Sequence[Step]", config: "CurateConfig", 
         for one in steps
     ]
     seconds, size = sum(cost.core_seconds for cost in costs), sum(cost.num_bytes for cost in costs)
-    print_table(["step", "what", "core seconds", "written"], [*rows, ["", "all", f"{seconds:,.1f}", _size(size)]])
+    print_table(
+        ["step", "what", "core seconds", "written"], [*rows, ["", "all", f"{seconds:,.1f}", _size(size)]]
+    )
     note(f"{place.rows:,} rows in {count_of(len(place.pool.tables), 'table')}; each step at most as many.")
 
 

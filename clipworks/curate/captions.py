@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clipworks.curate.expressions import Filter, Top, rules_of
-from clipworks.curate.filters import check_rules, columns_of, decide, read_filter
+from clipworks.curate.expressions import Filter
+from clipworks.curate.filters import check_rules, check_texts_filter, columns_of, decide, read_filter
 from clipworks.curate.kept import write_kept_rows
 from clipworks.curate.languages import open_identifier
 from clipworks.curate.matches import LANGUAGES
 from clipworks.curate.pool import Pool, Rows, read_rows, sources_of
 from clipworks.curate.settings import FilterConfig, resolved
 from clipworks.curate.uids import hex_of
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import DataError
 from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import write_table
 
@@ -61,24 +61,12 @@ def choose_captions(
         DataError: a column is missing, or the folder cannot be written.
     """
     parsed = read_filter(pool, config)
-    check_captions(parsed)
+    check_texts_filter(parsed)
     check_rules(pool, config, parsed)
     work = partial(_choose, pool=pool, config=config, kept=parsed, with_languages=with_languages)
     values = {**resolved(config), "with_languages": with_languages}
     sources = sources_of(pool)
-    return run_stage(
-        work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show
-    )
-
-
-def check_captions(parsed: Filter) -> None:
-    """See that a filter over texts has no `top`.
-
-    Raises:
-        ConfigError: it has one.
-    """
-    if any(isinstance(rule, Top) for rule in rules_of(parsed)):
-        raise ConfigError("A filter over texts cannot ask for the best of all.", "Put top(...) into keep.")
+    return run_stage(work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show)
 
 
 def _choose(
@@ -132,7 +120,9 @@ def _keyed(one: Any) -> Keyed:
 def _spread(rows: Rows, owners: NDArray[np.int64], flat: Sequence[Keyed]) -> Rows:
     """A row for each text, with the columns of its owner."""
     table = rows.table.drop_columns(["text", *["texts"] * ("texts" in rows.table.schema.names)])
-    table = table.take(pa.array(owners)).append_column("text", pa.array([one[1] for one in flat], pa.string()))
+    table = table.take(pa.array(owners)).append_column(
+        "text", pa.array([one[1] for one in flat], pa.string())
+    )
     return replace(rows, table=table, uids=rows.uids[owners], places=rows.places[owners])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.curate.clusters import BATCH_ROWS, read_matrix
+from clipworks.curate.clusters import BATCH_ROWS, read_hashes, read_matrix
 from clipworks.curate.hashes import bands_of, near_listed
 from clipworks.curate.pool import Mask, Pool, Rows, read_rows, sources_of
 from clipworks.curate.similarities import unit_rows
@@ -60,7 +60,7 @@ def find_contaminated(
         ConfigError: the folder was begun with something else.
         DataError: the references or a column cannot be read, or the folder cannot be written.
     """
-    hashes = _read_references(config)
+    hashes = read_hashes(Path(config.references))
     for rows in read_rows(pool, pool.sample, _columns(hashes, config)):
         _is_contaminated(rows.where(np.zeros(len(rows), np.bool_)), config, hashes)
         break
@@ -72,17 +72,8 @@ def find_contaminated(
     )
 
 
-def holds_hashes(path: Path) -> bool:
-    """Whether a file of references holds hashes, not features.
-
-    Raises:
-        DataError: it holds neither, or cannot be read.
-    """
-    return _hashes_in(path) is not None
-
-
 def _check_table(source: Source, folder: Path, *, pool: Pool, config: ContaminationConfig) -> Made:
-    hashes = _read_references(config)
+    hashes = read_hashes(Path(config.references))
     counts: Counter[str] = Counter()
     found = [np.empty(0, UID)]
     try:
@@ -116,19 +107,3 @@ def _is_contaminated(rows: Rows, config: ContaminationConfig, hashes: NDArray[An
 
 def _columns(hashes: NDArray[Any] | None, config: ContaminationConfig) -> tuple[str, ...]:
     return () if hashes is None else (config.column,)
-
-
-def _read_references(config: ContaminationConfig) -> NDArray[Any] | None:
-    """Hashes, each once; None if the references are features."""
-    return _hashes_in(Path(config.references))
-
-
-def _hashes_in(path: Path) -> NDArray[Any] | None:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as references: {error}.") from error
-    if array.dtype == np.uint64 and array.ndim == 1:
-        return np.unique(array)
-    read_matrix(path)
-    return None

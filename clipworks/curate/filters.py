@@ -34,7 +34,7 @@ from clipworks.curate.pool import Mask, Pool, Rows, read_rows, sources_of
 from clipworks.curate.quantities import QUANTITIES, check_needs, columns_read, quantity_named
 from clipworks.curate.selection import threshold_of_fraction
 from clipworks.curate.settings import FilterConfig, resolved
-from clipworks.errors import DataError
+from clipworks.errors import ConfigError, DataError
 from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 
 STAGE = "filter"
@@ -74,9 +74,7 @@ def run_filter(
     work = partial(_filter_table, pool=pool, config=config, kept=settled)
     values = {**resolved(config), "keep": words_of(parsed), "thresholds": thresholds}
     sources = sources_of(pool)
-    return run_stage(
-        work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show
-    )
+    return run_stage(work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show)
 
 
 def read_filter(pool: Pool, config: FilterConfig) -> Filter:
@@ -106,6 +104,16 @@ def check_rules(pool: Pool, config: FilterConfig, parsed: Filter) -> None:
         for rule in rules_of(parsed):
             quantity_named(rule.name).compute(nothing, config)
         return
+
+
+def check_texts_filter(parsed: Filter) -> None:
+    """See that a filter over texts has no `top`.
+
+    Raises:
+        ConfigError: it has one.
+    """
+    if any(isinstance(rule, Top) for rule in rules_of(parsed)):
+        raise ConfigError("A filter over texts cannot ask for the best of all.", "Put top(...) into keep.")
 
 
 def columns_of(parsed: Filter, config: FilterConfig) -> list[str]:

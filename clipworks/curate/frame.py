@@ -224,7 +224,9 @@ def _join_group(
     values = found.select(list(columns)).take(pa.array(order))
     names, counts = [], Counter[str]()
     for table in tables:
-        own = pa.chunked_array([pq.read_table(table, columns=[pool.columns["uid"]]).column(0).combine_chunks()])
+        own = pa.chunked_array(
+            [pq.read_table(table, columns=[pool.columns["uid"]]).column(0).combine_chunks()]
+        )
         places = place_in(uids, uids_of([uid or "0" for uid in own.to_pylist()]))
         counts.update({"rows in": len(places), "joined": int((places >= 0).sum())})
         names.append(f"{table.stem}.parquet")

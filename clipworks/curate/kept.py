@@ -20,9 +20,7 @@ from clipworks.stage import Made, ShowProgress, Source, Workers, part_files, run
 from clipworks.tables import read_batches, read_table, write_table
 
 
-def write_kept_rows(
-    folder: Path, source: Source, kept: Sequence[Rows], *, copies_rows: bool = True
-) -> Made:
+def write_kept_rows(folder: Path, source: Source, kept: Sequence[Rows], *, copies_rows: bool = True) -> Made:
     """Write the ids of the rows that stay, their places, and if wanted the rows, in the table's order.
 
     `NAME.npy` is a subset file, `NAME.places` int64 [N], `NAME.parquet` the rows with all columns.

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
-from clipworks.curate.captions import check_captions
-from clipworks.curate.contamination import holds_hashes
+from clipworks.curate.clusters import read_hashes
 from clipworks.curate.expressions import Both, Filter, Top, rules_of, words_of
-from clipworks.curate.filters import columns_of, read_filter
+from clipworks.curate.filters import check_texts_filter, columns_of, read_filter
 from clipworks.curate.frame import columns_of_tables
 from clipworks.curate.matches import describe_metadata
 from clipworks.curate.pool import Pool, has_column, has_features, open_pool
@@ -49,7 +48,7 @@ class Step:
     """One thing to do."""
 
     kind: str
-    """One of curate/steps.py's STEPS."""
+    """One of curate/run.py's STEPS."""
     title: str
     """For people."""
     what: str = ""
@@ -97,30 +96,16 @@ def make_plan(place: Input, config: CurateConfig) -> tuple[Step, ...]:
     wants_hashes = _asks_for_hashes(config) and not has_column(pool, "phash") and "phash" not in joined
     unique = [column for column in config.unique.replace(" ", "").split(",") if column]
 
-    def steps() -> Iterator[Step]:
-        if "uid" in unique:
-            yield Step(kind="uid", title="one row of each uid")
-        if config.columns:
-            yield Step(kind="columns", what=config.columns, title=f"columns of {config.columns}")
-        if first is not None:
-            yield Step(kind="filter", what=words_of(first), title="rows by the filter")
-        if prefix or wants_hashes:
-            words = [f"{prefix} scores and features"] * bool(prefix) + ["hashes"] * wants_hashes
-            yield Step(kind="scores", what=prefix, title=f"{' and '.join(words)} of the pictures")
-        if config.evaluation:
-            yield Step(kind="contamination", title="pictures near the evaluation set")
-        if rest is not None:
-            yield Step(kind="filter", what=words_of(rest), title="rows by the filter")
-        for name in unique:
-            if name != "uid":
-                yield Step(kind="same", what=name, title=f"one row of each {name}")
-        if config.phash_distance >= 0:
-            yield Step(kind="near", title="one of pictures that look the same")
-        if config.cosine:
-            yield Step(kind="cosine", title="one of pictures with like features")
-        yield from _last_steps(place, config)
-
-    return tuple(steps())
+    return (
+        *[Step(kind="uid", title="one row of each uid")] * ("uid" in unique),
+        *[Step(kind="columns", what=config.columns, title=f"columns of {config.columns}")] * bool(joined),
+        *_filter_steps(first),
+        *_score_steps(prefix, wants_hashes),
+        *[Step(kind="contamination", title="pictures near the evaluation set")] * bool(config.evaluation),
+        *_filter_steps(rest),
+        *(Step(kind="same", what=n, title=f"one row of each {n}") for n in unique if n != "uid"),
+        *_last_steps(place, config),
+    )
 
 
 def metadata_of(config: CurateConfig) -> list[Path]:
@@ -128,7 +113,24 @@ def metadata_of(config: CurateConfig) -> list[Path]:
     return [Path(name.strip()) for name in config.metadata.split(",") if name.strip()]
 
 
+def _filter_steps(part: Filter | None) -> list[Step]:
+    if part is None:
+        return []
+    return [Step(kind="filter", what=words_of(part), title="rows by the filter")]
+
+
+def _score_steps(prefix: str, wants_hashes: bool) -> list[Step]:
+    words = [f"{prefix} scores and features"] * bool(prefix) + ["hashes"] * wants_hashes
+    if not words:
+        return []
+    return [Step(kind="scores", what=prefix, title=f"{' and '.join(words)} of the pictures")]
+
+
 def _last_steps(place: Input, config: CurateConfig) -> Iterator[Step]:
+    if config.phash_distance >= 0:
+        yield Step(kind="near", title="one of pictures that look the same")
+    if config.cosine:
+        yield Step(kind="cosine", title="one of pictures with like features")
     if config.texts or config.metadata:
         yield Step(kind="captions", title="texts by the filter")
     if config.metadata:
@@ -159,7 +161,7 @@ def _check(
                 "Join it with --set columns=FOLDER, or give another filter with --set keep=...",
             )
     if config.texts or config.metadata:
-        check_captions(read_filter(pool, texts_filter(config)))
+        check_texts_filter(read_filter(pool, texts_filter(config)))
     if config.metadata:
         describe_metadata(metadata_of(config))
 
@@ -205,7 +207,9 @@ def _missing_prefixes(pool: Pool, config: CurateConfig, parsed: Filter, joined: 
 
 def _asks_for_hashes(config: CurateConfig) -> bool:
     """Whether perceptual hashes are compared: for near pictures, or with an evaluation set's."""
-    return config.phash_distance >= 0 or bool(config.evaluation and holds_hashes(Path(config.evaluation)))
+    if config.phash_distance >= 0:
+        return True
+    return bool(config.evaluation) and read_hashes(Path(config.evaluation)) is not None
 
 
 def _split(parsed: Filter, *, waits_for: str) -> tuple[Filter | None, Filter | None]:

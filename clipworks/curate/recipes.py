@@ -7,14 +7,12 @@ user gives (blocked addresses, words, evaluation pictures, heads) are obeyed wha
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import get_args
 
 from clipworks.curate.baselines import BASELINES
 from clipworks.curate.hashes import MAX_DISTANCE
 from clipworks.curate.match import MODES
 from clipworks.curate.settings import FilterConfig
 from clipworks.errors import ConfigError
-from clipworks.model.loading import Precision
 
 MAX_PUNSAFE = 0.5
 """LAION: a picture with a higher score is unsafe."""
@@ -41,8 +39,6 @@ class CurateConfig:
     with all: for pools of some hundred thousand."""
     model: str = ""
     """Any name or path that `clipworks.load` takes, for scores and features that the pool lacks."""
-    precision: Precision = "auto"
-    """Of the model's arithmetic: auto, f32, bf16 or int8."""
     columns: str = ""
     """Table, or folder of tables, with a column uid: its other columns are joined to the rows."""
     metadata: str = ""
@@ -70,7 +66,8 @@ class CurateConfig:
     blocklists: str = ""
     """Folder of lists of addresses, hosts and pictures that are dropped."""
     evaluation: str = ""
-    """`.npy` of an evaluation set, hashes uint64 [R] or features float [R, D]: pictures near one are dropped."""
+    """`.npy` of an evaluation set, hashes uint64 [R] or features float [R, D]: pictures near one of them are
+    dropped."""
     evaluation_distance: int = 4
     """Bits in which such a hash may differ, 0 to 15."""
     evaluation_cosine: float = 0.95
@@ -115,7 +112,6 @@ class CurateConfig:
         for name, text, known in (
             ("mode", self.mode, MODES),
             ("pick", self.pick, ("each", "one")),
-            ("precision", self.precision, get_args(Precision)),
         ):
             if text not in known:
                 raise ConfigError(f"{name} is {text!r}; it must be one of {', '.join(known)}.")

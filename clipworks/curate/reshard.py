@@ -180,9 +180,7 @@ def _write_tables(
     merge_subsets([subset], out / "sample_ids.npy")
 
 
-def _list_tar(
-    source: Source, folder: Path, *, subset: Path, chosen: Path | None, wants_faces: bool
-) -> Made:
+def _list_tar(source: Source, folder: Path, *, subset: Path, chosen: Path | None, wants_faces: bool) -> Made:
     path, counts = Path(source.path), Counter[str]()
     try:
         samples = list(list_samples(path, counts))

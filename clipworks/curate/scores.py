@@ -81,9 +81,7 @@ def score_pool(
         values["fingerprint"] = _engine(config.model, config.precision).fingerprint
     work = partial(_score_table, pool=pool, config=config)
     sources = sources_of(pool, "tar")
-    return run_stage(
-        work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show
-    )
+    return run_stage(work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show)
 
 
 def _score_table(source: Source, folder: Path, *, pool: Pool, config: ScoreConfig) -> Made:
