@@ -34,8 +34,8 @@ from clipworks.curate.pool import Mask, Pool, Rows, read_rows, sources_of
 from clipworks.curate.quantities import QUANTITIES, check_needs, quantity_named
 from clipworks.curate.selection import threshold_of_fraction
 from clipworks.curate.settings import FilterConfig, resolved
-from clipworks.errors import DataError
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.errors import ConfigError, DataError
+from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 
 STAGE = "filter"
 
@@ -46,6 +46,7 @@ def run_filter(
     out: Path,
     *,
     workers: int = 1,
+    cluster: Workers | None = None,
     show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Filter a pool into a stage folder; the manifest counts `RULE in` and `RULE kept` of every rule.
@@ -55,6 +56,7 @@ def run_filter(
         config: what is kept.
         out: the folder.
         workers: processes.
+        cluster: where the work is done instead.
         show: told when a table is done.
 
     Raises:
@@ -71,7 +73,8 @@ def run_filter(
     settled = replaced(parsed, partial(_settled, thresholds=thresholds))
     work = partial(_filter_table, pool=pool, config=config, kept=settled)
     values = {**resolved(config), "keep": words_of(parsed), "thresholds": thresholds}
-    return run_stage(work, sources_of(pool), out, stage=STAGE, config=values, workers=workers, show=show)
+    sources = sources_of(pool)
+    return run_stage(work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show)
 
 
 def read_filter(pool: Pool, config: FilterConfig) -> Filter:
@@ -96,11 +99,21 @@ def check_rules(pool: Pool, config: FilterConfig, parsed: Filter) -> None:
         ConfigError: a file of the settings is not what it should be.
         DataError: the first table lacks a column or features, or cannot be read.
     """
-    for rows in rows_for(parsed, pool, pool.tables[0]):
+    for rows in rows_for(parsed, pool, pool.sample):
         nothing = rows.where(np.zeros(len(rows), np.bool_))
         for rule in rules_of(parsed):
             quantity_named(rule.name).compute(nothing, config)
         return
+
+
+def check_texts_filter(parsed: Filter) -> None:
+    """See that a filter over texts has no `top`.
+
+    Raises:
+        ConfigError: it has one.
+    """
+    if any(isinstance(rule, Top) for rule in rules_of(parsed)):
+        raise ConfigError("A filter over texts cannot ask for the best of all.", "Put top(...) into keep.")
 
 
 def rows_for(parsed: Filter, pool: Pool, table: Path, *, further: Sequence[str] = ()) -> Iterator[Rows]:
@@ -183,7 +196,7 @@ def _filter_table(source: Source, folder: Path, *, pool: Pool, config: FilterCon
         for rows in rows_for(kept, pool, table):
             stay.append(_slim(rows).where(decide(kept, rows, config, counts)))
             counts["rows in"] += len(rows)
-        made = write_kept_rows(folder, source, stay)
+        made = write_kept_rows(folder, source, stay, copies_rows=pool.copies_rows)
     except DataError as error:
         return Made(rows=0, failure=str(error))
     counts["rows kept"] += made.rows

@@ -24,7 +24,7 @@ from clipworks.curate.metadata import Entries, read_entries
 from clipworks.curate.tokens import Ids, Offsets
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import atomic_write, read_manifest
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import read_batches, read_table, write_table
 
 COUNTS = "entry_count.npy"
@@ -64,6 +64,7 @@ def match_pairs(
     metadata: Sequence[Path],
     mode: str = "metaclip",
     workers: int = 1,
+    cluster: Workers | None = None,
     show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Match the texts of all pairs; a stage.
@@ -75,6 +76,7 @@ def match_pairs(
             its language, which the column LANGUAGES of the pairs says.
         mode: how texts are read, one of curate/match.py's MODES.
         workers: processes.
+        cluster: where the work is done instead.
         show: told when a part is done.
 
     Returns:
@@ -90,7 +92,9 @@ def match_pairs(
     build_matcher([], mode=mode)  # an unknown mode is told before processes start
     work = partial(_match_part, lists=lists, mode=mode)
     sources = table_sources(pairs)
-    return run_stage(work, sources, out, stage="match", config=config, workers=workers, show=show)
+    return run_stage(
+        work, sources, out, stage="match", config=config, workers=workers, pool=cluster, show=show
+    )
 
 
 def count_matches(matches: Path, out: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from clipworks.cli.curate import curate
 from clipworks.curate.balance import BalanceConfig, balance_pairs
-from clipworks.curate.matches import TEXT_COLUMNS, count_matches, match_pairs
+from clipworks.curate.matches import TEXT_COLUMNS, count_matches, match_pairs, table_sources
 from clipworks.curate.settings import TextsConfig
 from clipworks.curate.texts import describe_texts
 from clipworks.errors import ConfigError, DataError
@@ -53,7 +53,7 @@ def config(tmp_path: Path) -> TextsConfig:
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
-    return [one for path in part_files(folder, ".parquet") for one in read_table(path).to_pylist()]
+    return [one for source in table_sources(folder) for one in read_table(Path(source.path)).to_pylist()]
 
 
 def test_each_text_gets_its_language_length_and_listed_words(
