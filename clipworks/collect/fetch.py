@@ -242,6 +242,8 @@ async def _fetch_one(tools: _Tools, url: str, files: ShardFiles, *, is_last: boo
     held = 0
     try:
         found = _find_archived(tools, url)
+        if found is None and not tools.config.web:
+            raise NetError("No archive holds it.", reason="not_archived")
         if found is None:
             found = await tools.visits.fetch(url, is_last=is_last)
             held = len(found.data)

@@ -12,26 +12,43 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from clipworks.curate.match import Matcher, build_matcher, fold, match_texts
+from clipworks.curate.folding import fold, joins
 from clipworks.errors import DataError
 
-MODE = "folded"
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WordList:
+    """Words and phrases ready to be found."""
+
+    runs: Mapping[int, frozenset[tuple[str, ...]]]
+    """By their number of words: those that stand between spaces."""
+    parts: tuple[str, ...]
+    """The others, of scripts without spaces, with a space where one must be."""
+
+    def count(self, text: str) -> int:
+        """How many different ones a text holds."""
+        folded = fold(text)
+        words = tuple(folded.split())
+        found = 0
+        for length, runs in self.runs.items():
+            here = {words[start : start + length] for start in range(len(words) - length + 1)}
+            found += len(here & runs)
+        return found + sum(part in f" {folded} " for part in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WordLists:
-    """Words ready to be found."""
+    """One list for all texts, or one for each language."""
 
-    matchers: Mapping[str, Matcher]
+    lists: Mapping[str, WordList]
     """By language; "" is for texts of any."""
 
     @property
     def asks_language(self) -> bool:
         """Whether the language of a text must be known."""
-        return any(self.matchers)
+        return any(self.lists)
 
     def count(self, texts: Sequence[str], languages: Sequence[str] = ()) -> NDArray[np.int64]:
         """How many different words or phrases of its list each text holds, int64 [N].
@@ -40,14 +57,9 @@ class WordLists:
             texts: any.
             languages: a code each; not looked at where one list serves all.
         """
-        counts = np.zeros(len(texts), np.int64)
-        for language, matcher in self.matchers.items():
-            rows = np.array([not language or code == language for code in languages or [""] * len(texts)])
-            chosen = np.flatnonzero(rows)
-            if len(chosen):
-                ends, _ = match_texts(matcher, pa.array([texts[row] for row in chosen], pa.large_string()))
-                counts[chosen] = np.diff(ends)
-        return counts
+        codes = languages if self.asks_language else [""] * len(texts)
+        found = ((self.lists.get(code), text) for code, text in zip(codes, texts, strict=True))
+        return np.array([0 if one is None else one.count(text) for one, text in found], np.int64)
 
 
 @lru_cache(maxsize=4)
@@ -58,7 +70,7 @@ def read_words(path: Path) -> WordLists:
         DataError: a file is missing, is not UTF-8 or holds no word, or the folder has none.
     """
     if not path.is_dir():
-        return WordLists(matchers={"": _matcher_of(path)})
+        return WordLists(lists={"": _list_of(path)})
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     if not files:
         raise DataError(f"{path} holds no list of words.", "Put a file per language into it, such as en.txt.")
@@ -66,15 +78,25 @@ def read_words(path: Path) -> WordLists:
     twice = {one for one in languages if languages.count(one) > 1}
     if twice:
         raise DataError(f"{path} has two lists for {min(twice)}.", "Make one of them.")
-    return WordLists(matchers=dict(zip(languages, map(_matcher_of, files), strict=True)))
+    return WordLists(lists=dict(zip(languages, map(_list_of, files), strict=True)))
 
 
-def _matcher_of(path: Path) -> Matcher:
+def _list_of(path: Path) -> WordList:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a list of words: {error}.") from error
-    words = list(dict.fromkeys(fold(line.partition("#")[0]) for line in lines))
-    if not any(words):
+    words = {fold(line.partition("#")[0]) for line in lines} - {""}
+    if not words:
         raise DataError(f"{path} holds no word.")
-    return build_matcher([word for word in words if word], mode=MODE)
+    runs: dict[int, set[tuple[str, ...]]] = {}
+    parts = []
+    for word in words:
+        if joins(word[0]) or joins(word[-1]):
+            parts.append(f"{'' if joins(word[0]) else ' '}{word}{'' if joins(word[-1]) else ' '}")
+        else:
+            run = tuple(word.split())
+            runs.setdefault(len(run), set()).add(run)
+    return WordList(
+        runs={length: frozenset(some) for length, some in runs.items()}, parts=tuple(sorted(parts))
+    )

@@ -3,11 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clipworks.curate import languages
+from clipworks.curate.folding import fold
 from clipworks.curate.languages import built_in_model, open_identifier
+from clipworks.curate.match import build_matcher, match_texts
 from clipworks.curate.quantities import count_tokens, count_words
 from clipworks.curate.senses import read_offsets, read_senses
 from clipworks.curate.words import read_words
@@ -107,6 +114,27 @@ def test_words_of_a_list_are_found_whole_and_in_any_case(tmp_path: Path) -> None
     assert words.count(["bad, bad and very rude"]).tolist() == [2]
     assert words.count([]).tolist() == []
     assert not words.asks_language
+
+
+PIECES = st.sampled_from(
+    ["cat", "Red", "red  panda", "猫", "a$$", "ﬁsh", "(", "-", "'s", " ", "\t", "。", "STRASSE", "x"]
+)
+
+
+@given(
+    st.lists(st.lists(PIECES, min_size=1, max_size=3).map("".join), min_size=1, max_size=6),
+    st.lists(st.lists(PIECES, max_size=8).map("".join), max_size=4),
+)
+def test_words_are_found_where_the_matcher_finds_them(entries: list[str], texts: list[str]) -> None:
+    words = {fold(entry) for entry in entries} - {""}
+    if not words:
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{hash(tuple(entries))}.txt"
+        path.write_text("\n".join(entry.replace("\t", " ") for entry in entries), encoding="utf-8")
+        counts = read_words(path).count(texts)
+    ends, _ = match_texts(build_matcher(sorted(words), mode="folded"), pa.array(texts, pa.large_string()))
+    assert counts.tolist() == np.diff(ends).tolist()
 
 
 def test_a_folder_has_a_list_for_each_language(tmp_path: Path) -> None:
