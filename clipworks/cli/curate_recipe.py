@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, print_table, progress_bar
-from clipworks.errors import MissingExtraError
+from clipworks.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
     from clipworks.curate.plan import Input, Step
@@ -69,6 +69,11 @@ def recipe(
     from clipworks.options import with_settings
 
     config = with_settings(find(recipe), settings)
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is not a folder of tables: it does not exist.",
+            "Give a folder of fetched pictures, or one of the steps: metadata, match, balance.",
+        )
     if dry_run:
         place = find_input(folder)
         _print_plan(place, make_plan(place, config), config, as_json)

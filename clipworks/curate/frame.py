@@ -31,7 +31,7 @@ from clipworks.stage import Made, ShowProgress, Source, Workers, part_files, run
 from clipworks.tables import num_rows, write_table
 
 ROWS_PER_QUESTION = 4_000_000
-"""Rows whose ids are in memory at a time, about half a gigabyte."""
+"""Rows whose ids are in memory at a time, a gigabyte or less."""
 REPEATS = ".repeats"
 
 _REPEAT = np.dtype([("f0", "<u8"), ("f1", "<u8"), ("table", "<u4")])
@@ -109,9 +109,12 @@ def join_columns(
         show: told when a group of tables is done.
 
     Raises:
+        ConfigError: the pool has no ids.
         MissingExtraError: Daft is not installed.
         DataError: a table cannot be read, has no new column, or an id stands in two rows of it.
     """
+    if not has_column(pool, "uid"):
+        raise ConfigError("A pool without the column uid cannot be joined.", "Fetch it with uids.")
     own = set(pq.read_schema(pool.sample).names)
     columns = [name for name in columns_of_tables(tables) if name not in own]
     if not columns:
@@ -210,8 +213,6 @@ def _join_group(
     first, last = map(int, source.path.split())
     tables = [table for table in pool.tables[first:last] if _rows_of(table)]
     ids = _ids(daft, pool, tables).select("value").distinct()
-    if not has_column(pool, "uid"):
-        raise ConfigError("A pool without the column uid cannot be joined.", "Fetch it with uids.")
     others = daft.read_parquet([str(file) for file in files]).select("uid", *columns)
     others = others.with_column("value", _padded(daft, others["uid"])).exclude("uid")
     found = _answer(others.join(ids, on="value", how="inner"))

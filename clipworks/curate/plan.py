@@ -87,6 +87,11 @@ def make_plan(place: Input, config: CurateConfig) -> tuple[Step, ...]:
         ConfigError: a filter is not in its form, or something is missing that must be given.
         DataError: a column is missing, or a file that is given cannot be read.
     """
+    if config.balanced and not config.metadata:
+        raise ConfigError(
+            "Texts are balanced by a list of entries, and none is given.",
+            "Make one with clipworks curate metadata, and name it: --set metadata=FILE.",
+        )
     joined = columns_of_tables(Path(config.columns)) if config.columns else []
     pool = replace(place.pool, columns={**place.pool.columns, **{name: name for name in joined}})
     parsed = read_filter(pool, rows_filter(config))

@@ -41,6 +41,8 @@ class CurateConfig:
     """Any name or path that `clipworks.load` takes, for scores and features that the pool lacks."""
     columns: str = ""
     """Table, or folder of tables, with a column uid: its other columns are joined to the rows."""
+    balanced: bool = False
+    """Whether texts must be balanced, so that `metadata` must be given."""
     metadata: str = ""
     """Entry lists, commas between, that texts are matched with and balanced by; one, or one per language."""
     mode: str = "metaclip"
@@ -124,7 +126,7 @@ def metaclip() -> CurateConfig:
 
     Of a row's texts those in English stay, then those that hold an entry of the metadata, balanced.
     """
-    return CurateConfig(texts="chars >= 1 and english", unique="uid,sha256", t=20_000)
+    return CurateConfig(texts="chars >= 1 and english", unique="uid,sha256", balanced=True, t=20_000)
 
 
 def datacomp_basic() -> CurateConfig:

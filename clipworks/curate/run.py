@@ -220,7 +220,8 @@ def _contamination(step: Step, job: _Job, state: _State, folder: Path) -> Done:
         threshold=config.evaluation_cosine,
     )
     job.by(find_contaminated)(state.pool, settings, folder)
-    write_kept(folder, subset)
+    if not subset.exists():
+        write_kept(folder, subset)
     return replace(state, contaminated=str(subset)), []
 
 
@@ -285,7 +286,8 @@ def _rows(step: Step, job: _Job, state: _State, folder: Path) -> Done:
 
 def _list(step: Step, job: _Job, state: _State, folder: Path) -> Done:
     subset = folder.with_suffix(".npy")
-    write_kept(state.last, subset)
+    if not subset.exists():
+        write_kept(state.last, subset)
     chosen = state.last if job.place.are_beside else None
     job.by(list_tars)(job.place.tars, subset, folder, chosen=chosen, wants_faces=job.config.blur_faces)
     return state, []
