@@ -103,7 +103,7 @@ def plan(files: int, source: str, rates: Rates, given: Assumptions) -> list[Step
             f"collect pairs ({source.upper()})",
             files,
             rows,
-            size / rates[f"{source}_bytes"],
+            parsing_seconds,
             size,
             rows * written,
         ),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from clipworks.cli.output import SETTINGS, json_option, print_json, progress_bar
+from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, progress_bar
 
 _FILE = click.Path(path_type=Path)
 
@@ -51,7 +51,10 @@ def texts(
         print_json(told) if as_json else click.echo(f"Would read the texts of {rows:,} pairs.")
         return
     with progress_bar("Reading", "parts") as show:
-        counts = describe_texts(pairs, out, config, workers=workers, show=show)["counts"]
+        manifest = describe_texts(pairs, out, config, workers=workers, show=show)
+    counts = {"pairs": 0, "texts": 0, **manifest["counts"]}
+    if "failed_sources" in counts:
+        note(f"{count_of(counts['failed_sources'], 'part')} could not be read; see {out / 'manifest.json'}.")
     if as_json:
         print_json({"out": str(out), **counts})
         return

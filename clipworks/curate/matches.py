@@ -171,15 +171,21 @@ def num_ids(manifest: Mapping[str, Any]) -> int:
 def table_sources(folder: Path) -> list[Source]:
     """The tables of a finished folder, one source per part that has one, in order.
 
+    A part's table is `NAME.parquet`, or `NAME.pairs.parquet` as `collect pairs` calls it.
+
     Raises:
-        DataError: the folder is unfinished.
+        DataError: the folder is unfinished, or has rows and no such table.
     """
-    return [
+    manifest = read_manifest(folder)
+    sources = [
         Source(name=part["name"], path=str(folder / name), digest=file["sha256"])
-        for part in read_manifest(folder).get("parts", ())
+        for part in manifest.get("parts", ())
         for name, file in part["files"].items()
-        if name == f"{part['name']}.parquet"
+        if name in (f"{part['name']}.parquet", f"{part['name']}.pairs.parquet")
     ]
+    if manifest.get("rows") and not sources:
+        raise DataError(f"{folder} holds no table of pairs.", "Give a folder of clipworks collect pairs.")
+    return sources
 
 
 def flat_texts(batch: pa.RecordBatch) -> tuple[pa.Array, Numbers]:

@@ -7,15 +7,17 @@ import pytest
 from click.testing import CliRunner
 
 from clipworks.cli.curate import curate
+from clipworks.collect.crawl import collect_pairs
 from clipworks.curate.balance import BalanceConfig, balance_pairs
 from clipworks.curate.matches import TEXT_COLUMNS, count_matches, match_pairs, table_sources
 from clipworks.curate.settings import TextsConfig
 from clipworks.curate.texts import describe_texts
 from clipworks.errors import ConfigError, DataError
-from clipworks.stage import part_files
-from clipworks.tables import read_table
+from clipworks.stage import Made, Source, part_files, run_stage
+from clipworks.tables import read_table, write_table
 from tests.curate.pools import TEXTS, write_metadata, write_pairs
 
+CRAWL = Path(__file__).parents[2] / "examples" / "crawl" / "scikit.warc.gz"
 SCHEMA = pa.schema(
     [("uid", pa.string()), ("image_url", pa.string()), ("page_url", pa.string()), ("texts", TEXTS)]
 )
@@ -135,6 +137,14 @@ def test_pairs_without_texts_and_damaged_lists_are_refused(pairs: Path, tmp_path
     other = write_pairs(tmp_path / "others", captions, parts=1, schema=pa.schema(list(SCHEMA)[:2]))
     with pytest.raises(DataError, match="no column 'texts'"):
         describe_texts(other, tmp_path / "out", TextsConfig())
+
+    def nameless(source: Source, folder: Path) -> Made:
+        write_table(folder / "other.parquet", pa.table({"texts": [[]]}))
+        return Made(rows=1, files=["other.parquet"])
+
+    run_stage(nameless, [Source(name="a", path="", digest="")], tmp_path / "c", stage="other", config={})
+    with pytest.raises(DataError, match="holds no table of pairs"):
+        describe_texts(tmp_path / "c", tmp_path / "out", TextsConfig())
     with pytest.raises(DataError, match="unfinished"):
         (tmp_path / "empty").mkdir()
         describe_texts(tmp_path / "empty", tmp_path / "out", TextsConfig())
@@ -149,6 +159,23 @@ def test_a_damaged_part_is_counted_and_the_rest_goes_on(pairs: Path, tmp_path: P
     manifest = describe_texts(pairs, tmp_path / "out", TextsConfig())
     assert manifest["counts"]["failed_sources"] == 1
     assert manifest["rows"] == 2
+    run = CliRunner().invoke(curate, ["texts", str(pairs), "--out", str(tmp_path / "out")])
+    assert run.exit_code == 0 and "1 part could not be read" in run.stderr
+    for path in part_files(pairs, ".parquet"):
+        path.write_bytes(b"PAR1 cut")
+    run = CliRunner().invoke(curate, ["texts", str(pairs), "--out", str(tmp_path / "none")])
+    assert run.exit_code == 1 and "cannot be read as parquet" in str(run.exception)
+
+
+def test_the_pairs_of_an_archive_are_read(tmp_path: Path) -> None:
+    collect_pairs([str(CRAWL)], tmp_path / "pairs")
+    counts = describe_texts(tmp_path / "pairs", tmp_path / "texts", TextsConfig())["counts"]
+    assert (counts["pairs"], counts["texts"]) == (185, 230)
+    assert counts["language en"] > 115
+    lists = [write_metadata(tmp_path / "en.json", ("plot", "Release Highlights"))]
+    for folder in ("pairs", "texts"):
+        matched = match_pairs(tmp_path / folder, tmp_path / f"{folder}-matches", metadata=lists)
+        assert matched["counts"]["matched_texts"] > 10
 
 
 def test_the_command_says_what_it_found(pairs: Path, config: TextsConfig, tmp_path: Path) -> None:
