@@ -17,6 +17,7 @@ from typing import Any
 
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import MANIFEST, atomic_write, is_complete, read_json, sha256_file, write_manifest
+from clipworks.stage import STAGE
 
 IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")
 SHARD_NAME = "{:05d}.tar"
@@ -200,7 +201,7 @@ def _shards(folder: Path) -> list[_Shard]:
         manifest = read_json(folder / MANIFEST)
         if isinstance(manifest, dict) and str(manifest.get("format")).startswith(FORMAT_NAME):
             return _listed_shards(folder, manifest)
-    elif (folder / UNFINISHED).exists():
+    elif (folder / UNFINISHED).exists() or (folder / STAGE).exists():
         raise DataError(f"{folder} is unfinished: its shards were never completed.", _WRITE_AGAIN)
     paths = sorted(folder.glob("*.tar"))
     if not paths:
@@ -312,9 +313,20 @@ def _sample(path: Path, key: str, parts: dict[str, bytes]) -> Sample:
         raise DataError(f"Sample {key} in {path} has no caption (.txt, or texts in .json).") from error
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(f"Sample {key} in {path} has a caption that cannot be read: {error}.") from error
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    words = [_words_of(text) for text in texts] if isinstance(texts, list) else [None]
+    if any(text is None for text in words):
         raise DataError(
             f"Sample {key} in {path} has the texts {json.dumps(texts)[:60]}.",
             "They must be a list of strings.",
         )
+    texts = [text for text in words if text is not None]
     return Sample(key=key, image=parts[extension], extension=extension, texts=tuple(texts), details=details)
+
+
+def _words_of(text: Any) -> str | None:
+    """A caption: a string, or one with the name of where it stood, as `{key, text}` or `[key, text]`."""
+    if isinstance(text, dict):
+        text = text.get("text")
+    elif isinstance(text, list) and len(text) == 2:
+        text = text[1]
+    return text if isinstance(text, str) else None

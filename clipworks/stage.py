@@ -65,7 +65,7 @@ Work = Callable[[Source, Path], Made]
 """Makes the files of a part in the folder given; picklable, and the same for the same source."""
 
 
-class Pool(Protocol):
+class Workers(Protocol):
     """Where work is done."""
 
     def run(self, make: Callable[[Source], None], sources: Sequence[Source]) -> Iterator[tuple[Source, str]]:
@@ -87,7 +87,7 @@ def run_stage(
     stage: str,
     config: Mapping[str, Any],
     workers: int = 1,
-    pool: "Pool | None" = None,
+    pool: Workers | None = None,
     show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Make all parts that are missing, then the manifest.

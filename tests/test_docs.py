@@ -67,6 +67,25 @@ def test_the_numbers_on_the_pages_are_the_measured_ones() -> None:
         assert numbers.fill(text) == text, f"run scripts/readme_numbers.py for {page.name}"
 
 
+def test_the_costed_plan_is_that_of_the_measured_rates() -> None:
+    costed = script("costed_plan")
+    text = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    assert costed.fill(text) == text, "run scripts/costed_plan.py"
+
+
+def test_a_plan_of_twice_the_files_takes_twice_of_everything() -> None:
+    costed = script("costed_plan")
+    rates, given = costed.measured_rates(), costed.Assumptions()
+    one, two = (costed.plan(files, "warc", rates, given) for files in (1, 2))
+    for name in ("rows_out", "core_hours", "read_tb", "written_tb", "requests", "dollars"):
+        assert getattr(two[-1], name) == pytest.approx(2 * getattr(one[-1], name))
+        assert name == "rows_out" or getattr(one[-1], name) == pytest.approx(
+            sum(getattr(step, name) for step in one[:-1])
+        )
+    assert one[0].core_hours == pytest.approx(given.warc_gb * 1e9 / rates["warc_bytes"] / 3600)
+    assert [step.rows_in for step in one[1:-1]] == [step.rows_out for step in one[:-2]]
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "clipworks"])
 def test_each_command_has_help_and_stands_on_a_written_page(name: str) -> None:
     assert COMMANDS[name].help

@@ -5,18 +5,39 @@ from typing import Any
 
 import click
 
+from clipworks.cli.curate_recipe import recipe
+from clipworks.cli.curate_texts import texts
 from clipworks.cli.output import SETTINGS, json_option, note, print_json, progress_bar
 from clipworks.errors import MissingExtraError
 
 _FILE = click.Path(path_type=Path)
 
 
-@click.group(context_settings=SETTINGS)
+class _Steps(click.Group):
+    """The single steps by name; a first word that is none of them is a folder, for a recipe."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the name of the command for folders before words that begin with no name."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [recipe.name or "", *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Both ways to call it."""
+        formatter.write_usage(ctx.command_path, "DIR --recipe NAME --out DIR [OPTIONS]")
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
+
+
+@click.group(cls=_Steps, commands=[recipe, texts], context_settings=SETTINGS)
 def curate() -> None:
-    """Choose from a pool of pairs, one step at a time.
+    """Choose from a pool of pictures and texts: by a recipe, or one step at a time.
+
+    With a folder of fetched pictures and a recipe it writes shards to train on; see
+    `clipworks curate recipe --help`, the same command by name, for its options.
 
     \b
     Example:
+      clipworks curate images --recipe small --out curated
       clipworks curate metadata --wordnet /usr/share/wordnet --out entries.json
       clipworks curate match pairs --metadata entries.json --out matches
       clipworks curate balance matches --pairs pairs --metadata entries.json --out balanced

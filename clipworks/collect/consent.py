@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from protego import Protego
 
 from clipworks.addresses import WebAddress
-from clipworks.collect.blocklists import Blocklist
+from clipworks.blocklists import Blocklist
 from clipworks.errors import NetError
 
 AGENT = "clipworks"

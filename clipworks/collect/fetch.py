@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow as pa
 
 from clipworks.addresses import parse_address
+from clipworks.blocklists import Blocklist, read_blocklist
 from clipworks.collect.archived import ArchivedPictures
-from clipworks.collect.blocklists import Blocklist, read_blocklist
 from clipworks.collect.layout import Outcome, ShardFiles
 from clipworks.collect.lists import LinkList, find_list
 from clipworks.collect.plan import Plan, make_plan
@@ -257,6 +257,8 @@ async def _fetch_one(tools: _Tools, url: str, files: ShardFiles, *, is_last: boo
     held = 0
     try:
         found = _find_archived(tools, url)
+        if found is None and not tools.config.web:
+            raise NetError("No archive holds it.", reason="not_archived")
         if found is None:
             found = await tools.visits.fetch(url, is_last=is_last)
             held = len(found.data)

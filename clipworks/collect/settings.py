@@ -28,6 +28,8 @@ class FetchConfig:
     """Shards in work at the same time: while one waits for its last hosts, the next begins."""
     shard_seconds: float = 1800.0
     """After that, rows of a shard that are not done are marked `deadline`, to be retried."""
+    web: bool = True
+    """Ask the web for what no archive holds."""
     verify: Verify = "none"
     """A column of the input that holds this hash of the file; what differs is not kept."""
     retry: Retry = "temporary"
@@ -57,6 +59,7 @@ class FetchConfig:
         """What changes the bytes of a shard, as JSON values; the rest may differ when a run is resumed."""
         return {
             "rows_per_shard": self.rows_per_shard,
+            "web": self.web,
             "verify": self.verify,
             **asdict(self.images),
             **asdict(self.consent),

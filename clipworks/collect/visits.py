@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 
 from clipworks.addresses import WebAddress, parse_address
-from clipworks.collect.blocklists import Blocklist
+from clipworks.blocklists import Blocklist
 from clipworks.collect.consent import ROBOTS_BYTES, Consent, ConsentRules
 from clipworks.collect.hosts import HostRules, Hosts
 from clipworks.collect.images import begins_like_a_picture

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from clipworks.curate.matches import (
     COUNTS_SUFFIX,
-    LANGUAGES,
+    TEXT_COLUMNS,
     Counts,
     Numbers,
     flat_texts,
@@ -33,7 +33,7 @@ from clipworks.curate.tokens import Ids, Offsets
 from clipworks.curate.uids import Uids, draws_of, uids_of
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import atomic_write, read_manifest
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import num_rows, read_batches, read_table, write_table
 
 SUMS_SUFFIX = ".sums.json"
@@ -148,6 +148,7 @@ def balance_pairs(
     *,
     config: BalanceConfig,
     workers: int = 1,
+    cluster: Workers | None = None,
     show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Keep the texts that balancing keeps, and the pairs that have one left; a stage.
@@ -159,6 +160,7 @@ def balance_pairs(
         out: folder to write: the rows of pairs with fewer texts, and `keep_probs`, float32 per text.
         config: t or tail share, rule and seed.
         workers: processes.
+        cluster: where the work is done instead.
         show: told when a part is done.
 
     Returns:
@@ -180,7 +182,9 @@ def balance_pairs(
     described["counts"] = sha256(read_counts(counts).tobytes()).hexdigest()
     work = partial(_balance_part, matches=matches, counts=counts, t=t, config=config)
     sources = _sources(pairs, matches)
-    return run_stage(work, sources, out, stage="balance", config=described, workers=workers, show=show)
+    return run_stage(
+        work, sources, out, stage="balance", config=described, workers=workers, pool=cluster, show=show
+    )
 
 
 def expected_texts(folder: Path) -> tuple[float, float]:
@@ -268,10 +272,8 @@ def _keep(batch: pa.RecordBatch, rows: Numbers, places: Numbers, probs: Floats) 
     offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
     columns = dict(zip(batch.schema.names, batch.take(pa.array(kept_rows, pa.int64())).columns, strict=True))
     columns["texts"] = pa.ListArray.from_arrays(offsets, flat.take(positions))
-    if LANGUAGES in columns:
-        columns[LANGUAGES] = pa.ListArray.from_arrays(
-            offsets, batch.column(LANGUAGES).flatten().take(positions)
-        )
+    for name in set(TEXT_COLUMNS) & set(columns):
+        columns[name] = pa.ListArray.from_arrays(offsets, batch.column(name).flatten().take(positions))
     columns[PROBABILITIES] = pa.ListArray.from_arrays(offsets, pa.array(probs, pa.float32()))
     return pa.record_batch(columns)
 

@@ -96,6 +96,22 @@ def read_matrix(path: Path) -> Matrix:
     return _read(path, 2, "f").astype(np.float32)
 
 
+def read_hashes(path: Path) -> NDArray[np.uint64] | None:
+    """The hashes in a `.npy` of an evaluation set, each once, ascending; None if it holds features.
+
+    Raises:
+        DataError: it holds neither, or cannot be read.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as references: {error}.") from error
+    if array.dtype == np.uint64 and array.ndim == 1:
+        return np.unique(array)
+    read_matrix(path)
+    return None
+
+
 @lru_cache(maxsize=2)
 def read_targets(path: Path) -> NDArray[np.int64]:
     """A `.npy` of centroid numbers [T].

@@ -1,7 +1,7 @@
 """Pictures of a pool that stand in an evaluation set: by hash or by features, for the flag `contaminated`.
 
 DataComp dropped what was near a picture of its 38 tests. What is compared is the user's choice: perceptual
-hashes within few bits, or features with a cosine. What counts by bytes is a blocklist (`blocklists.py`).
+hashes within few bits, or features with a cosine. What counts by bytes is a blocklist (the rule `blocked`).
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.curate.clusters import BATCH_ROWS, read_matrix
+from clipworks.curate.clusters import BATCH_ROWS, read_hashes, read_matrix
 from clipworks.curate.hashes import bands_of, near_listed
 from clipworks.curate.pool import Mask, Pool, Rows, read_rows, sources_of
 from clipworks.curate.similarities import unit_rows
@@ -21,7 +21,7 @@ from clipworks.curate.subsets import write_subset
 from clipworks.curate.uids import UID
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import sha256_file
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,13 @@ class ContaminationConfig:
 
 
 def find_contaminated(
-    pool: Pool, config: ContaminationConfig, out: Path, *, workers: int = 1, show: ShowProgress | None = None
+    pool: Pool,
+    config: ContaminationConfig,
+    out: Path,
+    *,
+    workers: int = 1,
+    cluster: Workers | None = None,
+    show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Write the ids of contaminated rows, a subset file `NAME.npy` per table; `write_kept` joins them.
 
@@ -54,19 +60,20 @@ def find_contaminated(
         ConfigError: the folder was begun with something else.
         DataError: the references or a column cannot be read, or the folder cannot be written.
     """
-    hashes = _read_references(config)
-    for rows in read_rows(pool, pool.tables[0], _columns(hashes, config)):
+    hashes = read_hashes(Path(config.references))
+    for rows in read_rows(pool, pool.sample, _columns(hashes, config)):
         _is_contaminated(rows.where(np.zeros(len(rows), np.bool_)), config, hashes)
         break
     values = asdict(config) | {"references": sha256_file(Path(config.references))}
     work = partial(_check_table, pool=pool, config=config)
+    sources = sources_of(pool)
     return run_stage(
-        work, sources_of(pool), out, stage="contamination", config=values, workers=workers, show=show
+        work, sources, out, stage="contamination", config=values, workers=workers, pool=cluster, show=show
     )
 
 
 def _check_table(source: Source, folder: Path, *, pool: Pool, config: ContaminationConfig) -> Made:
-    hashes = _read_references(config)
+    hashes = read_hashes(Path(config.references))
     counts: Counter[str] = Counter()
     found = [np.empty(0, UID)]
     try:
@@ -100,15 +107,3 @@ def _is_contaminated(rows: Rows, config: ContaminationConfig, hashes: NDArray[An
 
 def _columns(hashes: NDArray[Any] | None, config: ContaminationConfig) -> tuple[str, ...]:
     return () if hashes is None else (config.column,)
-
-
-def _read_references(config: ContaminationConfig) -> NDArray[Any] | None:
-    """Hashes, each once; None if the references are features."""
-    try:
-        array = np.load(config.references, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{config.references} cannot be read as references: {error}.") from error
-    if array.dtype == np.uint64 and array.ndim == 1:
-        return np.unique(array)
-    read_matrix(Path(config.references))
-    return None

@@ -27,7 +27,7 @@ from clipworks.curate.spills import Records, make_records, read_bucket, record_t
 from clipworks.curate.subsets import counts_in, read_subset
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import atomic_write, sha256_file
-from clipworks.stage import Made, ShowProgress, Source, part_files, run_stage
+from clipworks.stage import Made, ShowProgress, Source, Workers, part_files, run_stage
 from clipworks.tables import num_rows
 
 KINDS = ("exact", "near", "cosine")
@@ -69,7 +69,13 @@ class DedupConfig:
 
 
 def dedup(
-    pool: Pool, config: DedupConfig, out: Path, *, workers: int = 1, show: ShowProgress | None = None
+    pool: Pool,
+    config: DedupConfig,
+    out: Path,
+    *,
+    workers: int = 1,
+    cluster: Workers | None = None,
+    show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Write what stays of a pool: a part per table, `NAME.npy` with the kept ids and `NAME.parquet`.
 
@@ -87,28 +93,21 @@ def dedup(
     records = per_row * sum(map(_rows_of, pool.tables))
     num_buckets = max(1, -(-records * record_type(dim).itemsize // config.bucket_bytes))
     spill = partial(_spill_table, pool=pool, config=config, numbers=numbers, num_buckets=num_buckets)
-    keys = run_stage(
-        spill,
-        sources_of(pool, *map(str, numbers)),
-        out / KEYS,
-        stage="dedup keys",
-        config=values,
-        workers=workers,
-        show=show,
-    )
+    go = partial(run_stage, config=values, workers=workers, pool=cluster, show=show)
+    keys = go(spill, sources_of(pool, *map(str, numbers)), out / KEYS, stage="dedup keys")
     buckets = [
         Source(name=f"{n:06d}", path=str(n), digest=f"{n} of {num_buckets} {keys['sources']}")
         for n in range(num_buckets)
     ]
     lose = partial(_find_losers, spills=list(part_files(out / KEYS, ".records.npy")), config=config)
-    run_stage(lose, buckets, out / LOSERS, stage="dedup losers", config=values, workers=workers, show=show)
+    go(lose, buckets, out / LOSERS, stage="dedup losers")
     files = list(part_files(out / LOSERS, ".npy"))
     keep = partial(_keep_table, pool=pool, losers=files, config=config, numbers=numbers)
     sources = [
         Source(name=one.name, path=one.path, digest=f"{one.digest} {keys['sources']}")
         for one in sources_of(pool)
     ]
-    return run_stage(keep, sources, out, stage="dedup", config=values, workers=workers, show=show)
+    return go(keep, sources, out, stage="dedup")
 
 
 def losers_of(records: Records, config: DedupConfig) -> NDArray[Any]:
@@ -201,7 +200,7 @@ def _keep_table(
             chosen = _chosen(rows, config)
             kept.append(chosen.where(~np.isin(chosen.places, lost)))
             counts["rows in"] += len(chosen)
-        made = write_kept_rows(folder, source, kept)
+        made = write_kept_rows(folder, source, kept, copies_rows=pool.copies_rows)
     except DataError as error:
         return Made(rows=0, failure=str(error))
     counts["rows kept"], counts["duplicates"] = made.rows, counts["rows in"] - made.rows
@@ -279,7 +278,7 @@ def _columns(config: DedupConfig) -> tuple[str, ...]:
 
 def _width(pool: Pool, config: DedupConfig) -> int:
     """Features of a record; sees that the first table has what is compared."""
-    for rows in read_rows(pool, pool.tables[0], _columns(config)):
+    for rows in read_rows(pool, pool.sample, _columns(config)):
         if config.kind == "cosine":
             return int(rows.features(config.column).shape[1])
         _records(rows.where(np.zeros(len(rows), np.bool_)), config, 0)

@@ -5,7 +5,7 @@ rows. Fractions (`top`) are turned into thresholds over the whole pool before th
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,11 +31,11 @@ from clipworks.curate.expressions import (
 )
 from clipworks.curate.kept import write_kept_rows
 from clipworks.curate.pool import Mask, Pool, Rows, read_rows, sources_of
-from clipworks.curate.quantities import QUANTITIES, check_needs, columns_read, quantity_named
+from clipworks.curate.quantities import QUANTITIES, check_needs, quantity_named
 from clipworks.curate.selection import threshold_of_fraction
 from clipworks.curate.settings import FilterConfig, resolved
-from clipworks.errors import DataError
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.errors import ConfigError, DataError
+from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 
 STAGE = "filter"
 
@@ -46,6 +46,7 @@ def run_filter(
     out: Path,
     *,
     workers: int = 1,
+    cluster: Workers | None = None,
     show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Filter a pool into a stage folder; the manifest counts `RULE in` and `RULE kept` of every rule.
@@ -55,6 +56,7 @@ def run_filter(
         config: what is kept.
         out: the folder.
         workers: processes.
+        cluster: where the work is done instead.
         show: told when a table is done.
 
     Raises:
@@ -71,7 +73,8 @@ def run_filter(
     settled = replaced(parsed, partial(_settled, thresholds=thresholds))
     work = partial(_filter_table, pool=pool, config=config, kept=settled)
     values = {**resolved(config), "keep": words_of(parsed), "thresholds": thresholds}
-    return run_stage(work, sources_of(pool), out, stage=STAGE, config=values, workers=workers, show=show)
+    sources = sources_of(pool)
+    return run_stage(work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show)
 
 
 def read_filter(pool: Pool, config: FilterConfig) -> Filter:
@@ -96,16 +99,39 @@ def check_rules(pool: Pool, config: FilterConfig, parsed: Filter) -> None:
         ConfigError: a file of the settings is not what it should be.
         DataError: the first table lacks a column or features, or cannot be read.
     """
-    for rows in read_rows(pool, pool.tables[0], columns_of(parsed, config)):
+    for rows in rows_for(parsed, pool, pool.sample):
         nothing = rows.where(np.zeros(len(rows), np.bool_))
         for rule in rules_of(parsed):
             quantity_named(rule.name).compute(nothing, config)
         return
 
 
-def columns_of(parsed: Filter, config: FilterConfig) -> list[str]:
-    """The columns that the rules of a filter read, each once."""
-    return list(dict.fromkeys(name for rule in rules_of(parsed) for name in columns_read(rule.name, config)))
+def check_texts_filter(parsed: Filter) -> None:
+    """See that a filter over texts has no `top`.
+
+    Raises:
+        ConfigError: it has one.
+    """
+    if any(isinstance(rule, Top) for rule in rules_of(parsed)):
+        raise ConfigError("A filter over texts cannot ask for the best of all.", "Put top(...) into keep.")
+
+
+def rows_for(parsed: Filter, pool: Pool, table: Path, *, further: Sequence[str] = ()) -> Iterator[Rows]:
+    """A table in pieces, with the columns that the rules of a filter read, and further ones.
+
+    Raises:
+        DataError: as in `read_rows`.
+    """
+    names = list(dict.fromkeys([*columns_of(parsed), *further]))
+    where_there = [name for rule in rules_of(parsed) for name in quantity_named(rule.name).where_there]
+    return read_rows(pool, table, names, where_there=list(dict.fromkeys(where_there)))
+
+
+def columns_of(parsed: Filter) -> list[str]:
+    """The columns without which the rules of a filter cannot be asked, each once."""
+    return list(
+        dict.fromkeys(name for rule in rules_of(parsed) for name in quantity_named(rule.name).columns)
+    )
 
 
 def decide(part: Filter, rows: Rows, config: FilterConfig, counts: Counter[str]) -> Mask:
@@ -151,7 +177,7 @@ def _threshold(pool: Pool, config: FilterConfig, rule: Top) -> float:
 def _values(pool: Pool, config: FilterConfig, name: str) -> Iterator[NDArray[Any]]:
     quantity = quantity_named(name)
     for table in pool.tables:
-        for rows in read_rows(pool, table, columns_read(name, config)):
+        for rows in read_rows(pool, table, quantity.columns, where_there=quantity.where_there):
             values = quantity.compute(rows, config)
             yield values if values.dtype.kind == "f" else values.astype(np.float64)
 
@@ -167,10 +193,10 @@ def _filter_table(source: Source, folder: Path, *, pool: Pool, config: FilterCon
     counts: Counter[str] = Counter()
     stay = []
     try:
-        for rows in read_rows(pool, table, columns_of(kept, config)):
+        for rows in rows_for(kept, pool, table):
             stay.append(_slim(rows).where(decide(kept, rows, config, counts)))
             counts["rows in"] += len(rows)
-        made = write_kept_rows(folder, source, stay)
+        made = write_kept_rows(folder, source, stay, copies_rows=pool.copies_rows)
     except DataError as error:
         return Made(rows=0, failure=str(error))
     counts["rows kept"] += made.rows

@@ -10,6 +10,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import fasttext
 
@@ -20,8 +21,18 @@ GCLD3 = "gcld3"
 _GCLD3_BYTES = (0, 1000)
 """DataComp's settings: least and most bytes that are looked at."""
 
-Identify = Callable[[Sequence[str]], list[str]]
-"""Texts -> a language code each, such as `en`; empty where nothing is known."""
+
+class Verdict(NamedTuple):
+    """What a model says of a text."""
+
+    code: str
+    """Of the language, such as `en`; empty where nothing is known."""
+    prob: float
+    """How sure it is, 0..1."""
+
+
+Identify = Callable[[Sequence[str]], list[Verdict]]
+"""Texts -> the likeliest language of each."""
 
 
 @lru_cache(maxsize=2)
@@ -65,12 +76,16 @@ def _open_fasttext(path: Path) -> Identify:
     except (ValueError, RuntimeError, MemoryError) as error:
         raise ConfigError(f"{path} cannot be read as a fastText model: {error}.") from error
 
-    def identify(texts: Sequence[str]) -> list[str]:
+    def identify(texts: Sequence[str]) -> list[Verdict]:
         lines = (one_line(text).encode(errors="replace").decode() + "\n" for text in texts)
         best = (predict(line, 1, 0.0, "strict") for line in lines)
-        return [found[0][1].removeprefix("__label__") if found else "" for found in best]
+        return [_verdict(*found[0]) if found else Verdict("", 0.0) for found in best]
 
     return identify
+
+
+def _verdict(prob: float, label: str) -> Verdict:
+    return Verdict(label.removeprefix("__label__"), min(float(prob), 1.0))  # fastText adds 0.00001
 
 
 def _open_gcld3() -> Identify:
@@ -80,7 +95,8 @@ def _open_gcld3() -> Identify:
         raise MissingExtraError(GCLD3, "curate").with_traceback(None) from error
     model = gcld3.NNetLanguageIdentifier(min_num_bytes=_GCLD3_BYTES[0], max_num_bytes=_GCLD3_BYTES[1])
 
-    def identify(texts: Sequence[str]) -> list[str]:
-        return [str(model.FindLanguage(text=one_line(text)).language) for text in texts]
+    def identify(texts: Sequence[str]) -> list[Verdict]:
+        found = (model.FindLanguage(text=one_line(text)) for text in texts)
+        return [Verdict(str(one.language), float(one.probability)) for one in found]
 
     return identify

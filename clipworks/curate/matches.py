@@ -24,13 +24,15 @@ from clipworks.curate.metadata import Entries, read_entries
 from clipworks.curate.tokens import Ids, Offsets
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import atomic_write, read_manifest
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import read_batches, read_table, write_table
 
 COUNTS = "entry_count.npy"
 COUNTS_SUFFIX = ".counts.parquet"
 LANGUAGES = "languages"
 """Column of pairs with the language of each text, as the texts are listed."""
+TEXT_COLUMNS = (LANGUAGES, "language_probs", "text_chars", "text_words", "text_toxic")
+"""All columns of pairs with a value for each text, in lists as long as `texts`; curate/texts.py adds them."""
 
 Counts = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
@@ -62,6 +64,7 @@ def match_pairs(
     metadata: Sequence[Path],
     mode: str = "metaclip",
     workers: int = 1,
+    cluster: Workers | None = None,
     show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Match the texts of all pairs; a stage.
@@ -73,6 +76,7 @@ def match_pairs(
             its language, which the column LANGUAGES of the pairs says.
         mode: how texts are read, one of curate/match.py's MODES.
         workers: processes.
+        cluster: where the work is done instead.
         show: told when a part is done.
 
     Returns:
@@ -88,7 +92,9 @@ def match_pairs(
     build_matcher([], mode=mode)  # an unknown mode is told before processes start
     work = partial(_match_part, lists=lists, mode=mode)
     sources = table_sources(pairs)
-    return run_stage(work, sources, out, stage="match", config=config, workers=workers, show=show)
+    return run_stage(
+        work, sources, out, stage="match", config=config, workers=workers, pool=cluster, show=show
+    )
 
 
 def count_matches(matches: Path, out: Path) -> dict[str, Any]:
@@ -165,15 +171,21 @@ def num_ids(manifest: Mapping[str, Any]) -> int:
 def table_sources(folder: Path) -> list[Source]:
     """The tables of a finished folder, one source per part that has one, in order.
 
+    A part's table is `NAME.parquet`, or `NAME.pairs.parquet` as `collect pairs` calls it.
+
     Raises:
-        DataError: the folder is unfinished.
+        DataError: the folder is unfinished, or has rows and no such table.
     """
-    return [
+    manifest = read_manifest(folder)
+    sources = [
         Source(name=part["name"], path=str(folder / name), digest=file["sha256"])
-        for part in read_manifest(folder).get("parts", ())
+        for part in manifest.get("parts", ())
         for name, file in part["files"].items()
-        if name == f"{part['name']}.parquet"
+        if name in (f"{part['name']}.parquet", f"{part['name']}.pairs.parquet")
     ]
+    if manifest.get("rows") and not sources:
+        raise DataError(f"{folder} holds no table of pairs.", "Give a folder of clipworks collect pairs.")
+    return sources
 
 
 def flat_texts(batch: pa.RecordBatch) -> tuple[pa.Array, Numbers]:

@@ -3,13 +3,15 @@
 import json
 import tarfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import pyarrow as pa
 
 from clipworks.curate.faces import blur_faces
 from clipworks.curate.tars import Member, read_member
@@ -17,13 +19,14 @@ from clipworks.curate.uids import SHUFFLE, hashes_of, uids_of
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import atomic_write, read_manifest, write_json
 from clipworks.stage import Made, Source
-from clipworks.tables import read_table
+from clipworks.tables import read_table, write_table
 
 MAX_OPEN_TARS = 64
+MAX_OPEN_TABLES = 16
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 
 Row = dict[str, Any]
-"""A row of the index: tar, uid, copies, faces, members."""
+"""A row of the index: tar, uid, copies, faces, members, and where it stands in the chosen rows, if any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,14 +53,15 @@ class ReshardConfig:
 def pack_shard(source: Source, folder: Path, *, index: Path, config: ReshardConfig) -> Made:
     """Write `NAME.tar` and `NAME_stats.json`; the source's path is the shard's number.
 
-    A sample whose bytes are gone, or whose faces cannot be blurred, is left out and counted.
+    Where rows were chosen, `NAME.parquet` has them in the order of the tar, and the texts of each are those
+    of its row. A sample whose bytes are gone, or whose faces cannot be blurred, is left out and counted.
 
     Raises:
         DataError: the index is damaged.
     """
     first = int(source.path) * config.samples_per_shard
     chosen = samples_between(index, first, first + config.samples_per_shard, config)
-    counts, written = Counter[str](), 0
+    counts, packed, rows = Counter[str](), list[tuple[str, Row]](), _ChosenRows()
     path, stats = folder / f"{source.name}.tar", folder / f"{source.name}_stats.json"
     with (
         _OpenTars() as tars,
@@ -65,14 +69,19 @@ def pack_shard(source: Source, folder: Path, *, index: Path, config: ReshardConf
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for row, copy in chosen:
-            files = _files_of(row, tars, config, counts)
+            key = f"{row['uid']}-{copy}"
+            files = _with_texts(_files_of(row, tars, config, counts), rows.texts_of(row))
             for suffix, data in files.items():
-                member = tarfile.TarInfo(f"{row['uid']}-{copy}.{suffix}")
+                member = tarfile.TarInfo(f"{key}.{suffix}")
                 member.size = len(data)
                 tar.addfile(member, BytesIO(data))
-            written += bool(files)
-    write_json(stats, {"successes": written})
-    return Made(rows=written, counts=counts, files=[path.name, stats.name])
+            packed += [(key, row)] * bool(files)
+    write_json(stats, {"successes": len(packed)})
+    names = [path.name, stats.name]
+    if any(row["rows"] for _, row in packed):
+        names.append(f"{source.name}.parquet")
+        write_table(folder / names[2], rows.table_of(packed))
+    return Made(rows=len(packed), counts=counts, files=names)
 
 
 def samples_between(index: Path, first: int, last: int, config: ReshardConfig) -> list[tuple[Row, int]]:
@@ -131,6 +140,47 @@ def _files_of(row: Row, tars: "_OpenTars", config: ReshardConfig, counts: Counte
         files["webp"] = blurred
         counts["blurred"] += 1
     return files
+
+
+def _with_texts(files: dict[str, bytes], texts: list[str] | None) -> dict[str, bytes]:
+    """The files of a sample with the texts that were kept; as they are where nothing was chosen."""
+    if not files or texts is None:
+        return files
+    details = json.loads(files["json"]) | {"texts": texts, "caption": texts[0]}
+    data = json.dumps(details, ensure_ascii=False).encode(errors="surrogatepass")
+    return files | {"txt": texts[0].encode(errors="surrogatepass"), "json": data}
+
+
+class _ChosenRows:
+    """The rows that samples were chosen by; some of the tables are kept."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, pa.Table] = {}
+
+    def texts_of(self, row: Row) -> list[str] | None:
+        """The texts of a sample's row; None where no rows were chosen."""
+        if not row["rows"]:
+            return None
+        return [one["text"] for one in self._open(row["rows"])["texts"][row["row"]].as_py()]
+
+    def table_of(self, packed: Sequence[tuple[str, Row]]) -> pa.Table:
+        """The rows of samples in their order, under the keys that the samples have now."""
+        pieces = []
+        for path, group in groupby(packed, lambda one: one[1]["rows"]):
+            some = list(group)
+            rows = self._open(path).take(pa.array([row["row"] for _, row in some], pa.int64()))
+            keys = pa.chunked_array([pa.array([key for key, _ in some], pa.string())])
+            old = rows.schema.get_field_index("key")
+            rows = rows.append_column("key", keys) if old < 0 else rows.set_column(old, "key", keys)
+            pieces.append(rows)
+        return pa.concat_tables(pieces, promote_options="permissive")
+
+    def _open(self, path: str) -> pa.Table:
+        if path not in self._tables:
+            if len(self._tables) >= MAX_OPEN_TABLES:
+                self._tables.pop(next(iter(self._tables)))
+            self._tables[path] = read_table(Path(path))
+        return self._tables[path]
 
 
 class _OpenTars:

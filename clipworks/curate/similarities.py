@@ -26,7 +26,7 @@ from clipworks.curate.samples import draw_features
 from clipworks.curate.uids import Uids, halves_of
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import atomic_write, sha256_file
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import num_rows, write_table
 
 BATCH_ROWS = 256
@@ -61,7 +61,13 @@ class SimilarityConfig:
 
 
 def score_similarities(
-    pool: Pool, config: SimilarityConfig, out: Path, *, workers: int = 1, show: ShowProgress | None = None
+    pool: Pool,
+    config: SimilarityConfig,
+    out: Path,
+    *,
+    workers: int = 1,
+    cluster: Workers | None = None,
+    show: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Write a table of `negclip`, `normsim_2` and `normsim_inf` for each table of a pool, the same rows.
 
@@ -79,8 +85,9 @@ def score_similarities(
         _write_references(references, pool, config)
         values["references"] = sha256_file(references)
     work = partial(_score_table, pool=pool, config=config, references=references)
+    sources = sources_of(pool)
     return run_stage(
-        work, sources_of(pool), out, stage="similarity", config=values, workers=workers, show=show
+        work, sources, out, stage="similarity", config=values, workers=workers, pool=cluster, show=show
     )
 
 

@@ -125,6 +125,15 @@ def counts_in(subset: Uids, uids: Uids) -> NDArray[np.int64]:
     return _bound(subset, uids, above=True) - _bound(subset, uids, above=False)
 
 
+def place_in(listed: Uids, uids: Uids) -> NDArray[np.int64]:
+    """Where each id first stands in sorted records with the fields of an id, int64 [N]; -1: nowhere."""
+    places = _bound(listed, uids, above=False)
+    found = places < len(listed)
+    there = listed[places[found]]
+    found[found] = (there["f0"] == uids["f0"][found]) & (there["f1"] == uids["f1"][found])
+    return np.where(found, places, -1)
+
+
 def _bound(subset: Uids, uids: Uids, *, above: bool) -> NDArray[np.int64]:
     """First position whose id is not below (or is above) each of `uids`, by bisection of all at once."""
     low = np.zeros(len(uids), np.int64)

@@ -1,9 +1,10 @@
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from clipworks.addresses import WebAddress, parse_address
-from clipworks.collect.blocklists import Blocklist
+from clipworks.blocklists import Blocklist, read_blocklist
 from clipworks.collect.consent import Consent, ConsentRules, is_refusing_tag, read_tdm
 from clipworks.errors import NetError
 
@@ -108,9 +109,10 @@ def test_a_missing_tdmrep_json_reserves_nothing_even_where_the_connection_breaks
     assert read_tdm(b"[" * 100_000) == ((), ())
 
 
-def test_opt_out_lists_are_asked_before_the_host_is() -> None:
+def test_opt_out_lists_are_asked_before_the_host_is(tmp_path: Path) -> None:
     site = Site()
-    assert reason(site.consent(opt_outs=Blocklist(hosts=frozenset({"example"})))) == "opt_out"
+    (tmp_path / "list.txt").write_text("example")
+    assert reason(site.consent(opt_outs=read_blocklist([tmp_path / "list.txt"]))) == "opt_out"
     assert site.asked == []
 
 

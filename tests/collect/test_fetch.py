@@ -263,3 +263,9 @@ def test_a_finished_folder_is_left_alone_and_other_settings_are_refused(
 def test_settings_out_of_range_or_unknown_are_refused(setting: str) -> None:
     with pytest.raises(ConfigError):
         config(setting)
+
+
+def test_nobody_is_asked_where_the_web_is_not_to_be(web: PictureWeb, tmp_path: Path) -> None:
+    url = "http://a.example/ok/1"
+    row = fetched(web, tmp_path, [url], "web=false")[url]
+    assert (row["status"], row["reason"]) == ("failed_to_download", "not_archived")

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from curate_pools import make_pool
 
-from clipworks.curate.blocklists import write_blocklist
 from clipworks.curate.filters import run_filter
 from clipworks.curate.kept import write_kept
 from clipworks.curate.pool import open_pool
@@ -119,14 +118,13 @@ def test_tables_of_img2dataset_are_read_by_their_own_names(tmp_path: Path) -> No
 def test_lists_of_words_and_addresses_and_faces_are_flags(pool: Path, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("best price\n")
     table = pa.concat_tables([pq.read_table(path) for path in sorted(pool.glob("*.parquet"))]).to_pydict()
-    write_blocklist(["host3.example.org"], "domain", tmp_path / "lists")
-    write_blocklist(table["sha256"][:1], "image_sha256", tmp_path / "lists")
+    (tmp_path / "list.txt").write_text(f"host3.example.org\n{table['sha256'][0]}\n")
     config = with_settings(
         FilterConfig(),
         [
             "keep=not toxic and not blocked and not face",
             f"toxic_words={tmp_path / 'words.txt'}",
-            f"blocklists={tmp_path / 'lists'}",
+            f"blocklists={tmp_path / 'list.txt'}",
         ],
     )
     run_filter(open_pool(pool), config, tmp_path / "out")

