@@ -141,7 +141,7 @@ def _last_steps(place: Input, config: CurateConfig) -> Iterator[Step]:
     if config.cosine:
         yield Step(kind="cosine", title="one of pictures with like features")
     if config.texts or config.metadata:
-        yield Step(kind="captions", title="texts by the filter")
+        yield Step(kind="captions", what=texts_filter(config).keep, title="texts by the filter")
     if config.metadata:
         yield Step(kind="match", title="texts that hold an entry")
         yield Step(kind="balance", title="texts by balancing")
