@@ -47,6 +47,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "alembic": ("serve/database.py", "serve/migrations/"),
     "click": ("cli/",),
     "daachorse": ("curate/match.py",),
+    "daft": ("curate/frame.py",),
     "fasttext": ("curate/languages.py",),
     "ftfy": ("model/tokenizer.py",),
     "h11": ("net.py", "origins.py"),

@@ -87,6 +87,16 @@ def test_texts_that_are_no_list_of_strings_are_refused(tmp_path: Path, texts: An
         list(read_shard(tmp_path / "x.tar"))
 
 
+@pytest.mark.parametrize(
+    "text", [{"key": "alt", "text": "a dog"}, ["alt", "a dog"]], ids=["fetched", "metaclip"]
+)
+def test_texts_with_the_name_of_their_place_are_read(tmp_path: Path, text: Any) -> None:
+    details = json.dumps({"texts": [text, "a pup"]}).encode()
+    write_tar(tmp_path / "x.tar", {"k7.png": b"1", "k7.txt": b"no", "k7.json": details})
+    (sample,) = read_shard(tmp_path / "x.tar")
+    assert sample.texts == ("a dog", "a pup")
+
+
 def test_a_key_ends_at_the_first_dot_behind_the_last_slash(tmp_path: Path) -> None:
     members = {
         "./000.jpg": b"1",
@@ -153,6 +163,15 @@ def test_a_manifest_of_another_tool_is_passed_over(tmp_path: Path) -> None:
     for manifest in ([1], {"kind": "other"}, {"format": 3}):
         write_json(tmp_path / "manifest.json", manifest)
         assert count_samples(tmp_path) == len(list(read_shards(tmp_path))) == 1
+
+
+def test_shards_of_a_stage_that_has_not_ended_are_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "x.tar", {"a.png": b"1", "a.txt": b"one"})
+    write_json(tmp_path / "stage.json", {"stage": "reshard"})
+    with pytest.raises(DataError, match="is unfinished"):
+        count_samples(tmp_path)
+    write_json(tmp_path / "manifest.json", {"format": "clipworks reshard 1"})
+    assert count_samples(tmp_path) == 1
 
 
 def test_a_shard_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from clipworks.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
     from clipworks.curate.plan import Input, Step
-    from clipworks.curate.recipes import CurateConfig
 
 
 @click.command(context_settings=SETTINGS)
@@ -76,7 +75,7 @@ def recipe(
         )
     if dry_run:
         place = find_input(folder)
-        _print_plan(place, make_plan(place, config), config, as_json)
+        _print_plan(place, make_plan(place, config), as_json)
         return
     with _cluster(ray) as cluster, progress_bar("Curating", "parts") as show:
         done = curate(folder, out, config, recipe=recipe, workers=workers, cluster=cluster, show=show)
@@ -102,10 +101,10 @@ def _cluster(address: str | None) -> Any:
     return Cluster(address)
 
 
-def _print_plan(place: "Input", plan: "Sequence[Step]", config: "CurateConfig", as_json: bool) -> None:
+def _print_plan(place: "Input", plan: "Sequence[Step]", as_json: bool) -> None:
     from clipworks.curate.costs import cost_of
 
-    costs = cost_of(place, plan, config)
+    costs = cost_of(place, plan)
     steps = [
         {
             "step": number,

@@ -1,5 +1,6 @@
 """Parts of a stage made as tasks of a Ray cluster, whose machines share the folder. The owner of ray here."""
 
+import logging
 import os
 import sys
 import warnings
@@ -48,7 +49,7 @@ class Cluster:
             place |= {"include_dashboard": False, "runtime_env": {"env_vars": paths}}
         try:
             with warnings.catch_warnings(action="ignore"):
-                ray.init(**place, log_to_driver=False, logging_level="error")
+                ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             words = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise ConfigError(
@@ -66,7 +67,8 @@ class Cluster:
     @property
     def num_cores(self) -> int:
         """Cores of the whole cluster."""
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        resources: Any = ray.cluster_resources
+        return max(1, int(resources().get("CPU", 1)))
 
     def run(self, work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[tuple[Item, str]]:
         """As `processes.Processes.run`: each item as it is done, with "" or why it was given up.
@@ -77,7 +79,7 @@ class Cluster:
         Raises:
             Exception: what the work raises.
         """
-        task = ray.remote(max_retries=MAX_ATTEMPTS - 1, num_cpus=1)(_call)
+        task: Any = ray.remote(max_retries=MAX_ATTEMPTS - 1, num_cpus=1)(_call)
         shared_work = ray.put(work)
         queue = iter(items)
         running: dict[Any, Item] = {}

@@ -99,7 +99,7 @@ def make_plan(place: Input, config: CurateConfig) -> tuple[Step, ...]:
     _check(place, pool, config, parsed, [*joined, pool.columns.get(prefix, prefix)])
     first, rest = _split(parsed, waits_for=prefix)
     wants_hashes = _asks_for_hashes(config) and not has_column(pool, "phash") and "phash" not in joined
-    unique = [column for column in config.unique.replace(" ", "").split(",") if column]
+    unique = _unique(config)
 
     return (
         *[Step(kind="uid", title="one row of each uid")] * ("uid" in unique),
@@ -116,6 +116,10 @@ def make_plan(place: Input, config: CurateConfig) -> tuple[Step, ...]:
 def metadata_of(config: CurateConfig) -> list[Path]:
     """The entry lists of a config."""
     return [Path(name.strip()) for name in config.metadata.split(",") if name.strip()]
+
+
+def _unique(config: CurateConfig) -> list[str]:
+    return [column for column in config.unique.replace(" ", "").split(",") if column]
 
 
 def _filter_steps(part: Filter | None) -> list[Step]:
@@ -137,7 +141,7 @@ def _last_steps(place: Input, config: CurateConfig) -> Iterator[Step]:
     if config.cosine:
         yield Step(kind="cosine", title="one of pictures with like features")
     if config.texts or config.metadata:
-        yield Step(kind="captions", title="texts by the filter")
+        yield Step(kind="captions", what=texts_filter(config).keep, title="texts by the filter")
     if config.metadata:
         yield Step(kind="match", title="texts that hold an entry")
         yield Step(kind="balance", title="texts by balancing")
@@ -158,12 +162,16 @@ def _check(
     """
     settings = rows_filter(config)
     resolved(settings)
-    for name in columns_of(parsed):
+    asked = dict.fromkeys(columns_of(parsed), f"the filter {words_of(parsed)!r}")
+    asked |= {name: f"unique={config.unique}" for name in _unique(config) if name != "uid"}
+    if not has_column(place.pool, "uid"):
+        asked["text"] = "an id for each row"
+    for name, asker in asked.items():
         column = pool.columns.get(name, name)
         if column not in will_be_there and not has_column(place.pool, name):
             raise DataError(
-                f"{place.folder} has no column {column!r}, which the filter {words_of(parsed)!r} asks for.",
-                "Join it with --set columns=FOLDER, or give another filter with --set keep=...",
+                f"{place.folder} has no column {column!r}, which {asker} asks for.",
+                "Join it with --set columns=FOLDER, or change that setting.",
             )
     if config.texts or config.metadata:
         check_texts_filter(read_filter(pool, texts_filter(config)))

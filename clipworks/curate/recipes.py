@@ -204,8 +204,11 @@ def rows_filter(config: CurateConfig) -> FilterConfig:
 
 
 def texts_filter(config: CurateConfig) -> FilterConfig:
-    """The filter over each text; `texts` must not be empty."""
-    return replace(_settings(config), keep=_joined(config.texts, ["not toxic"] * bool(config.toxic_words)))
+    """The filter over each text."""
+    return replace(
+        _settings(config),
+        keep=_joined(config.texts or "everything", ["not toxic"] * bool(config.toxic_words)),
+    )
 
 
 def _joined(first: str, clauses: list[str]) -> str:

@@ -1,6 +1,7 @@
 """`clipworks curate DIR --recipe NAME`: beside the single steps, its plan, its mistakes."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from fetched import make_fetched
 
 from clipworks.cli.curate_recipe import recipe as command
 from clipworks.curate.costs import RATES
-from clipworks.curate.recipes import RECIPES
+from clipworks.curate.recipes import RECIPES, CurateConfig
 from clipworks.curate.run import STEPS
 from tests.cli.conftest import Run
 
@@ -60,6 +61,12 @@ def test_every_kind_of_step_has_a_measured_rate() -> None:
 def test_every_recipe_is_named_in_the_help() -> None:
     option = next(one for one in command.params if one.name == "recipe")
     assert [name for name in RECIPES if name not in option.help] == []  # type: ignore[attr-defined]
+
+
+def test_every_recipe_and_setting_stands_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "curate.md").read_text(encoding="utf-8")
+    names = [*RECIPES, *(field.name for field in fields(CurateConfig))]
+    assert [name for name in names if f"`{name}" not in page] == []
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,8 @@ def test_columns_that_will_be_joined_may_be_asked_for(images: Path, tmp_path: Pa
     [
         ("datacomp-clip-score", [], "lacks l14 scores or features"),
         ("laion", ["model=pictogram", "keep=b32 > 0 and l14 > 0"], "of both b32 and l14"),
-        ("small", ["keep=face"], "has no column 'face_bboxes'"),
+        ("small", ["keep=face"], "has no column 'face_bboxes', which the filter 'face' asks for"),
+        ("small", ["unique=uid,colour"], "has no column 'colour', which unique=uid,colour asks for"),
         ("small", ["cosine=0.9"], "lacks l14 scores or features"),
         ("metaclip", [], "balanced by a list of entries, and none is given"),
         ("small", ["blocklists=nowhere"], "names nowhere, which does not exist"),
