@@ -13,8 +13,6 @@ from typing import Any, TypeVar, cast
 from numba import njit
 from numba.core import config
 
-from clipworks.files import cache_folder
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -29,19 +27,20 @@ def inlined(function: Function) -> Function:
 
 
 @cache
-def keep_machine_code(*functions: Callable[..., Any]) -> None:
+def keep_machine_code(place: Callable[[], Path], *functions: Callable[..., Any]) -> None:
     """Keep what is made of functions, so that only the first process of a machine compiles them.
 
     Call it before they are called. Where there is none to keep it in, each process compiles.
 
     Args:
+        place: gives the folder, or raises OSError: `clipworks.files.cache_folder`.
         functions: compiled ones. numba looks only at the file of the function that it keeps, but what that
             calls is part of its code: name one of each file.
     """
     files = sorted({cast(Any, one).py_func.__code__.co_filename for one in functions})
     try:
         sources = b"".join(Path(file).read_bytes() for file in files)
-        folder = cache_folder() / f"numba-{sha256(sources).hexdigest()[:16]}"
+        folder = place() / f"numba-{sha256(sources).hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return

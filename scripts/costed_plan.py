@@ -1,6 +1,6 @@
 """What all of Common Crawl would take: write the tables of docs/plan.md; `--check` only says if they agree.
 
-Rates are those measured here: of archives and fetching from benchmarks/results/curation.json, of curation's
+Rates are those measured here: of archives and fetching from benchmarks/results/curation.json and fetching.json, of curation's
 steps from clipworks/curate/costs.py. Everything else is an assumption that stands in `Assumptions`, each with
 its source; change one there and run this again.
 """
@@ -9,13 +9,12 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from clipworks.curate.costs import RATES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "plan.md"
-RESULTS = ROOT / "benchmarks" / "results" / "curation.json"
+RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- written by scripts/costed_plan.py -->", "<!-- / -->"
 
 Rates = dict[str, float]
@@ -76,12 +75,15 @@ class Step:
 
 def measured_rates() -> Rates:
     """Rows or compressed bytes per second and core."""
-    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))["results"]
-    pages, wat, speed = found["warc"]["pages"], found["wat"], found["fetch"]["speed"]
+    found, fetching = (
+        json.loads((RESULTS / name).read_text(encoding="utf-8"))["results"]
+        for name in ("curation.json", "fetching.json")
+    )
+    speed = fetching["speed"]
     run = speed["runs"]["clipworks"][0]
     return {
-        "warc_bytes": pages["archive_mb"] * 1e9 / pages["ways"]["clipworks"]["median_ms"],
-        "wat_bytes": wat["wat_mb"] * 1e9 / wat["ways"]["clipworks"]["median_ms"],
+        "warc_bytes": found["warc"]["bytes_per_core_second"],
+        "wat_bytes": found["wat"]["bytes_per_core_second"],
         "fetch": speed["rows"] / run["seconds"] / speed["processes"],
         **{name: rate.rows_per_second for name, rate in RATES.items()},
     }

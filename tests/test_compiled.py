@@ -5,15 +5,17 @@ from pathlib import Path
 import pytest
 
 from clipworks.compiled import compiled, keep_machine_code
+from clipworks.files import cache_folder
 
 PROGRAM = """
 from clipworks.compiled import compiled, keep_machine_code
+from clipworks.files import cache_folder
 
 @compiled
 def double(number):
     return 2 * number
 
-keep_machine_code(double)
+keep_machine_code(cache_folder, double)
 print(double(21), sum(double.stats.cache_hits.values()))
 """
 
@@ -61,7 +63,7 @@ def test_the_folder_is_named_by_all_files_that_the_code_is_of(
             exec(compile(file.read_text(), str(file), "exec"), found)
         return [compiled(found[name]) for name in "ab"]  # type: ignore[type-var]
 
-    keep_machine_code(*functions())  # type: ignore[arg-type]
+    keep_machine_code(cache_folder, *functions())  # type: ignore[arg-type]
     files[1].write_text("def b(x):\n    return x + 1\n")
-    keep_machine_code(*functions())  # type: ignore[arg-type]
+    keep_machine_code(cache_folder, *functions())  # type: ignore[arg-type]
     assert len(list(tmp_path.glob("numba-*"))) == 2

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.compiled import compiled, inlined, keep_machine_code
+from clipworks.files import cache_folder
 
 NOT_SKIMMED = -1
 
@@ -53,7 +54,7 @@ def skim(html: bytes) -> bytes | None:
     Args:
         html: in an encoding that holds ASCII as it is.
     """
-    keep_machine_code(_skim)
+    keep_machine_code(cache_folder, _skim)
     page = np.frombuffer(html, dtype=np.uint8)
     kept = np.empty(2 * len(page) + _SPARE_BYTES, dtype=np.uint8)  # `<a><img>` may need 12 bytes for 8
     state = np.zeros(9, dtype=np.int64)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from clipworks.collect.candidates import LAZY_SOURCES, LAZY_SRCSETS, Attributes
 from clipworks.collect.entities import Doubtful, unescape
 from clipworks.compiled import compiled, keep_machine_code
+from clipworks.files import cache_folder
 
 
 class Shown(NamedTuple):
@@ -63,7 +64,7 @@ def read_tags(skimmed: bytes) -> Seen | None:
     Args:
         skimmed: what `skim` gave.
     """
-    keep_machine_code(_read)
+    keep_machine_code(cache_folder, _read)
     page = np.frombuffer(skimmed, dtype=np.uint8)
     tags = np.empty((5, len(page) // 3 + 1), dtype=np.int32)
     attributes = np.empty((3, len(page) // 2 + 1), dtype=np.int32)

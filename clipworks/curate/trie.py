@@ -38,6 +38,7 @@ from clipworks.curate.tokens import (
     shift_of,
     slot_of_token,
 )
+from clipworks.files import cache_folder
 
 ORDINARY, SPACE, MARK = 0, 1, 2
 """What a byte does: belongs to a token, ends one, or ends one and is one itself."""
@@ -129,7 +130,7 @@ def find_entries(trie: Trie, kinds: Bytes, data: Bytes, offsets: Offsets) -> tup
 
 
 def _keep_compiled() -> None:
-    keep_machine_code(add_tokens, add_runs, resized, mark_runs, _find)
+    keep_machine_code(cache_folder, add_tokens, add_runs, resized, mark_runs, _find)
 
 
 def _read_only(array: npt.NDArray[Any]) -> Any:

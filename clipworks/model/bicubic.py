@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,13 +53,17 @@ def takes(width: int, height: int) -> bool:
 
 
 @cache
-def compiled_resample() -> Resample | None:
-    """The compiled resize, or None where numba is not installed. The first call takes a second."""
+def compiled_resample(place: Callable[[], Path]) -> Resample | None:
+    """The compiled resize, or None where numba is not installed. The first call takes seconds.
+
+    Args:
+        place: where compiled code is kept: `clipworks.files.cache_folder`.
+    """
     if find_spec("numba") is None:
         return None
     numba = import_module("clipworks.compiled")  # imports numba, which takes half a second
     weights, across, down = (numba.compiled(function) for function in (_weights, _across, _down))
-    numba.keep_machine_code(weights, across, down)
+    numba.keep_machine_code(place, weights, across, down)
 
     def resample(pixels: Pixels, crop: Crop) -> Pixels:
         height, width, _ = pixels.shape

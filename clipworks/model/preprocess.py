@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from clipworks.errors import ConfigError
+from clipworks.files import cache_folder
 from clipworks.model import bicubic
 from clipworks.model.decoder import (
     DECODE_ERRORS,
@@ -85,7 +86,9 @@ def prepare(
     picture, _ = decode(image, label)
     if mode == "standard":
         picture = _upright_rgb(picture, label)
-        resample = bicubic.compiled_resample() if compiled and bicubic.takes(*picture.size) else None
+        resample = (
+            bicubic.compiled_resample(cache_folder) if compiled and bicubic.takes(*picture.size) else None
+        )
         if resample is not None:
             return resample(np.asarray(picture), bicubic.Crop(*_target(*picture.size, size), size))
         picture = _resize_and_crop(picture, size)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clipworks.errors import ConfigError
+from clipworks.files import cache_folder
 from clipworks.model.bicubic import compiled_resample
 from clipworks.net import Fetcher
 from clipworks.serve.batcher import Lane
@@ -335,7 +336,7 @@ class Fleet:
 
 async def _compile() -> None:
     """Have the compiled resize at hand before the first picture comes."""
-    await asyncio.to_thread(compiled_resample)
+    await asyncio.to_thread(compiled_resample, cache_folder)
 
 
 def _give_up(model: ServedModel, task: asyncio.Task[None]) -> None:

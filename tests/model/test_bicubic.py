@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipworks.files import cache_folder
 from clipworks.model import bicubic
 from clipworks.model.preprocess import prepare
 
@@ -23,7 +24,7 @@ def test_every_pixel_of_noise_is_pillows(width: int, height: int) -> None:
 
 
 def test_a_part_of_a_larger_picture_is_what_a_crop_of_the_whole_is() -> None:
-    resample = bicubic.compiled_resample()
+    resample = bicubic.compiled_resample(cache_folder)
     assert resample is not None
     picture = _noise(90, 70)
     whole = Image.fromarray(picture).resize((45, 35), Image.Resampling.BICUBIC)
@@ -48,4 +49,4 @@ def test_tall_and_huge_pictures_are_left_to_pillow() -> None:
 
 def test_without_numba_pillow_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bicubic, "find_spec", lambda _: None)
-    assert bicubic.compiled_resample.__wrapped__() is None
+    assert bicubic.compiled_resample.__wrapped__(cache_folder) is None
