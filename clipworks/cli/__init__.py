@@ -15,7 +15,7 @@ from clipworks.errors import ClipworksError
 
 COMMANDS = (
     *("accounts", "classify", "collect", "convert", "curate", "demo", "embed", "index", "keys", "models"),
-    *("pull", "search", "serve", "train"),
+    *("probe", "pull", "search", "serve", "train"),
 )
 """A command X is the function `X` in `clipworks/cli/X.py`."""
 
