@@ -1,7 +1,7 @@
 """Pictures of one's own with labels or captions: what `probe` and `finetune` read from `--data`.
 
 Three forms: a folder with `metadata.jsonl`, `captions.jsonl` or `labels.jsonl`; a class folder
-(`DIR/CLASS/*.png`, or `DIR/train/CLASS/*.png` beside `test` and `val`); or tar shards. Nothing is decoded here.
+(`DIR/CLASS/*.png`, or `DIR/train/CLASS/*.png` beside `test` and `val`); or tar shards. Nothing is decoded.
 """
 
 import json

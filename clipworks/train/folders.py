@@ -1,4 +1,4 @@
-"""The folder of a probe or a fine-tuning: what it was begun with, and whether that is being asked for again."""
+"""The folder of a probe or a fine-tuning: what it was begun with, and whether that is asked for again."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -19,6 +19,8 @@ Vector = NDArray[np.float64]
 _MEMORY = 10
 _LINE_STEPS = 30
 _DECREASE, _CURVATURE = 1e-4, 0.9
+_FLAT, _FLAT_STEPS = 1e-6, 5
+"""So many steps that each lower the value by a smaller share of it are the last."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,7 @@ def fit_logistic(
     c: float,
     start: Fit | None = None,
     max_iterations: int = 1000,
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-4,
 ) -> Fit:
     """Fit a linear classifier.
 
@@ -64,6 +66,10 @@ def fit_logistic(
     count, width = features.shape
     rows = np.arange(count)
     decay = 1 / (c * count)
+    # The bias is free, so that a shift of all features changes no weight; without the mean, which is most of
+    # a CLIP feature, the steps are a fraction.
+    mean = features.mean(axis=0)
+    features = features - mean
 
     def objective(point: Vector) -> tuple[float, Vector]:
         weight = point[: num_classes * width].reshape(num_classes, width)
@@ -80,11 +86,12 @@ def fit_logistic(
 
     point = np.zeros(num_classes * (width + 1))
     if start is not None:
-        point = np.concatenate([start.weight.ravel(), start.bias])
+        point = np.concatenate([start.weight.ravel(), start.bias + start.weight @ mean])
     point, iterations, is_converged = minimise(objective, point, max_iterations, tolerance)
-    bias = point[num_classes * width :]
+    weight = point[: num_classes * width].reshape(num_classes, width)
+    bias = point[num_classes * width :] - weight @ mean
     return Fit(
-        weight=point[: num_classes * width].reshape(num_classes, width),
+        weight=weight,
         bias=bias - bias.mean(),
         iterations=iterations,
         is_converged=is_converged,
@@ -118,6 +125,7 @@ def minimise(
     """
     value, slope = objective(point)
     pairs: deque[tuple[Vector, Vector, float]] = deque(maxlen=_MEMORY)
+    num_flat = 0
     for iteration in range(max_iterations):
         if np.abs(slope).max() <= tolerance:
             return point, iteration, True
@@ -131,7 +139,10 @@ def minimise(
         bend = float(moved @ turned)
         if bend > 1e-12 * float(turned @ turned):
             pairs.append((moved, turned, 1 / bend))
+        num_flat = num_flat + 1 if value - next_value <= _FLAT * abs(value) else 0
         point, value, slope = next_point, next_value, next_slope
+        if num_flat == _FLAT_STEPS:
+            return point, iteration + 1, True
     return point, max_iterations, bool(np.abs(slope).max() <= tolerance)
 
 

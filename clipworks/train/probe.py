@@ -205,7 +205,7 @@ def _possible_shots(train_labels: NDArray[np.int64], config: ProbeConfig) -> lis
 def _few(
     labels: NDArray[np.int64], parts: Parts, count: int, rng: np.random.Generator
 ) -> tuple[Places, Places]:
-    """`count` training pictures per class, and as many of validation at most: who has few has few for both."""
+    """`count` training pictures per class, and as many of validation at most: few are few for both."""
     train = draw_shots(labels[parts.train], count, rng)
     val = draw_shots(labels[parts.val], count, rng, is_strict=False)
     assert train is not None and val is not None

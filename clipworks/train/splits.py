@@ -1,7 +1,7 @@
 """Training, validation and test parts of a small data set, so that no test picture is ever trained on.
 
-Parts that the data state are kept. What is missing is cut off class by class, in an order drawn from the seed.
-Pictures of equal bytes stay together: copies of a test picture do not train.
+Parts that the data state are kept. What is missing is cut off class by class, in an order drawn from the
+seed. Pictures of equal bytes stay together: copies of a test picture do not train.
 """
 
 from collections import defaultdict

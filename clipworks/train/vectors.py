@@ -175,9 +175,7 @@ def _compute(
         if isinstance(pixels, InputError)
     ]
     usable = [
-        (h, pixels)
-        for h, pixels in zip(hashes, prepared, strict=True)
-        if not isinstance(pixels, InputError)
+        (h, pixels) for h, pixels in zip(hashes, prepared, strict=True) if not isinstance(pixels, InputError)
     ]
     rows = engine.features.pooled_images([pixels for _, pixels in usable], batch_size=64)
     return {h: row for (h, _), row in zip(usable, rows, strict=True)}, skipped
