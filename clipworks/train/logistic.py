@@ -56,7 +56,7 @@ def fit_logistic(
         c: scikit-learn's C, above 0: large is little regularisation.
         start: where to begin; None is zero.
         max_iterations: steps at most.
-        tolerance: of the largest part of the gradient of the mean objective, relative to 1.
+        tolerance: of the largest part of the gradient of the mean objective, in the units of a step.
 
     Raises:
         ConfigError: `c` is not above 0.
@@ -70,8 +70,14 @@ def fit_logistic(
     # a CLIP feature, the steps are a fraction.
     mean = features.mean(axis=0)
     features = features - mean
+    # Steps are taken in units in which the curvature of weights and of biases is about one.
+    curvature = (1 - 1 / num_classes) / num_classes
+    unit = (curvature * float(np.mean(features.var(axis=0))) + decay) ** -0.5
+    units = np.full(num_classes * (width + 1), unit)
+    units[num_classes * width :] = curvature**-0.5
 
     def objective(point: Vector) -> tuple[float, Vector]:
+        point = units * point
         weight = point[: num_classes * width].reshape(num_classes, width)
         logits = features @ weight.astype(np.float32).T + point[num_classes * width :].astype(np.float32)
         logits -= logits.max(axis=1, keepdims=True)
@@ -82,12 +88,13 @@ def fit_logistic(
         errors[rows, labels] -= 1
         slope = (errors.T @ features).astype(np.float64) / count + decay * weight
         slopes = np.concatenate([slope.ravel(), errors.sum(axis=0, dtype=np.float64) / count])
-        return loss + decay / 2 * float((weight * weight).sum()), slopes
+        return loss + decay / 2 * float((weight * weight).sum()), units * slopes
 
     point = np.zeros(num_classes * (width + 1))
     if start is not None:
-        point = np.concatenate([start.weight.ravel(), start.bias + start.weight @ mean])
+        point = np.concatenate([start.weight.ravel(), start.bias + start.weight @ mean]) / units
     point, iterations, is_converged = minimise(objective, point, max_iterations, tolerance)
+    point = units * point
     weight = point[: num_classes * width].reshape(num_classes, width)
     bias = point[num_classes * width :] - weight @ mean
     return Fit(

@@ -12,6 +12,8 @@ from clipworks.train.tallies import accuracy_of
 STEPS_PER_DECADE = 8
 LEAST_EXPONENT, MOST_EXPONENT = -6, 6
 _FIRST_STEP = 2 * STEPS_PER_DECADE
+_TOLERANCE = 1e-3
+"""Rougher than that of the last fit: a trial only says how many pictures are right."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +74,13 @@ def search_c(
         c = 10 ** (LEAST_EXPONENT + step / STEPS_PER_DECADE)
         start = None if near is None else fits[near]
         fit = fit_logistic(
-            train.features, train.labels, num_classes, c=c, start=start, max_iterations=max_iterations
+            train.features,
+            train.labels,
+            num_classes,
+            c=c,
+            start=start,
+            max_iterations=max_iterations,
+            tolerance=_TOLERANCE,
         )
         logits = val.features @ fit.weight.T + fit.bias
         trial = Trial(

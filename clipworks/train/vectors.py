@@ -82,15 +82,24 @@ def read_features(
     """
     hashes, skipped = _hash_all(examples)
     kept = _Store(cache_folder() / "features" / _key_of(engine))
-    missing = {h: i for i, h in enumerate(hashes) if h and h not in kept.places}
+    missing: dict[str, int] = {}
+    for i, h in enumerate(hashes):
+        if h and h not in kept.places:
+            missing.setdefault(h, i)
     done = len(examples) - len(missing)
+    reasons: dict[str, str] = {}
     for some in _cut(sorted(missing.values()), PICTURES_PER_PART):
         found, failures = _compute(engine, [examples[i] for i in some], [hashes[i] for i in some])
         kept.add(found)
-        skipped += failures
+        reasons |= failures
         done += len(some)
         if on_progress is not None:
             on_progress(done, len(examples))
+    skipped += [
+        Skipped(name=example.name, reason=reasons[h])
+        for example, h in zip(examples, hashes, strict=True)
+        if h in reasons
+    ]
     if len(skipped) > LARGEST_SKIPPED_SHARE * len(examples):
         raise DataError(
             f"{len(skipped)} of {len(examples)} pictures cannot be used; the first: {skipped[0].reason}",
@@ -119,7 +128,7 @@ class _Store:
         self.places: dict[str, tuple[int, int]] = {}
         for path in sorted(folder.glob("*.npz")):
             try:
-                with np.load(path, allow_pickle=False) as part:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
                     self._keep([bytes(row).hex() for row in part["hashes"]], part["features"])
             except NPZ_DAMAGE:
                 path.unlink(missing_ok=True)  # it is made again
@@ -165,20 +174,15 @@ def _hash_all(examples: Sequence[Example]) -> tuple[list[str], list[Skipped]]:
 
 def _compute(
     engine: Engine, examples: Sequence[Example], hashes: Sequence[str]
-) -> tuple[dict[str, Features], list[Skipped]]:
-    """Features of pictures that are not kept yet, by hash, and what cannot be used."""
+) -> tuple[dict[str, Features], dict[str, str]]:
+    """Features of pictures that are not kept yet, and why others cannot be used, both by hash."""
     with prepared_batches([examples], lambda e: engine.prepare_image(e.read(), e.name)) as batches:
         (prepared,) = batches
-    skipped = [
-        Skipped(name=example.name, reason=str(pixels))
-        for example, pixels in zip(examples, prepared, strict=True)
-        if isinstance(pixels, InputError)
-    ]
-    usable = [
-        (h, pixels) for h, pixels in zip(hashes, prepared, strict=True) if not isinstance(pixels, InputError)
-    ]
-    rows = engine.features.pooled_images([pixels for _, pixels in usable], batch_size=64)
-    return {h: row for (h, _), row in zip(usable, rows, strict=True)}, skipped
+    pairs = list(zip(hashes, prepared, strict=True))
+    failures = {h: str(pixels) for h, pixels in pairs if isinstance(pixels, InputError)}
+    usable = {h: pixels for h, pixels in pairs if not isinstance(pixels, InputError)}
+    rows = engine.features.pooled_images(list(usable.values()), batch_size=64)
+    return dict(zip(usable, rows, strict=True)), failures
 
 
 def _cut(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
