@@ -24,8 +24,6 @@ from clipworks.train.finetune import finetune
 from clipworks.train.probe import ProbeConfig, probe
 from clipworks.train.tuning import TuneConfig
 
-TRAIN_PER_CLASS = 20
-TEST_PER_CLASS = 50
 DRAWS = 3
 
 
@@ -34,17 +32,17 @@ def main() -> None:
     results: dict[str, Any] = {}
     if (RESULTS / "probe.json").is_file():  # methods and sets may be measured one after the other
         results = read_json(RESULTS / "probe.json")["results"]
-    results |= {"model": arguments.model, "train_per_class_at_most": TRAIN_PER_CLASS}
+    results["model"] = arguments.model
     for name in ("emoji", "photos", "fashion"):
         folder = getattr(arguments, name)
         if folder is None:
             continue
-        examples = thinned(read_examples(folder), TRAIN_PER_CLASS, TEST_PER_CLASS)
+        examples = thinned(read_examples(folder), arguments.train_per_class, arguments.test_per_class)
         for method in arguments.methods.split(","):
             print(f"{name}: {method}, {len(examples)} pictures", file=sys.stderr, flush=True)
             found = measure(arguments.model, examples, method, arguments.epochs)
             results[name] = {**results.get(name, {}), **found}
-    write_result("probe", results)
+            write_result("probe", results)
 
 
 def measure(model: str, examples: Sequence[Example], method: str, epochs: int) -> dict[str, Any]:
@@ -112,6 +110,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, help="folder of photographs with metadata.jsonl")
     parser.add_argument("--fashion", type=Path, help="folder of shards of Fashion-MNIST")
     parser.add_argument("--methods", default="probe,finetune,lora")
+    parser.add_argument("--train-per-class", type=int, default=20, help="validation included")
+    parser.add_argument("--test-per-class", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=6)
     return parser.parse_args()
 
