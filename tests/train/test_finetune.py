@@ -72,7 +72,10 @@ def test_the_first_classifier_is_zero_shot(tiny_clip: TinyClip, data: Path, tmp_
     engine = clipworks.load(tiny_clip.native, precision="f32")
     examples = read_examples(data)
     said = engine.classify([data / e.name for e in examples], ["blue", "green", "red"], templates)
-    hits = {e.name: ["blue", "green", "red"][row.argmax()] == e.label for e, row in zip(examples, said)}
+    hits = {
+        e.name: ["blue", "green", "red"][row.argmax()] == e.label
+        for e, row in zip(examples, said, strict=True)
+    }
     confusion = np.array(result["test"]["before"]["confusion"])
     assert confusion.sum() == result["data"]["test"] == 6
     assert 0 <= confusion.diagonal().sum() <= sum(hits.values())
@@ -149,9 +152,7 @@ def test_the_rate_falls_with_the_width_and_rises_for_lora() -> None:
 
 
 def epoch(number: int, train: float, val: float, val_loss: float = 1.0) -> Epoch:
-    return Epoch(
-        epoch=number, train_loss=1, train_score=train, val_loss=val_loss, val_score=val, seconds=1
-    )
+    return Epoch(epoch=number, train_loss=1, train_score=train, val_loss=val_loss, val_score=val, seconds=1)
 
 
 def test_training_up_and_validation_down_is_called_overfitting_and_noise_is_not() -> None:

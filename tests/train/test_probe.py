@@ -84,9 +84,7 @@ def test_a_repeat_does_nothing_and_other_settings_or_pictures_are_refused(
         run(engine, tiny_clip, data, data / "red")
 
 
-def test_a_probe_that_learns_by_heart_says_so(
-    engine: Engine, tiny_clip: TinyClip, tmp_path: Path
-) -> None:
+def test_a_probe_that_learns_by_heart_says_so(engine: Engine, tiny_clip: TinyClip, tmp_path: Path) -> None:
     data = write_classes(tmp_path / "data", per_class=10)
     names = sorted(data.rglob("*.png"))
     contents = [path.read_bytes() for path in names]
