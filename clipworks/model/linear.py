@@ -8,16 +8,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.errors import CheckpointError
 from clipworks.files import atomic_write
-from clipworks.model.engine import Engine
-from clipworks.model.preprocess import ImageInput
 from clipworks.model.tensorfiles import read_safetensors, safetensors_bytes
+
+if TYPE_CHECKING:
+    from clipworks.model.engine import Engine
+    from clipworks.model.preprocess import ImageInput
 
 Tap = Literal["before", "after"]
 """Where features are read: `before` the projection into the space of texts, not of unit length, as
@@ -45,7 +47,7 @@ class LinearHead:
     fingerprint: str
     """Fingerprint of that model, 64 hex characters."""
 
-    def read_features(self, engine: Engine, images: Sequence[ImageInput]) -> NDArray[np.float32]:
+    def read_features(self, engine: "Engine", images: "Sequence[ImageInput]") -> NDArray[np.float32]:
         """What `scores` reads, float32 [N, width].
 
         Raises:
@@ -62,11 +64,11 @@ class LinearHead:
         shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
         return shares.astype(np.float32)
 
-    def classify(self, engine: Engine, images: Sequence[ImageInput]) -> NDArray[np.float32]:
+    def classify(self, engine: "Engine", images: "Sequence[ImageInput]") -> NDArray[np.float32]:
         """Probabilities of the classes for pictures, float32 [len(images), classes]; errors as above."""
         return self.scores(self.read_features(engine, images))
 
-    def require_model(self, engine: Engine) -> None:
+    def require_model(self, engine: "Engine") -> None:
         """Refuse another model than the one that the head was fitted on.
 
         Raises:

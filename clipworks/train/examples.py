@@ -19,6 +19,9 @@ Split = Literal["train", "val", "test", ""]
 LIST_FILES = ("metadata.jsonl", "captions.jsonl", "labels.jsonl")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 
+LARGEST_SKIPPED_SHARE = 0.05
+"""A run in which more pictures than this cannot be used ends with an error."""
+
 _FILE_KEYS = ("file", "file_name", "path", "image")
 _LABEL_KEYS = ("class", "label")
 _TEXT_KEYS = ("captions", "texts", "caption", "text", "title", "label", "class")
@@ -60,6 +63,16 @@ class Example:
             return self.image.read_bytes()
         except OSError as error:
             raise InputError(f"{self.image} cannot be read: {error.strerror or error}.") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skipped:
+    """A picture that cannot be used."""
+
+    name: str
+    """Of its example."""
+    reason: str
+    """One sentence."""
 
 
 def read_examples(folder: Path) -> list[Example]:

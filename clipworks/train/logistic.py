@@ -64,7 +64,6 @@ def fit_logistic(
     if not c > 0:
         raise ConfigError(f"c is {c}; it must be above 0.")
     count, width = features.shape
-    rows = np.arange(count)
     decay = 1 / (c * count)
     # The bias is free, so that a shift of all features changes no weight; without the mean, which is most of
     # a CLIP feature, the steps are a fraction.
@@ -75,6 +74,33 @@ def fit_logistic(
     unit = (curvature * float(np.mean(features.var(axis=0))) + decay) ** -0.5
     units = np.full(num_classes * (width + 1), unit)
     units[num_classes * width :] = curvature**-0.5
+
+    objective = _objective(features, labels, num_classes, decay, units)
+    point = np.zeros(num_classes * (width + 1))
+    if start is not None:
+        point = np.concatenate([start.weight.ravel(), start.bias + start.weight @ mean]) / units
+    point, iterations, is_converged = minimise(objective, point, max_iterations, tolerance)
+    point = units * point
+    weight = point[: num_classes * width].reshape(num_classes, width)
+    bias = point[num_classes * width :] - weight @ mean
+    return Fit(
+        weight=weight,
+        bias=bias - bias.mean(),
+        iterations=iterations,
+        is_converged=is_converged,
+    )
+
+
+def _objective(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    num_classes: int,
+    decay: float,
+    units: Vector,
+) -> Callable[[Vector], tuple[float, Vector]]:
+    """Mean cross-entropy plus decay / 2 times the squared weights, and its gradient, both in `units`."""
+    count, width = features.shape
+    rows = np.arange(count)
 
     def objective(point: Vector) -> tuple[float, Vector]:
         point = units * point
@@ -90,19 +116,7 @@ def fit_logistic(
         slopes = np.concatenate([slope.ravel(), errors.sum(axis=0, dtype=np.float64) / count])
         return loss + decay / 2 * float((weight * weight).sum()), units * slopes
 
-    point = np.zeros(num_classes * (width + 1))
-    if start is not None:
-        point = np.concatenate([start.weight.ravel(), start.bias + start.weight @ mean]) / units
-    point, iterations, is_converged = minimise(objective, point, max_iterations, tolerance)
-    point = units * point
-    weight = point[: num_classes * width].reshape(num_classes, width)
-    bias = point[num_classes * width :] - weight @ mean
-    return Fit(
-        weight=weight,
-        bias=bias - bias.mean(),
-        iterations=iterations,
-        is_converged=is_converged,
-    )
+    return objective
 
 
 def cross_entropy(fit: Fit, features: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

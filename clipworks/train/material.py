@@ -15,8 +15,7 @@ from clipworks.model.config import ClipConfig
 from clipworks.model.pipeline import prepared_batches
 from clipworks.model.preprocess import prepare
 from clipworks.model.tokenizer import tokenize
-from clipworks.train.examples import Example
-from clipworks.train.vectors import LARGEST_SKIPPED_SHARE, Skipped
+from clipworks.train.examples import LARGEST_SKIPPED_SHARE, Example, Skipped
 
 LARGEST_MATERIAL_BYTES = 8 << 30
 _PICTURES_PER_CALL = 256

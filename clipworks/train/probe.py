@@ -105,37 +105,56 @@ def probe(
         if is_complete:
             result: dict[str, Any] = read_json(out / RESULT)
             return result
-        zero_shot = readings.after @ engine.label_head(classes, config.templates).T
-        taps, fits = _probe_taps(readings, labels, parts, len(classes), config, show)
-        result = {
-            "format": "clipworks probe 1",
-            "model": engine.name,
-            "fingerprint": engine.fingerprint,
-            "precision": engine.precision,
-            "preprocess": engine.preprocess,
-            "data": _describe_data(readings, parts, classes, data_sha256),
-            "zero_shot": {
-                "templates": list(config.templates),
-                "val": share_of(int(_hits(zero_shot, labels, parts.val)), len(parts.val)),
-                "test": tally(zero_shot[parts.test], labels[parts.test], classes),
-            },
-            "taps": taps,
-        }
-        best: Tap = max(TAPS, key=lambda tap: (taps[tap]["full"]["val"]["value"], tap == "after"))
-        logits = readings.at(best) @ fits[best].weight.T + fits[best].bias
-        result["head"] = {"tap": best, "c": taps[best]["full"]["c"]}
-        result["head"]["test"] = tally(logits[parts.test], labels[parts.test], classes)
-        result["words"] = _words(result)
+        result = _measure(engine, readings, labels, parts, config, show)
+        result["data"] = _describe_data(readings, parts, classes, data_sha256)
+        tap: Tap = result["head"]["tap"]
         head = LinearHead(
             classes=classes,
-            weight=fits[best].weight.astype(np.float32),
-            bias=fits[best].bias.astype(np.float32),
-            tap=best,
+            weight=result["head"].pop("weight").astype(np.float32),
+            bias=result["head"].pop("bias").astype(np.float32),
+            tap=tap,
             model=engine.name,
             fingerprint=engine.fingerprint,
         )
         _write(out, result, head)
         return result
+
+
+def _measure(
+    engine: Engine,
+    readings: Readings,
+    labels: NDArray[np.int64],
+    parts: Parts,
+    config: ProbeConfig,
+    show: ShowProgress,
+) -> dict[str, Any]:
+    """The numbers of a probe, and the weights of its head under `head`."""
+    classes = labels_of(readings.examples)[0]
+    zero_shot = readings.after @ engine.label_head(classes, config.templates).T
+    taps, fits = _probe_taps(readings, labels, parts, len(classes), config, show)
+    best: Tap = max(TAPS, key=lambda tap: (taps[tap]["full"]["val"]["value"], tap == "after"))
+    logits = readings.at(best) @ fits[best].weight.T + fits[best].bias
+    result: dict[str, Any] = {
+        "format": "clipworks probe 1",
+        "model": engine.name,
+        "fingerprint": engine.fingerprint,
+        "precision": engine.precision,
+        "preprocess": engine.preprocess,
+        "zero_shot": {
+            "templates": list(config.templates),
+            "val": share_of(_hits(zero_shot, labels, parts.val), len(parts.val)),
+            "test": tally(zero_shot[parts.test], labels[parts.test], classes),
+        },
+        "taps": taps,
+        "head": {
+            "tap": best,
+            "c": taps[best]["full"]["c"],
+            "test": tally(logits[parts.test], labels[parts.test], classes),
+            "weight": fits[best].weight,
+            "bias": fits[best].bias,
+        },
+    }
+    return {**result, "words": _words(result)}
 
 
 def _probe_taps(

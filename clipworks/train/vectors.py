@@ -18,26 +18,13 @@ from clipworks.files import NPZ_DAMAGE, atomic_write, cache_folder
 from clipworks.model.engine import Engine
 from clipworks.model.linear import Tap
 from clipworks.model.pipeline import prepared_batches
-from clipworks.train.examples import Example
+from clipworks.train.examples import LARGEST_SKIPPED_SHARE, Example, Skipped
 
 PICTURES_PER_PART = 512
-LARGEST_SKIPPED_SHARE = 0.05
-"""A run in which more pictures than this cannot be used ends with an error."""
-
 Features = NDArray[np.float32]
 """float32 [N, width]."""
 
 _SMALLEST_NORM = 1e-12
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skipped:
-    """A picture that cannot be used."""
-
-    name: str
-    """Of its example."""
-    reason: str
-    """One sentence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
