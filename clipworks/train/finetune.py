@@ -118,6 +118,10 @@ def finetune(
     material = read_material(
         examples, checkpoint.config, on_progress=lambda done, total: show(done, total, "pictures read")
     )
+    # Whatever can be refused is refused before the folder is begun.
+    run = _prepare(checkpoint, material, tune, templates)
+    tuned = Tuned(run.job.config, run.before)
+    prepare_training(tuned, tune)
     settings = {
         **tune.to_json(),
         "templates": list(templates),
@@ -128,9 +132,6 @@ def finetune(
         if is_complete:
             result: dict[str, Any] = read_json(out / RESULT)
             return result
-        run = _prepare(checkpoint, material, tune, templates)
-        tuned = Tuned(run.job.config, run.before)
-        prepare_training(tuned, tune)
         with _interrupt_flag() as interrupted:
             progress, after = tune_model(tuned, run.job, out, interrupted, show)
         return _finish(out, run, name, progress, after)

@@ -42,11 +42,12 @@ def run(tiny: TinyClip, data: Path, out: Path, tune: TuneConfig = QUICK, **more:
     return finetune(checkpoint, read_examples(data), out, tune, name="tiny", **more)
 
 
-@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "rate"), [(0, 1e-3), (4, 1e-2)])
 def test_colours_are_learned_and_the_folder_is_a_checkpoint_with_a_head(
-    tiny_clip: TinyClip, data: Path, tmp_path: Path, rank: int
+    tiny_clip: TinyClip, data: Path, tmp_path: Path, rank: int, rate: float
 ) -> None:
-    tune = replace(QUICK, lora_rank=rank, epochs=6)
+    tune = replace(QUICK, lora_rank=rank, learning_rate=rate, epochs=8)
     result = run(tiny_clip, data, tmp_path / "run", tune)
     before, after = (result["test"][end]["top1"]["value"] for end in ("before", "exported"))
     assert after > before and after > 0.6
@@ -81,6 +82,7 @@ def test_the_first_classifier_is_zero_shot(tiny_clip: TinyClip, data: Path, tmp_
     assert np.array(result["test"]["before"]["confusion"]).sum() == len(tested) == result["data"]["test"]
 
 
+@pytest.mark.slow
 def test_captions_are_learned_contrastively(tiny_clip: TinyClip, tmp_path: Path) -> None:
     data = write_captions(tmp_path / "data", per_class=10)
     tune = replace(QUICK, objective="contrastive", epochs=4)
@@ -95,6 +97,7 @@ def test_captions_are_learned_contrastively(tiny_clip: TinyClip, tmp_path: Path)
     assert np.isfinite(unseen).all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     tiny_clip: TinyClip, data: Path, tmp_path: Path
 ) -> None:
