@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clipworks.model.config import ClipConfig
-from clipworks.model.network import Clip
+from clipworks.model.network import Clip, TextTower, VisionTower
 from clipworks.train.augment import draw_moves, move, normalise
 from clipworks.train.config import TrainPrecision
 from clipworks.train.lora import add_lora
@@ -64,7 +64,9 @@ def prepare_training(tuned: Tuned, config: TuneConfig) -> None:
         assert tuned.head is not None
         tuned.head.requires_grad_(config.is_head_trained)
     if config.lora_rank:
-        towers = [clip.vision] if config.objective == "classification" else [clip.vision, clip.text]
+        towers: list[VisionTower | TextTower] = [clip.vision]
+        if config.objective == "contrastive":
+            towers.append(clip.text)
         for number, tower in enumerate(towers):
             add_lora(tower, config.lora_rank, alpha=config.lora_alpha, seed=2 * config.seed + number)
 
@@ -110,7 +112,7 @@ def text_vectors(tuned: Tuned, tokens_UT: NDArray[np.int64], precision: TrainPre
 
 def class_head(vectors_PE: Tensor, num_templates: int, logit_scale: float) -> NDArray[np.float32]:
     """The zero-shot classifier: prompts, classes by templates -> float32 [C, E], times the temperature."""
-    means = vectors_PE.unflatten(0, (-1, num_templates)).mean(dim=1)
+    means = vectors_PE.reshape(-1, num_templates, vectors_PE.shape[1]).mean(dim=1)
     head: NDArray[np.float32] = (logit_scale * F.normalize(means, dim=-1)).numpy()
     return head
 
