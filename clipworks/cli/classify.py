@@ -53,21 +53,29 @@ SHOWN_LABELS = 5
     type=click.Choice(prompts.TEMPLATE_SETS),
     help="Templates by the name of a set: OpenAI's 80 for ImageNet, or the simple 7 of them.",
 )
+@click.option(
+    "--head",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Instead of labels: a head.safetensors of `clipworks probe` or `finetune`, for the model it names.",
+)
 @model_option()
 @json_option("one object per picture, one a line, with all labels")
-def classify(
+def classify(  # noqa: PLR0913  # an argument for each option
     images: tuple[Path, ...],
     labels: str | None,
     labels_file: Path | None,
     label_set: str | None,
     templates: tuple[str, ...],
     template_set: str | None,
+    head: Path | None,
     model: str,
     as_json: bool,
 ) -> None:
     """Say which of your labels fits each picture best.
 
-    IMAGES are files, folders or globs. The scores of a picture sum to 1 over the labels.
+    IMAGES are files, folders or globs. The scores of a picture sum to 1 over the labels. A head has classes
+    of its own and needs no labels.
 
     \b
     Example:
@@ -76,20 +84,52 @@ def classify(
     from clipworks.model.loading import load
     from clipworks.search.bulk import embed_files
 
+    if head is not None:
+        if labels or labels_file or label_set or templates or template_set:
+            raise click.UsageError("Give either --head or labels and templates.")
+        _classify_with_head(head, images, model, as_json)
+        return
     names = _read_labels(labels, labels_file, label_set)
     sentences = _read_templates(templates, template_set)
     paths, num_skipped = find_each(images)
     if paths:
         engine = load(model)
         with progress_bar("Reading the labels", "labels") as show:
-            head = engine.label_head(names, sentences, on_progress=show)
+            vectors = engine.label_head(names, sentences, on_progress=show)
         with progress_bar("Classifying", "pictures", is_streaming=True) as show:
             for done, (path, result) in enumerate(embed_files(engine, paths), start=1):
                 if isinstance(result, InputError):
                     num_skipped += 1
                     note(f"Skipped: {result}")
                 else:
-                    _print(_describe(engine, path, names, result @ head.T), as_json)
+                    _print(_describe(engine, path, names, result @ vectors.T), as_json)
+                show(done, len(paths))
+    if num_skipped:
+        raise click.exceptions.Exit(1)
+
+
+def _classify_with_head(file: Path, images: tuple[Path, ...], model: str, as_json: bool) -> None:
+    """Print what a linear head says of each picture; one that cannot be used is said and skipped."""
+    from clipworks.model.linear import read_head
+    from clipworks.model.loading import load
+
+    head = read_head(file)
+    paths, num_skipped = find_each(images)
+    if paths:
+        # The arithmetic of the features that the head was fitted on.
+        engine = load(model, precision="f32")
+        head.require_model(engine)
+        with progress_bar("Classifying", "pictures", is_streaming=True) as show:
+            for done, path in enumerate(paths, start=1):
+                try:
+                    (scores,) = head.classify(engine, [path])
+                except InputError as error:
+                    num_skipped += 1
+                    note(f"Skipped: {error}")
+                else:
+                    order = (-scores).argsort(kind="stable")
+                    rows = [{"label": head.classes[i], "score": float(scores[i])} for i in order]
+                    _print({"path": str(path), "labels": rows}, as_json)
                 show(done, len(paths))
     if num_skipped:
         raise click.exceptions.Exit(1)
@@ -97,7 +137,7 @@ def classify(
 
 def _read_labels(labels: str | None, labels_file: Path | None, label_set: str | None) -> list[str]:
     if sum(source is not None for source in (labels, labels_file, label_set)) != 1:
-        raise click.UsageError("Give either --labels, --labels-file or --label-set.")
+        raise click.UsageError("Give either --labels, --labels-file, --label-set or --head.")
     if label_set is not None:
         return list(prompts.label_set(label_set))
     if labels_file is not None:

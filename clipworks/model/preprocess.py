@@ -86,10 +86,8 @@ def prepare(
     picture, _ = decode(image, label)
     if mode == "standard":
         picture = _upright_rgb(picture, label)
-        resample = (
-            bicubic.compiled_resample(cache_folder) if compiled and bicubic.takes(*picture.size) else None
-        )
-        if resample is not None:
+        is_taken = compiled and bicubic.takes(*picture.size)
+        if is_taken and (resample := bicubic.compiled_resample(cache_folder)) is not None:
             return resample(np.asarray(picture), bicubic.Crop(*_target(*picture.size, size), size))
         picture = _resize_and_crop(picture, size)
     else:

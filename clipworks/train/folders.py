@@ -1,0 +1,64 @@
+"""The folder of a probe or a fine-tuning: what it was begun with, and whether that is asked for again."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clipworks.errors import DataError
+from clipworks.files import exclusive_lock, is_complete, read_json, write_json
+
+RESULT = "result.json"
+
+
+@contextmanager
+def begun(folder: Path, name: str, settings: Mapping[str, Any]) -> Iterator[bool]:
+    """The folder, made or taken up again, while no other process writes it; gives whether it is complete.
+
+    Args:
+        folder: where the run goes.
+        name: of the file that says what the run was begun with, such as `probe.json`.
+        settings: all that changes the result, as JSON values.
+
+    Raises:
+        DataError: the folder holds another run or other files, is a file, or is being written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file.", "Choose another --out.")
+    wanted = json.loads(json.dumps(settings))
+    path = folder / name
+    if not path.exists():
+        names = sorted(p.name for p in folder.glob("*") if not p.name.startswith("."))
+        if names:
+            raise DataError(
+                f"{folder} holds {names[0]} and no {name}, so it is of something else.",
+                "Choose an empty folder or a new one for --out.",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with exclusive_lock(folder / ".lock", wait=False):
+            if path.exists():
+                _require_same(folder, read_json(path), wanted)
+            else:
+                write_json(path, wanted)
+            yield is_complete(folder)
+    except BlockingIOError as error:
+        raise DataError(
+            f"{folder} is being written by another process.", "Wait for it, or choose another --out."
+        ) from error
+
+
+def _require_same(folder: Path, found: Any, wanted: Mapping[str, Any]) -> None:
+    if found == wanted:
+        return
+    known = found if isinstance(found, dict) else {}
+    names = [name for name in {**known, **wanted} if known.get(name) != wanted.get(name)]
+    shown = ", ".join(
+        f"{name} ({json.dumps(known.get(name))[:40]}, not {json.dumps(wanted.get(name))[:40]})"
+        for name in names[:3]
+    )
+    raise DataError(
+        f"{folder} holds another run; it differs in {shown}.",
+        "Choose another --out, or repeat the command with the first settings.",
+    )
