@@ -1,8 +1,8 @@
 """What all of Common Crawl would take: write the tables of docs/plan.md; `--check` only says if they agree.
 
-Rates are those measured here: of archives and fetching from benchmarks/results/ (curation.json, fetching.json),
-of curation's steps from clipworks/curate/costs.py. Everything else is an assumption that stands in `Assumptions`, each with
-its source; change one there and run this again.
+Rates are those measured here: of archives and of fetching from benchmarks/results/ (curation.json and
+fetching.json), of curation's steps from clipworks/curate/costs.py. Everything else is an assumption that
+stands in `Assumptions`, each with its source; change one there and run this again.
 """
 
 import json
