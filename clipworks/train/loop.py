@@ -24,7 +24,7 @@ from clipworks.train.checkpoint import (
     open_run,
 )
 from clipworks.train.config import TrainConfig
-from clipworks.train.distributed import Processes, full, join_processes
+from clipworks.train.distributed import full, join_processes
 from clipworks.train.loader import read_batches, read_dataset
 from clipworks.train.states import Memory, load_state, save_state
 from clipworks.train.step import Learner, Step, build_learner, take_step
