@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from train.torchrun import torchrun
 
 from clipworks.errors import ConfigError
 from clipworks.files import read_manifest
@@ -20,6 +19,7 @@ from clipworks.train.distributed import Processes, clip_gradients, compute_share
 from clipworks.train.loop import train
 from clipworks.train.recipes import tiny
 from clipworks.train.states import list_states
+from train.torchrun import torchrun
 
 SHORT = {"steps": 6, "batch_size": 16, "patch_dropout": 0.5, "unmasked_steps": 2, "save_every_steps": 3}
 LOSSES: dict[str, dict[str, Any]] = {
