@@ -67,7 +67,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "psycopg": ("serve/postgres.py",),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),
-    "safetensors": ("model/tensorfiles.py", "train/checkpoint.py"),
+    "safetensors": ("model/tensorfiles.py", "train/states.py"),
     "selectolax": ("collect/pages.py",),
     "sqlalchemy": SQL_FILES,
     "starlette": ("serve/",),

@@ -1,6 +1,7 @@
 """`clipworks train`: a model from shards."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from clipworks.train.config import TrainConfig
-    from clipworks.train.loop import Step
+    from clipworks.train.step import Step
 
 
 @click.command(context_settings=SETTINGS)
@@ -50,6 +51,11 @@ def train(
         return
     if find_spec("torch") is None:
         raise MissingExtraError("torch", "train")
+    if int(os.environ.get("RANK", "0")):  # of the processes that torchrun starts, the first one speaks
+        from clipworks.train.loop import train as run
+
+        run(config, data, out)
+        return
     last = _train(config, data, out)
     if as_json:
         done = {"steps": last.step + 1, "loss": last.loss} if last else {}

@@ -6,8 +6,25 @@ from typing import Any, Literal, get_args
 from clipworks.errors import ConfigError
 from clipworks.model.config import ClipConfig
 
+Loss = Literal["softmax", "sigmoid"]
+"""`softmax` is CLIP's contrastive loss, `sigmoid` is SigLIP's, with a bias that is trained."""
+
+SharedCaptions = Literal["leave_out", "positive", "negative"]
+"""What a text is to a picture of another pair that it describes as well: neither, one more positive,
+or a negative as any other."""
+
+Parallel = Literal["ddp", "fsdp"]
+"""`ddp`: every process holds the whole model. `fsdp`: each holds a part of every weight (FSDP2)."""
+
 TrainPrecision = Literal["f32", "bf16"]
 """`bf16` multiplies matrices in bfloat16 and keeps weights, optimizer and loss in float32."""
+
+
+FREE_SETTINGS = (
+    *("parallel", "compiled", "accumulation", "loss_rows", "save_every_steps", "save_every_seconds"),
+    *("keep_states", "keep_every_steps", "eval_every_steps"),
+)
+"""Settings that a run may be resumed with another value of: they decide how and when, not what."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,14 +73,40 @@ class TrainConfig:
     """Of the weights, the order of samples, the captions drawn and the augmentation."""
     save_every_steps: int = 200
     """Steps between two resumable states, 1 or more."""
+    loss: Loss = "softmax"
+    """What a batch is scored by, softmax or sigmoid."""
+    shared_captions: SharedCaptions = "leave_out"
+    """What a caption is to another picture that has it too: leave_out, positive or negative."""
+    accumulation: int = 1
+    """Parts in which each process runs its share of a batch, exactly and in less memory, 1 or more."""
+    loss_rows: int = 512
+    """Rows of the batch's logits that exist at a time, 1 or more."""
+    teacher: str | None = None
+    """Checkpoint whose choices the model learns to repeat; none for none."""
+    distillation: float = 1.0
+    """Weight of the teacher's part of the loss, above 0."""
+    parallel: Parallel = "ddp"
+    """How several processes share the model: ddp or fsdp."""
+    compiled: bool = False
+    """Compile the blocks of both towers with torch.compile."""
+    save_every_seconds: float = 0.0
+    """Seconds between two resumable states, whichever of both comes first; 0 saves by steps only."""
+    keep_states: int = 2
+    """Newest states that are kept, 1 or more."""
+    keep_every_steps: int = 0
+    """States of steps that this divides are kept for good; 0 keeps none."""
+    eval_every_steps: int = 0
+    """Steps between two evaluations; 0 only at the end."""
 
     def __post_init__(self) -> None:
         _require_range(self, 1, None, "steps", "save_every_steps")
+        _require_range(self, 1, None, "accumulation", "loss_rows", "keep_states")
+        _require_range(self, 0, None, "save_every_seconds", "keep_every_steps", "eval_every_steps")
         _require_range(self, 2, None, "batch_size")
         _require_range(self, 0, None, "warmup_steps", "unmasked_steps", "weight_decay", "seed")
         _require_range(self, 0, 1, "beta1", "beta2", "patch_dropout", "first_text_prob")
         _require_range(self, 0, 1, "zoom", "shift", "jitter")
-        for name in ("learning_rate", "epsilon", "clip_norm"):
+        for name in ("learning_rate", "epsilon", "clip_norm", "distillation"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0.")
         if self.matrix_learning_rate is not None and not self.matrix_learning_rate > 0:
@@ -73,10 +116,13 @@ class TrainConfig:
         for name in ("beta1", "beta2", "patch_dropout", "zoom", "shift", "jitter"):
             if getattr(self, name) == 1:
                 raise ConfigError(f"{name} is 1; it must be below 1.")
-        if self.precision not in get_args(TrainPrecision):
-            raise ConfigError(
-                f"precision is {self.precision!r}; it must be one of {', '.join(get_args(TrainPrecision))}."
-            )
+        for name, kind in (
+            *(("precision", TrainPrecision), ("loss", Loss)),
+            *(("shared_captions", SharedCaptions), ("parallel", Parallel)),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {known}.")
 
     def to_json(self) -> dict[str, Any]:
         """The plain dictionary written to a run's `train.json`."""
