@@ -12,12 +12,12 @@ from typing import IO, Any
 import numpy as np
 
 from clipworks.curate.faces import blur_faces
-from clipworks.curate.tars import Member, read_member
 from clipworks.curate.uids import hashes_of, uids_of
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import atomic_write, read_manifest, write_json
 from clipworks.stage import Made, Source
 from clipworks.tables import read_table
+from clipworks.tars import Member, read_member
 
 MAX_OPEN_TARS = 64
 _IMAGES = ("jpg", "jpeg", "png", "webp")

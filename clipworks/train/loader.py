@@ -5,10 +5,10 @@ thousand small pictures. The order needs no state: each epoch visits every sampl
 weight says, in an order drawn from (seed, epoch), so a run resumes at any step exactly.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +57,12 @@ class Batch:
     """float32, normalised."""
     tokens_BT: Tensor
     """int64, cut at the longest text of the batch."""
-    excluded_BB: Tensor
-    """bool: text j describes picture i as well."""
+    excluded_BB: Tensor | None
+    """bool: text j describes picture i as well; None where that is not asked, as in a stream."""
     kept_BT: Tensor | None
     """int64, the patches that are shown; None for all."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Samples that could not be used or were left out by balancing, by cause."""
 
 
 def read_dataset(folder: Path, config: TrainConfig) -> Dataset:

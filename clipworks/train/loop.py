@@ -13,14 +13,15 @@ from pathlib import Path
 import torch
 
 from clipworks.errors import DataError
-from clipworks.files import is_complete, sha256_bytes
+from clipworks.files import is_complete
 from clipworks.model.network import Clip, initialise
-from clipworks.shards import hash_shards
 from clipworks.train.checkpoint import METRICS, cut_metrics, export, load_state, open_run, save_state
 from clipworks.train.config import TrainConfig
-from clipworks.train.loader import Batch, read_batches, read_dataset
+from clipworks.train.feed import open_feed
+from clipworks.train.loader import Batch
 from clipworks.train.loss import contrastive_loss
 from clipworks.train.optim import build_optimizers, schedule, set_rates
+from clipworks.train.sources import identify
 
 LARGEST_LOG_SCALE = math.log(100)
 
@@ -67,12 +68,11 @@ def train(
             being a finite number.
         KeyboardInterrupt: after Ctrl-C, with the state of the last whole step saved.
     """
-    data_sha256 = sha256_bytes("".join(hash_shards(data)).encode())
-    open_run(out, config, data_sha256)
+    open_run(out, config, identify(data))
     if is_complete(out):
         return out
-    dataset = read_dataset(data, config)
-    text = replace(config.model.text, vocab_size=len(dataset.token_rows))
+    feed = open_feed(data, config)
+    text = replace(config.model.text, vocab_size=len(feed.token_rows))
     model = Clip(replace(config.model, text=text))
     initialise(model, config.seed)
     optimizers = build_optimizers(model, config)
@@ -81,7 +81,7 @@ def train(
 
     with (out / METRICS).open("a", encoding="utf-8") as metrics, _interrupt_flag() as interrupted:
         started = time.perf_counter()
-        for number, batch in enumerate(read_batches(dataset, config, done), start=done):
+        for number, batch in enumerate(feed.batches(config, done), start=done):
             result = _train_step(model, optimizers, batch, config, number, started)
             metrics.write(result.to_json() + "\n")
             if on_step is not None:
@@ -94,7 +94,7 @@ def train(
             if is_interrupted and not is_last:
                 raise KeyboardInterrupt
             started = time.perf_counter()
-    export(out, model, config.model, dataset.token_rows)
+    export(out, model, config.model, feed.token_rows)
     return out
 
 
