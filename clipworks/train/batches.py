@@ -1,7 +1,7 @@
 """The stream of batches: samples are read and decoded by threads or processes, some batches ahead.
 
-What a batch holds depends on data, seed and step alone; how many workers there are, and which rank of how
-many reads a part of it, changes nothing. Memory is that of the batches ahead, whatever the data.
+What a batch holds depends on data, seed and step alone; how many workers there are, and how many processes
+share a batch, changes nothing. Memory is that of the batches ahead, whatever the data.
 """
 
 from collections import Counter, deque
@@ -14,7 +14,6 @@ from multiprocessing import get_context
 import numpy as np
 import numpy.typing as npt
 
-from clipworks.errors import ConfigError
 from clipworks.train.config import TrainConfig
 from clipworks.train.reader import Reader
 from clipworks.train.sources import Source
@@ -43,37 +42,31 @@ def stream_batches(
     config: TrainConfig,
     steps: range,
     *,
-    rank: int = 0,
-    world: int = 1,
+    rows: slice = slice(None),
     threads: int = 4,
     processes: int = 0,
 ) -> Iterator[Raw]:
-    """The batches of some steps, or the part of them that one rank of `world` reads.
+    """The batches of some steps, or some rows of each, as one of several processes that train together reads.
 
     Args:
         sources: what to read.
         config: sizes, seed and how samples are drawn.
         steps: numbers of the steps.
-        rank: 0 to world - 1; rank r reads the r-th of `world` equal parts of every batch.
-        world: processes that train together; batch_size must be a multiple.
+        rows: the rows of each batch that are read, neighbours; they are the same however a batch is shared.
         threads: that decode, where `processes` is 0.
         processes: that decode.
 
     Raises:
-        ConfigError: batch_size is no multiple of world.
         DataError: the data cannot be read.
     """
-    if config.batch_size % world:
-        raise ConfigError(f"batch_size is {config.batch_size}, which {world} processes cannot share.")
-    share = config.batch_size // world
     with _workers(sources, config, threads, processes) as submit:
         waiting: deque[list[Future[_Chunk]]] = deque()
         numbers = iter(steps)
         for _ in steps:
             while len(waiting) <= AHEAD and (step := next(numbers, None)) is not None:
-                first = step * config.batch_size + rank * share
-                ends = range(first, first + share, CHUNK)
-                waiting.append([submit(start, min(CHUNK, first + share - start)) for start in ends])
+                positions = range(step * config.batch_size, (step + 1) * config.batch_size)[rows]
+                starts = range(positions.start, positions.stop, CHUNK)
+                waiting.append([submit(start, min(CHUNK, positions.stop - start)) for start in starts])
             yield _join([future.result() for future in waiting.popleft()])
 
 

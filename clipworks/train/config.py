@@ -41,8 +41,8 @@ class TrainConfig:
     """AdamW's decay of the mean squared gradient, 0 to 1."""
     epsilon: float = 1e-6
     """AdamW's floor of the denominator, above 0."""
-    clip_norm: float = 1.0
-    """Largest length of the whole gradient, above 0."""
+    clip_norm: float | None = 1.0
+    """Largest length of the whole gradient, above 0; none for any, as in the published runs."""
     patch_dropout: float = 0.0
     """Share of patches left out while training (arXiv:2212.00794), 0 to below 1."""
     unmasked_steps: int = 0
@@ -99,7 +99,7 @@ class TrainConfig:
     """Steps behind the warm-up after which a loss still at ln(batch) stops the run; 0 never."""
     collapsed_steps: int = 200
     """Steps behind the warm-up with all features alike after which the run stops; 0 never."""
-    most_wait: float = 1.0
+    most_wait: float = 0.9
     """Share of the time of 200 steps spent on waiting for data above which the run stops; 1 never."""
     most_skipped: float = 0.2
     """Share of the samples of 200 steps that could not be used above which the run stops; 1 never."""
@@ -116,13 +116,13 @@ class TrainConfig:
         _require_range(self, 0, 1, "zoom", "shift", "jitter", "ema_decay", "most_wait", "most_skipped")
         _require_range(self, 0, 1, "crop_least", "layer_decay")
         _require_range(self, 1, 50_000_000, "largest_pixels")
-        for name in ("learning_rate", "epsilon", "clip_norm", "crop_least", "layer_decay"):
+        for name in ("learning_rate", "epsilon", "crop_least", "layer_decay"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        if self.matrix_learning_rate is not None and not self.matrix_learning_rate > 0:
-            raise ConfigError(
-                f"matrix_learning_rate is {self.matrix_learning_rate}; it must be none or above 0."
-            )
+        for name in ("matrix_learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} is {value}; it must be none or above 0.")
         for name in ("beta1", "beta2", "patch_dropout", "zoom", "shift", "jitter", "ema_decay"):
             if getattr(self, name) == 1:
                 raise ConfigError(f"{name} is 1; it must be below 1.")

@@ -1,6 +1,6 @@
 """What the loop is fed with: batches of tensors on its device, from memory or from a stream.
 
-Both kinds give the same batches whatever step a run begins at; a rank gets its part of each.
+Both kinds give the same batches whatever step a run begins at, and the same rows however they are shared.
 """
 
 import os
@@ -43,8 +43,7 @@ class Feed:
         config: TrainConfig,
         first_step: int = 0,
         *,
-        rank: int = 0,
-        world: int = 1,
+        rows: slice = slice(None),
         device: torch.device | None = None,
         processes: int = 0,
     ) -> Iterator[Batch]:
@@ -53,18 +52,15 @@ class Feed:
         Args:
             config: of the run.
             first_step: number of the first step.
-            rank: which of `world` equal parts of every batch is read.
-            world: processes that train together.
+            rows: the rows of each batch that are made.
             device: where the tensors are wanted; None is the CPU.
             processes: that decode a stream; 0 decodes in threads of this one.
 
         Raises:
-            ConfigError: batch_size is no multiple of world.
             DataError: the data cannot be read.
         """
         if self.dataset is not None:
-            for batch in read_batches(self.dataset, config, first_step):
-                yield batch
+            yield from read_batches(self.dataset, config, first_step)
             return
         steps = range(first_step, config.steps)
         threads = min(16, os.cpu_count() or 1)
@@ -72,13 +68,12 @@ class Feed:
             self.sources,
             config,
             steps,
-            rank=rank,
-            world=world,
+            rows=rows,
             threads=threads,
             processes=processes,
         )
         for step, raw in zip(steps, stream, strict=True):
-            yield _finish(raw, config, step, rank, device or torch.device("cpu"))
+            yield _finish(raw, config, step, rows, device or torch.device("cpu"))
 
 
 def open_feed(data: Path, config: TrainConfig) -> Feed:
@@ -105,11 +100,11 @@ def open_feed(data: Path, config: TrainConfig) -> Feed:
     return feed
 
 
-def _finish(raw: Raw, config: TrainConfig, step: int, rank: int, device: torch.device) -> Batch:
+def _finish(raw: Raw, config: TrainConfig, step: int, rows: slice, device: torch.device) -> Batch:
     """Bytes go to the device and become numbers there."""
     pixels_BHWC = torch.from_numpy(raw.pixels).to(device, non_blocking=True)
     images_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float().div_(255)
-    kept = _kept_patches(config, step, rank, len(raw.pixels))
+    kept = _kept_patches(config, step, rows)
     return Batch(
         images_BCHW=normalise(images_BCHW, config.model.preprocess).contiguous(),
         tokens_BT=torch.from_numpy(raw.tokens).to(device, non_blocking=True),
@@ -119,12 +114,12 @@ def _finish(raw: Raw, config: TrainConfig, step: int, rank: int, device: torch.d
     )
 
 
-def _kept_patches(config: TrainConfig, step: int, rank: int, count: int) -> npt.NDArray[np.int64] | None:
-    """The patches that a rank's pictures show; drawn for the whole batch, so that ranks change nothing."""
+def _kept_patches(config: TrainConfig, step: int, rows: slice) -> npt.NDArray[np.int64] | None:
+    """The patches that some rows show; drawn for the whole batch, so that sharing it changes nothing."""
     if not config.patch_dropout or step >= config.steps - config.unmasked_steps:
         return None
     rng = np.random.default_rng([config.seed, 1, step])
     patches = config.model.vision.grid**2
     kept = draw_kept_patches(config.batch_size, patches, config.patch_dropout, rng)
-    return kept[rank * count : (rank + 1) * count]
+    return kept[rows]
 

@@ -112,7 +112,7 @@ def _train_step(
     loss = contrastive_loss(image_BE, text_BE, model.logit_scale.exp(), batch.excluded_BB)
     model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         raise DataError(
             f"The loss of step {number} is {loss.item()} and its gradient norm {norm.item()}.",
