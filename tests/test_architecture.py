@@ -66,7 +66,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "ray": ("curate/cluster.py", "serve/replicas.py"),
     "regex": ("model/tokenizer.py",),
     "rich": ("cli/",),
-    "safetensors": ("model/tensorfiles.py", "train/checkpoint.py"),
+    "safetensors": ("model/tensorfiles.py", "train/states.py"),
     "selectolax": ("collect/pages.py",),
     "sqlalchemy": SQL_FILES,
     "starlette": ("serve/",),

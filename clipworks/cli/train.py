@@ -11,7 +11,7 @@ from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from clipworks.train.config import TrainConfig
-    from clipworks.train.loop import Step
+    from clipworks.train.metrics import Step
 
 
 @click.command(context_settings=SETTINGS)

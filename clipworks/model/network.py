@@ -38,13 +38,45 @@ class Block(nn.Module):
         self.up = nn.Linear(width, mlp_width)
         self.down = nn.Linear(mlp_width, width)
 
-    def forward(self, x_BTD: Tensor, *, causal: bool) -> Tensor:
-        """float [B, T, D] -> float [B, T, D]; `causal` hides later tokens from earlier ones."""
-        q, k, v = self.qkv(self.ln_1(x_BTD)).unflatten(-1, (3, self.heads, -1)).unbind(dim=-3)
-        attended = _attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), causal=causal)
+    def forward(self, x_BTD: Tensor, *, causal: bool, places_B: Tensor | None = None) -> Tensor:
+        """One block over a sequence.
+
+        Args:
+            x_BTD: float [B, T, D].
+            causal: hides later tokens from earlier ones.
+            places_B: int64 [B], the one place of each row whose result is wanted, as it is of a tower's
+                last block; only keys and values are then made of the others.
+
+        Returns:
+            Float [B, T, D]; [B, 1, D] where places are given.
+        """
+        if places_B is None:
+            q, k, v = self._split(self.qkv(self.ln_1(x_BTD))).unbind(dim=-3)
+            attended = _attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), causal=causal)
+        else:
+            x_BTD, attended = self._attend_at(x_BTD, places_B, causal=causal)
         x_BTD = x_BTD + self.out(attended.transpose(1, 2).flatten(-2))
         down_BTD: Tensor = self.down(_activate(self.up(self.ln_2(x_BTD)), self.activation))
         return x_BTD + down_BTD
+
+    def _attend_at(self, x_BTD: Tensor, places_B: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
+        """The rows at the places, float [B, 1, D], and what they attend to, float [B, heads, 1, C]."""
+        normed_BTD = self.ln_1(x_BTD)
+        index_B1D = places_B[:, None, None].expand(-1, 1, x_BTD.shape[-1])
+        width = x_BTD.shape[-1]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = self._split(F.linear(normed_BTD.gather(1, index_B1D), weight[:width], bias[:width]))
+        k, v = self._split(F.linear(normed_BTD, weight[width:], bias[width:])).unbind(dim=-3)
+        scores = (q[:, :, 0] * q.shape[-1] ** -0.5).transpose(1, 2) @ k.permute(0, 2, 3, 1)
+        if causal:
+            hidden = torch.arange(x_BTD.shape[1], device=x_BTD.device) > places_B[:, None]
+            scores = scores.masked_fill(hidden[:, None, None], float("-inf"))
+        attended = scores.float().softmax(dim=-1).to(v.dtype) @ v.transpose(1, 2)
+        return x_BTD.gather(1, index_B1D), attended
+
+    def _split(self, x_BTX: Tensor) -> Tensor:
+        """Float [B, T, n * D] -> [B, T, n, heads, C]."""
+        return x_BTX.unflatten(-1, (-1, self.heads, self.out.in_features // self.heads))
 
 
 class VisionTower(nn.Module):
@@ -76,8 +108,9 @@ class VisionTower(nn.Module):
             float [B, E].
         """
         x_BTD = self._rows(images_BCHW, kept_BT)
-        for block in self.blocks:
-            x_BTD = block(x_BTD, causal=False)
+        firsts_B = torch.zeros(x_BTD.shape[0], dtype=torch.int64, device=x_BTD.device)
+        for number, block in enumerate(self.blocks, start=1):
+            x_BTD = block(x_BTD, causal=False, places_B=firsts_B if number == len(self.blocks) else None)
         features: Tensor = self.projection(self.ln_post(x_BTD[:, 0]))
         return features
 
@@ -123,11 +156,10 @@ class TextTower(nn.Module):
         rows may be cut at the longest one of a batch without changing any result.
         """
         x_BTD = self.token_embedding(tokens_BT) + self.position_embedding[: tokens_BT.shape[1]]
-        for block in self.blocks:
-            x_BTD = block(x_BTD, causal=True)
         ends_B = tokens_BT.argmax(dim=1)
-        x_BD = x_BTD[torch.arange(x_BTD.shape[0], device=x_BTD.device), ends_B]
-        features: Tensor = self.projection(self.ln_final(x_BD))
+        for number, block in enumerate(self.blocks, start=1):
+            x_BTD = block(x_BTD, causal=True, places_B=ends_B if number == len(self.blocks) else None)
+        features: Tensor = self.projection(self.ln_final(x_BTD[:, 0]))
         return features
 
     def read(self, tokens_BT: Tensor, reading: Reading) -> Tensor:

@@ -24,6 +24,7 @@ def composite(
     *,
     recolour: bool,
     jitter: float = 0.0,
+    rows: slice = slice(None),
 ) -> npt.NDArray[np.float32]:
     """Lay transparent pictures on a ground.
 
@@ -31,32 +32,34 @@ def composite(
     of clear contrast; any other picture lies on white, or sometimes on a random light ground.
 
     Args:
-        rgba: uint8 [B, S, S, 4].
-        is_glyph: bool [B].
+        rgba: uint8 [B, S, S, 4], the pictures of `rows`.
+        is_glyph: bool [N], of the whole batch; B of them are wanted.
         rng: source of the colours.
         recolour: False lays everything on white and leaves glyphs in their own colour.
         jitter: largest gain of each channel of a picture, as a share; the ground has none.
+        rows: which B of the N pictures are wanted. Colours are drawn for all, so that a part of a batch
+            looks as it does in the whole.
 
     Returns:
         float32 [B, S, S, 3], 0..1.
     """
-    count = len(rgba)
+    count = len(is_glyph)
     alpha = rgba[..., 3:].astype(np.float32)
     alpha /= 255
     colour = rgba[..., :3].astype(np.float32)
     colour /= 255
     if jitter:
-        colour *= rng.uniform(1 - jitter, 1 + jitter, (count, 1, 1, 3)).astype(np.float32)
+        colour *= rng.uniform(1 - jitter, 1 + jitter, (count, 1, 1, 3)).astype(np.float32)[rows]
         np.minimum(colour, 1, out=colour)
-    ground = np.ones((count, 1, 1, 3), dtype=np.float32)
+    ground = np.ones((len(rgba), 1, 1, 3), dtype=np.float32)
     if recolour:
         inks, grounds = _contrasting_colours(count, rng)
         light = 1 - 0.4 * rng.random((count, 1, 1, 3), dtype=np.float32)
         is_light = rng.random(count) < _COLOURED_GROUND_PROB
-        is_drawn = is_glyph & (rng.random(count) >= _BLACK_ON_WHITE_PROB)
-        ground = np.where((is_light & ~is_glyph)[:, None, None, None], light, ground)
-        ground = np.where(is_drawn[:, None, None, None], grounds, ground)
-        colour[is_drawn] = inks[is_drawn]
+        is_drawn = (is_glyph & (rng.random(count) >= _BLACK_ON_WHITE_PROB))[rows]
+        ground = np.where((is_light & ~is_glyph)[rows, None, None, None], light[rows], ground)
+        ground = np.where(is_drawn[:, None, None, None], grounds[rows], ground)
+        colour[is_drawn] = inks[rows][is_drawn]
     colour -= ground
     colour *= alpha
     colour += ground

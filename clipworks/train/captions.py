@@ -1,13 +1,12 @@
 """Which caption of a sample is used: chosen by its probability, kept by what balancing says of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from clipworks.errors import DataError
 from clipworks.files import read_manifest
@@ -132,4 +131,3 @@ def _values(details: bytes) -> Mapping[str, Any]:
 
 def _key(uid: str | None, text: str) -> int:
     return int.from_bytes(blake2b(f"{uid}\n{text}".encode(errors="replace"), digest_size=8).digest())
-

@@ -6,6 +6,16 @@ from typing import Any, Literal, get_args
 from clipworks.errors import ConfigError
 from clipworks.model.config import ClipConfig
 
+Loss = Literal["softmax", "sigmoid"]
+"""`softmax` is CLIP's contrastive loss, `sigmoid` is SigLIP's, with a bias that is trained."""
+
+SharedCaptions = Literal["leave_out", "positive", "negative"]
+"""What a text is to a picture of another pair that it describes as well: neither, one more positive,
+or a negative as any other."""
+
+Parallel = Literal["ddp", "fsdp"]
+"""`ddp`: every process holds the whole model. `fsdp`: each holds a part of every weight (FSDP2)."""
+
 TrainPrecision = Literal["f32", "bf16", "fp16"]
 """`bf16` and `fp16` multiply matrices in 16 bits and keep weights, optimizer and loss in float32; `fp16`
 scales the loss so that small gradients do not vanish."""
@@ -15,6 +25,14 @@ Reading = Literal["memory", "stream"]
 
 Schedule = Literal["cosine", "constant", "cooldown"]
 """After the warm-up: half a cosine to 0, the peak to the end, or the peak and then a line to 0."""
+
+
+FREE_SETTINGS = (
+    *("parallel", "compiled", "accumulation", "loss_rows", "save_every_steps", "save_every_seconds"),
+    *("keep_states", "keep_every_steps", "eval_every_steps", "recompute"),
+    *("stuck_steps", "collapsed_steps", "most_wait", "most_skipped", "check_rate"),
+)
+"""Settings that a run may be resumed with another value of: they decide how and when, not what."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +81,30 @@ class TrainConfig:
     """Of the weights, the order of samples, the captions drawn and the augmentation."""
     save_every_steps: int = 200
     """Steps between two resumable states, 1 or more."""
+    loss: Loss = "softmax"
+    """What a batch is scored by, softmax or sigmoid."""
+    shared_captions: SharedCaptions = "leave_out"
+    """What a caption that two pairs of a batch share is to the other picture: leave_out, positive or negative."""
+    accumulation: int = 1
+    """Parts in which each process runs its share of a batch, exactly and in less memory, 1 or more."""
+    loss_rows: int = 512
+    """Rows of the batch's logits that exist at a time, 1 or more."""
+    teacher: str | None = None
+    """Checkpoint whose choices the model learns to repeat; none for none."""
+    distillation: float = 1.0
+    """Weight of the teacher's part of the loss, above 0."""
+    parallel: Parallel = "ddp"
+    """How several processes share the model: ddp or fsdp."""
+    compiled: bool = False
+    """Compile the blocks of both towers with torch.compile."""
+    save_every_seconds: float = 0.0
+    """Seconds between two resumable states, whichever of both comes first; 0 saves by steps only."""
+    keep_states: int = 2
+    """Newest states that are kept, 1 or more."""
+    keep_every_steps: int = 0
+    """States of steps that this divides are kept for good; 0 keeps none."""
+    eval_every_steps: int = 0
+    """Steps between two evaluations; 0 only at the end."""
     reading: Reading = "memory"
     """Whether all pictures are decoded into memory first (memory) or while training (stream)."""
     resampled: bool = True
@@ -83,8 +125,8 @@ class TrainConfig:
     """Compute each block again in the backward pass instead of keeping what is in it (less memory)."""
     layer_decay: float = 1.0
     """Rate of each block of a tower relative to the one above it, above 0 to 1."""
-    start: str = ""
-    """Checkpoint that training starts from; empty for random weights. `--from` sets it and the shape."""
+    start: str | None = None
+    """Checkpoint that training starts from; none for random weights. `--from` sets it and the shape."""
     lock_image: bool = False
     """Leave the image tower as it is (LiT, arXiv:2111.07991)."""
     image_unlocked: int = 0
@@ -93,8 +135,6 @@ class TrainConfig:
     """Leave the text tower as it is."""
     text_unlocked: int = 0
     """With lock_text, groups from the top that are trained nevertheless."""
-    eval_every_steps: int = 0
-    """Steps between two evaluations of `--eval`; 0 only at the end."""
     stuck_steps: int = 1000
     """Steps behind the warm-up after which a loss still at ln(batch) stops the run; 0 never."""
     collapsed_steps: int = 200
@@ -108,15 +148,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require_range(self, 1, None, "steps", "save_every_steps")
+        _require_range(self, 1, None, "accumulation", "loss_rows", "keep_states")
+        _require_range(self, 0, None, "save_every_seconds", "keep_every_steps", "eval_every_steps")
         _require_range(self, 2, None, "batch_size")
         _require_range(self, 0, None, "warmup_steps", "unmasked_steps", "weight_decay", "seed")
-        _require_range(self, 0, None, "cooldown_steps", "image_unlocked", "text_unlocked", "eval_every_steps")
+        _require_range(self, 0, None, "cooldown_steps", "image_unlocked", "text_unlocked")
         _require_range(self, 0, None, "stuck_steps", "collapsed_steps")
         _require_range(self, 0, 1, "beta1", "beta2", "patch_dropout", "first_text_prob")
         _require_range(self, 0, 1, "zoom", "shift", "jitter", "ema_decay", "most_wait", "most_skipped")
         _require_range(self, 0, 1, "crop_least", "layer_decay")
         _require_range(self, 1, 50_000_000, "largest_pixels")
-        for name in ("learning_rate", "epsilon", "crop_least", "layer_decay"):
+        for name in ("learning_rate", "epsilon", "distillation", "crop_least", "layer_decay"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0.")
         for name in ("matrix_learning_rate", "clip_norm"):
@@ -128,10 +170,7 @@ class TrainConfig:
                 raise ConfigError(f"{name} is 1; it must be below 1.")
         if not self.largest_scale > 1:
             raise ConfigError(f"largest_scale is {self.largest_scale}; it must be above 1.")
-        for name, kind in (("precision", TrainPrecision), ("reading", Reading), ("schedule", Schedule)):
-            if getattr(self, name) not in get_args(kind):
-                known = ", ".join(get_args(kind))
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {known}.")
+        _require_known_words(self)
         _require_no_contradiction(self)
 
     def to_json(self) -> dict[str, Any]:
@@ -145,6 +184,16 @@ def _require_range(config: TrainConfig, low: float, high: float | None, *names: 
         if value < low or (high is not None and value > high):
             bound = f"from {low} to {high}" if high is not None else f"at least {low}"
             raise ConfigError(f"{name} is {value}; it must be {bound}.")
+
+
+def _require_known_words(config: TrainConfig) -> None:
+    for name, kind in (
+        *(("precision", TrainPrecision), ("loss", Loss), ("shared_captions", SharedCaptions)),
+        *(("parallel", Parallel), ("reading", Reading), ("schedule", Schedule)),
+    ):
+        if getattr(config, name) not in get_args(kind):
+            known = ", ".join(get_args(kind))
+            raise ConfigError(f"{name} is {getattr(config, name)!r}; it must be one of {known}.")
 
 
 def _require_no_contradiction(config: TrainConfig) -> None:

@@ -6,6 +6,7 @@ Both kinds give the same batches whatever step a run begins at, and the same row
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from clipworks.train.augment import draw_kept_patches, normalise
 from clipworks.train.batches import Raw, stream_batches
 from clipworks.train.config import TrainConfig
 from clipworks.train.loader import Batch, Dataset, read_batches, read_dataset
+from clipworks.train.loss import Captions
 from clipworks.train.sources import Source, is_list, read_sources
 
 
@@ -60,7 +62,7 @@ class Feed:
             DataError: the data cannot be read.
         """
         if self.dataset is not None:
-            yield from read_batches(self.dataset, config, first_step)
+            yield from read_batches(self.dataset, config, first_step, rows=rows)
             return
         steps = range(first_step, config.steps)
         threads = min(16, os.cpu_count() or 1)
@@ -105,13 +107,23 @@ def _finish(raw: Raw, config: TrainConfig, step: int, rows: slice, device: torch
     pixels_BHWC = torch.from_numpy(raw.pixels).to(device, non_blocking=True)
     images_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float().div_(255)
     kept = _kept_patches(config, step, rows)
+    captions = None
+    if config.shared_captions != "negative":
+        numbers = torch.from_numpy(_number_texts(raw.tokens)).to(device, non_blocking=True)
+        captions = Captions(of_image_BK=numbers[:, None], chosen_B=numbers)
     return Batch(
         images_BCHW=normalise(images_BCHW, config.model.preprocess).contiguous(),
         tokens_BT=torch.from_numpy(raw.tokens).to(device, non_blocking=True),
-        excluded_BB=None,
+        captions=captions,
         kept_BT=None if kept is None else torch.from_numpy(kept).to(device, non_blocking=True),
         skipped=raw.skipped,
     )
+
+
+def _number_texts(tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 [B], 0 or more: a number of 63 bits for each text, the same in every process and batch."""
+    digests = [blake2b(row[: row.argmax() + 1].tobytes(), digest_size=8).digest() for row in tokens]
+    return np.array([int.from_bytes(digest) >> 1 for digest in digests], np.int64)
 
 
 def _kept_patches(config: TrainConfig, step: int, rows: slice) -> npt.NDArray[np.int64] | None:
@@ -122,4 +134,3 @@ def _kept_patches(config: TrainConfig, step: int, rows: slice) -> npt.NDArray[np
     patches = config.model.vision.grid**2
     kept = draw_kept_patches(config.batch_size, patches, config.patch_dropout, rng)
     return kept[rows]
-

@@ -100,7 +100,9 @@ class Guards:
             )
 
     def _look_at_wait(self, step: Step) -> None:
-        waited, took = (sum(getattr(one, name) for one in self._steps) for name in ("wait_seconds", "seconds"))
+        waited, took = (
+            sum(getattr(one, name) for one in self._steps) for name in ("wait_seconds", "seconds")
+        )
         if took and waited / took > self._config.most_wait:
             raise DataError(
                 f"{waited / took:.0%} of the last {WINDOW} steps, up to step {step.step}, was spent on waiting "

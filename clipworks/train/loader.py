@@ -22,6 +22,7 @@ from clipworks.model.tokenizer import tokenize
 from clipworks.shards import Sample, count_samples, read_shards
 from clipworks.train.augment import composite, draw_kept_patches, draw_moves, move, normalise
 from clipworks.train.config import TrainConfig
+from clipworks.train.loss import NO_CAPTION, Captions
 
 LARGEST_DATASET_BYTES = 12 << 30
 
@@ -57,8 +58,8 @@ class Batch:
     """float32, normalised."""
     tokens_BT: Tensor
     """int64, cut at the longest text of the batch."""
-    excluded_BB: Tensor | None
-    """bool: text j describes picture i as well; None where that is not asked, as in a stream."""
+    captions: Captions | None
+    """Which texts describe which pictures; None where each describes its own alone."""
     kept_BT: Tensor | None
     """int64, the patches that are shown; None for all."""
     skipped: Counter[str] = field(default_factory=Counter)
@@ -121,21 +122,29 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
     )
 
 
-def read_batches(dataset: Dataset, config: TrainConfig, first_step: int = 0) -> Iterator[Batch]:
+def read_batches(
+    dataset: Dataset, config: TrainConfig, first_step: int = 0, *, rows: slice = slice(None)
+) -> Iterator[Batch]:
     """The batches of the steps `first_step` … `config.steps - 1`; the next is drawn while one is used.
 
     The drawing thread leaves PyTorch alone: two teams of its threads on the same cores would wait
     for each other at every barrier.
+
+    Args:
+        dataset: what to draw from.
+        config: sizes, seed and how samples are drawn.
+        first_step: number of the first step.
+        rows: the rows of each batch that are made; they are the same in whatever parts a batch is made.
     """
     visits = _Visits(dataset.weights, config.seed)
     with ThreadPoolExecutor(max_workers=1) as pool:
         steps = range(first_step, config.steps)
-        waiting = pool.submit(_draw, dataset, visits, config, first_step) if steps else None
+        waiting = pool.submit(_draw, dataset, visits, config, first_step, rows) if steps else None
         for step in steps:
             assert waiting is not None
             drawn = waiting.result()
             if step + 1 < config.steps:
-                waiting = pool.submit(_draw, dataset, visits, config, step + 1)
+                waiting = pool.submit(_draw, dataset, visits, config, step + 1, rows)
             yield _finish(drawn, config)
 
 
@@ -146,27 +155,35 @@ class _Drawn:
     pixels: npt.NDArray[np.float32]
     moves: npt.NDArray[np.float32]
     tokens: npt.NDArray[np.int64]
-    excluded: npt.NDArray[np.bool_]
+    captions: npt.NDArray[np.int64]
+    chosen: npt.NDArray[np.int64]
     kept: npt.NDArray[np.int64] | None
 
 
-def _draw(dataset: Dataset, all_visits: "_Visits", config: TrainConfig, step: int) -> _Drawn:
+def _draw(dataset: Dataset, all_visits: "_Visits", config: TrainConfig, step: int, rows: slice) -> _Drawn:
     rng = np.random.default_rng([config.seed, 1, step])
     visits = all_visits.take(step * config.batch_size, config.batch_size)
     texts = [dataset.texts[visit] for visit in visits]
     chosen = _draw_texts(texts, config.first_text_prob, rng)
-    tokens = dataset.tokens[chosen]
+    tokens = dataset.tokens[chosen[rows]]
     dropout = 0.0 if step >= config.steps - config.unmasked_steps else config.patch_dropout
     patches = config.model.vision.grid**2
-    is_glyph = dataset.is_glyph[visits]
+    pixels = composite(
+        dataset.pictures[visits[rows]],
+        dataset.is_glyph[visits],
+        rng,
+        recolour=config.recolour,
+        jitter=config.jitter,
+        rows=rows,
+    )
+    moves = draw_moves(len(visits), rng, zoom=config.zoom, shift=config.shift)[rows]
     return _Drawn(
-        pixels=composite(
-            dataset.pictures[visits], is_glyph, rng, recolour=config.recolour, jitter=config.jitter
-        ),
-        moves=draw_moves(len(visits), rng, zoom=config.zoom, shift=config.shift),
+        pixels=pixels,
+        moves=moves,
         tokens=tokens[:, : int(tokens.argmax(axis=1).max()) + 1],
-        excluded=_shared_texts(texts, chosen),
-        kept=draw_kept_patches(len(visits), patches, dropout, rng) if dropout else None,
+        captions=_padded(texts[rows]),
+        chosen=np.array(chosen[rows], dtype=np.int64),
+        kept=draw_kept_patches(len(visits), patches, dropout, rng)[rows] if dropout else None,
     )
 
 
@@ -177,7 +194,9 @@ def _finish(drawn: _Drawn, config: TrainConfig) -> Batch:
     return Batch(
         images_BCHW=normalise(images_BCHW, config.model.preprocess).contiguous(),
         tokens_BT=torch.from_numpy(drawn.tokens),
-        excluded_BB=torch.from_numpy(drawn.excluded),
+        captions=Captions(
+            of_image_BK=torch.from_numpy(drawn.captions), chosen_B=torch.from_numpy(drawn.chosen)
+        ),
         kept_BT=None if drawn.kept is None else torch.from_numpy(drawn.kept),
     )
 
@@ -230,13 +249,9 @@ def _draw_texts(
     ]
 
 
-def _shared_texts(texts: Sequence[tuple[int, ...]], chosen: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """bool [B, B]: whether the text chosen for sample j is a caption of sample i too."""
-    places: dict[int, list[int]] = {}
-    for j, text in enumerate(chosen):
-        places.setdefault(text, []).append(j)
-    shared = np.zeros((len(texts), len(texts)), dtype=np.bool_)
-    for i, own in enumerate(texts):
-        for text in own:
-            shared[i, places.get(text, [])] = True
-    return shared
+def _padded(texts: Sequence[tuple[int, ...]]) -> npt.NDArray[np.int64]:
+    """int64 [B, K]: the numbers of each sample's captions, `NO_CAPTION` where it has fewer."""
+    padded = np.full((len(texts), max(map(len, texts))), NO_CAPTION, dtype=np.int64)
+    for row, own in zip(padded, texts, strict=True):
+        row[: len(own)] = own
+    return padded

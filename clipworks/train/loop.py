@@ -1,146 +1,234 @@
-"""The training loop: one process, one device, every step in sight."""
+"""The training loop: every step in sight, in one process or in many."""
 
 import json
-import math
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import torch
 
 from clipworks.errors import DataError
 from clipworks.files import is_complete
-from clipworks.model.network import Clip, initialise
-from clipworks.train.checkpoint import METRICS, cut_metrics, export, load_state, open_run, save_state
+from clipworks.train.checkpoint import cut_evaluations, cut_metrics, export, open_run
 from clipworks.train.config import TrainConfig
+from clipworks.train.distributed import full, join_processes
 from clipworks.train.feed import open_feed
-from clipworks.train.loader import Batch
-from clipworks.train.loss import contrastive_loss
-from clipworks.train.optim import build_optimizers, schedule, set_rates
+from clipworks.train.guards import Guards, require_sane_rate
+from clipworks.train.meter import start_meter
+from clipworks.train.metrics import EVALUATIONS, METRICS, Step
+from clipworks.train.page import write_page
 from clipworks.train.sources import identify
+from clipworks.train.start import read_start
+from clipworks.train.states import Memory, load_state, save_state
+from clipworks.train.step import Learner, build_learner, take_step
 
-LARGEST_LOG_SCALE = math.log(100)
+Evaluate = Callable[[Learner, int], Mapping[str, float]]
+"""The model after so many steps -> numbers by name. It is called in every process, so that each can take
+its part of the work (`distributed.compute_shared`); the first process's numbers are written down."""
 
+GUARD_STEPS = 20
+"""Steps between two times that several processes ask the first one whether to stop."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """What one optimizer step reports; a line of `metrics.jsonl`."""
-
-    step: int
-    """Number of the step, from 0."""
-    loss: float
-    """Contrastive loss of the batch, nats."""
-    learning_rate: float
-    """Rate of AdamW."""
-    gradient_norm: float
-    """Length of the gradient before clipping."""
-    logit_scale: float
-    """The factor on the cosines after the step, 1 to 100."""
-    seconds: float
-    """Wall time of the step, waiting for data included, saving not."""
-
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+_GO_ON, _SAVE, _STOP = 0, 1, 2
 
 
 def train(
-    config: TrainConfig, data: Path, out: Path, *, on_step: Callable[[Step], None] | None = None
+    config: TrainConfig,
+    data: Path,
+    out: Path,
+    *,
+    on_step: Callable[[Step], None] | None = None,
+    on_eval: Evaluate | None = None,
+    workers: int = 0,
 ) -> Path:
     """Train a model from shards, or go on with a run that was interrupted.
 
+    Under torchrun every process calls this; they share every batch.
+
     Args:
         config: what to train and how.
-        data: folder of shards.
-        out: run folder; holds `train.json`, `metrics.jsonl`, `state.safetensors` and, once the run
-            is complete, `config.json`, `model.safetensors` and `manifest.json`.
-        on_step: called after every step.
+        data: folder of shards, or a file that lists several (`sources.py`).
+        out: run folder; holds `train.json`, `metrics.jsonl`, `states` and, once the run is complete,
+            `config.json`, `model.safetensors` and `manifest.json`; `report.html` is made anew at every save.
+        on_step: called after every step, in the first process.
+        on_eval: called in every process after every `eval_every_steps` steps and after the last one;
+            what it returns becomes a line of `evaluations.jsonl`.
+        workers: processes that decode a stream; 0 decodes in threads of this one.
 
     Returns:
         `out`, which is now a checkpoint folder. A complete run is left alone.
 
     Raises:
-        DataError: the data cannot be used, the folder holds another run, or the loss stopped
-            being a finite number.
+        ConfigError: the processes cannot share a batch equally, or the learning rate would undo the
+            checkpoint that training starts from.
+        DataError: the data cannot be used, the folder holds another run, the loss stopped being a
+            finite number, or `guards.py` stopped the run; the last state is kept.
         KeyboardInterrupt: after Ctrl-C, with the state of the last whole step saved.
+        SystemExit: after SIGTERM, likewise; the code is 143.
     """
-    open_run(out, config, identify(data))
-    if is_complete(out):
-        return out
-    feed = open_feed(data, config)
-    text = replace(config.model.text, vocab_size=len(feed.token_rows))
-    model = Clip(replace(config.model, text=text))
-    initialise(model, config.seed)
-    optimizers = build_optimizers(model, config)
-    done = load_state(out, model, optimizers)
-    cut_metrics(out, done)
-
-    with (out / METRICS).open("a", encoding="utf-8") as metrics, _interrupt_flag() as interrupted:
-        started = time.perf_counter()
-        for number, batch in enumerate(feed.batches(config, done), start=done):
-            result = _train_step(model, optimizers, batch, config, number, started)
-            metrics.write(result.to_json() + "\n")
-            if on_step is not None:
-                on_step(result)
-            is_last = number + 1 == config.steps
-            is_interrupted = interrupted.is_set()  # read once: Ctrl-C may come between two looks
-            if is_last or is_interrupted or (number + 1) % config.save_every_steps == 0:
-                metrics.flush()
-                save_state(out, model, optimizers, number + 1)
-            if is_interrupted and not is_last:
-                raise KeyboardInterrupt
+    with join_processes() as processes, torch.random.fork_rng():
+        rows = processes.rows(config.batch_size)
+        require_sane_rate(config)
+        processes.once(lambda: open_run(out, config, identify(data)))
+        if processes.once(lambda: is_complete(out)):
+            return out
+        feed = open_feed(data, config)
+        start = read_start(config, feed.token_rows)
+        learner = build_learner(config, feed.token_rows, processes, None if start is None else start.model)
+        memory = Memory(
+            parameters=learner.named_parameters(),
+            optimizers=learner.optimizers,
+            extra=learner.extra_state(),
+        )
+        done = load_state(out, memory, processes)
+        run = _Run(
+            out=out,
+            learner=learner,
+            memory=memory,
+            on_step=on_step,
+            on_eval=on_eval,
+            guards=Guards(config),
+        )
+        if processes.is_first:
+            cut_metrics(out, done)
+            cut_evaluations(out, done)
+        meter = start_meter(config, processes.device, processes.world)
+        batches = feed.batches(config, done, rows=rows, device=processes.device, processes=workers)
+        with run.open_metrics() as metrics, _signal_caught() as caught:
             started = time.perf_counter()
-    export(out, model, config.model, feed.token_rows)
+            for number, batch in enumerate(batches, start=done):
+                waited = time.perf_counter() - started
+                result = meter.complete(take_step(learner, batch, number, started), batch, waited)
+                run.report(result, metrics)
+                run.evaluate_if_due(number + 1)
+                run.save_if_due(number + 1, metrics, caught)
+                run.guard(result)
+                started = time.perf_counter()
+        weights = {name: full(p).float().cpu().numpy() for name, p in learner.result().items()}
+        table = None if start is None else start.table
+        processes.once(lambda: export(out, weights, config.model, feed.token_rows, table))
     return out
 
 
-def _train_step(
-    model: Clip,
-    optimizers: list[torch.optim.Optimizer],
-    batch: Batch,
-    config: TrainConfig,
-    number: int,
-    started: float,
-) -> Step:
-    set_rates(optimizers, number, config)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-        image_BE, text_BE = model(batch.images_BCHW, batch.tokens_BT, batch.kept_BT)
-    loss = contrastive_loss(image_BE, text_BE, model.logit_scale.exp(), batch.excluded_BB)
-    model.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        raise DataError(
-            f"The loss of step {number} is {loss.item()} and its gradient norm {norm.item()}.",
-            "Lower learning_rate; the state before this step is kept.",
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Caught:
+    """Signals that ask to stop; the step they fall into ends whole."""
+
+    numbers: list[int] = field(default_factory=list)
+
+    def stop(self) -> None:
+        """End the run as the signal wants it."""
+        if self.numbers and self.numbers[0] == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Run:
+    """What happens after a step."""
+
+    out: Path
+    learner: Learner
+    memory: Memory
+    on_step: Callable[[Step], None] | None
+    on_eval: Evaluate | None
+    guards: Guards
+    saved: list[float] = field(default_factory=lambda: [time.monotonic()])
+    """When the last state was written, one value."""
+    troubles: list[DataError] = field(default_factory=list)
+    """What the guards have found."""
+
+    @contextmanager
+    def open_metrics(self) -> Iterator[TextIO]:
+        """`metrics.jsonl`; in processes but the first, nothing."""
+        path = self.out / METRICS if self.learner.processes.is_first else Path(os.devnull)
+        with path.open("a", encoding="utf-8") as file:
+            yield file
+
+    def report(self, result: Step, metrics: TextIO) -> None:
+        """Write the line of a step, and tell who asked."""
+        metrics.write(result.to_json() + "\n")
+        if self.on_step is not None and self.learner.processes.is_first:
+            self.on_step(result)
+
+    def guard(self, result: Step) -> None:
+        """Stop a run that cannot end well; all processes together, which is asked every so many steps.
+
+        Raises:
+            DataError: what the guards of the first process say.
+        """
+        processes = self.learner.processes
+        try:
+            self.guards.look(result)
+        except DataError as error:
+            self.troubles.append(error)
+        if processes.world == 1 or (result.step + 1) % GUARD_STEPS == 0:
+            processes.once(self._raise_trouble)
+
+    def _raise_trouble(self) -> None:
+        if self.troubles:
+            write_page(self.out)
+            raise self.troubles[0]
+
+    def evaluate_if_due(self, done: int) -> None:
+        """Evaluate where the configuration says so, in every process."""
+        config = self.learner.config
+        is_due = done == config.steps or (config.eval_every_steps and done % config.eval_every_steps == 0)
+        if self.on_eval is None or not is_due:
+            return
+        numbers = self.on_eval(self.learner, done)
+        if self.learner.processes.is_first:
+            with (self.out / EVALUATIONS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": done, **numbers}) + "\n")
+
+    def save_if_due(self, done: int, metrics: TextIO, caught: _Caught) -> None:
+        """Save by step, by time or because a signal asks to stop; all processes do the same.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C in any process, after saving.
+            SystemExit: SIGTERM in any process, after saving.
+        """
+        config, processes = self.learner.config, self.learner.processes
+        seconds = time.monotonic() - self.saved[0]
+        is_time = bool(config.save_every_seconds) and seconds >= config.save_every_seconds
+        wish = _STOP if caught.numbers else _SAVE if is_time and processes.is_first else _GO_ON
+        wish = processes.highest(wish)
+        is_last = done == config.steps
+        if wish == _GO_ON and not is_last and done % config.save_every_steps:
+            return
+        metrics.flush()
+        save_state(
+            self.out,
+            self.memory,
+            done,
+            processes,
+            keep=config.keep_states,
+            keep_every=config.keep_every_steps,
         )
-    for optimizer in optimizers:
-        optimizer.step()
-    with torch.no_grad():
-        model.logit_scale.clamp_(0, LARGEST_LOG_SCALE)
-    return Step(
-        step=number,
-        loss=loss.item(),
-        learning_rate=config.learning_rate * schedule(number, config),
-        gradient_norm=norm.item(),
-        logit_scale=model.logit_scale.exp().item(),
-        seconds=time.perf_counter() - started,
-    )
+        if processes.is_first:
+            write_page(self.out)
+        self.saved[0] = time.monotonic()
+        if wish == _STOP and not is_last:
+            caught.stop()
 
 
 @contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
-    """Within: the first Ctrl-C only sets the flag, so that the step it falls into ends whole."""
-    flag = threading.Event()
+def _signal_caught() -> Iterator[_Caught]:
+    """Within: the first Ctrl-C or SIGTERM is only noted, so that the step it falls into ends whole."""
+    caught = _Caught()
     if threading.current_thread() is not threading.main_thread():
-        yield flag
+        yield caught
         return
-    previous = signal.signal(signal.SIGINT, lambda *_: flag.set())
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda got, _: caught.numbers.append(got)) for number in numbers]
     try:
-        yield flag
+        yield caught
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -128,34 +128,38 @@ class LossScale:
     """A factor on the loss, so that gradients in 16-bit floats do not vanish; it finds its own size.
 
     As PyTorch's GradScaler: a step with a gradient that is not finite is left out and halves the factor,
-    2000 steps without one double it. The state is two numbers.
+    2000 steps in a row without one double it.
+
+    Args:
+        is_on: False keeps the factor at 1.
     """
 
     START, GROWTH_STEPS, LEAST = 65536.0, 2000, 1.0
 
     def __init__(self, *, is_on: bool) -> None:
         self.is_on = is_on
-        self.factor = self.START if is_on else 1.0
-        self.good_steps = 0
+        self.state = torch.tensor([self.START if is_on else 1.0, 0.0], dtype=torch.float64)
+        """The factor, and good steps in a row; what a saved state holds of it."""
 
-    def unscale(self, parameters: list[Tensor]) -> None:
-        """Take the factor out of the gradients."""
-        if self.is_on:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad.div_(self.factor)
+    @property
+    def factor(self) -> float:
+        """What the loss is multiplied by."""
+        return float(self.state[0])
 
-    def accept(self, is_finite: bool) -> bool:
-        """Whether a step is to be taken; False leaves it out and tries a smaller factor at the next."""
-        if not self.is_on or (not is_finite and self.factor <= self.LEAST):
-            return is_finite
-        if not is_finite:
-            self.factor, self.good_steps = self.factor / 2, 0
+    def retreat(self) -> bool:
+        """After a step that is not finite: try a smaller factor. False if there is none."""
+        if not self.is_on or self.factor <= self.LEAST:
             return False
-        self.good_steps += 1
-        if self.good_steps == self.GROWTH_STEPS:
-            self.factor, self.good_steps = self.factor * 2, 0
+        self.state[0] /= 2
+        self.state[1] = 0
         return True
+
+    def advance(self) -> None:
+        """After a good step."""
+        self.state[1] += 1
+        if self.is_on and self.state[1] == self.GROWTH_STEPS:
+            self.state[0] *= 2
+            self.state[1] = 0
 
 
 class _Recomputed:

@@ -219,6 +219,7 @@ def _published(
         resampled=True,
         recolour=False,
         first_text_prob=1.0,
+        shared_captions="negative",
         save_every_steps=1000,
     )
 

@@ -137,7 +137,9 @@ def test_a_tar_that_is_cut_gives_what_is_before_the_cut(tmp_path: Path) -> None:
     assert sum((raw.skipped for raw in read), Counter())["damaged_shard"] > 0
 
 
-def test_data_of_which_nothing_can_be_used_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_of_which_nothing_can_be_used_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reader, "ATTEMPTS", 20)
     write_tar(tmp_path / "pool" / "a.tar", [(str(n), {"txt": b"x"}) for n in range(20)])
     with pytest.raises(DataError, match="cannot be used: no_picture 20"):

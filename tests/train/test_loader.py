@@ -61,11 +61,26 @@ def test_a_finished_run_has_no_batch_left(dataset: Dataset, config: TrainConfig)
     assert list(read_batches(dataset, config, first_step=9)) == []
 
 
-def test_a_text_that_describes_two_pictures_is_no_negative(dataset: Dataset, config: TrainConfig) -> None:
+def test_a_batch_says_which_texts_describe_which_pictures(dataset: Dataset, config: TrainConfig) -> None:
     batch = next(read_batches(dataset, replace(config, first_text_prob=0.0)))
-    assert batch.excluded_BB.diagonal().all()
+    assert batch.captions is not None
+    own, chosen = batch.captions.of_image_BK, batch.captions.chosen_B
+    assert (own == chosen[:, None]).any(dim=1).all()
     same = (batch.tokens_BT[:, None] == batch.tokens_BT[None]).all(-1)
-    assert torch.equal(batch.excluded_BB, same)
+    assert torch.equal((own[:, :, None] == chosen).any(dim=1), same)
+
+
+def test_parts_of_a_batch_are_the_rows_of_the_whole(dataset: Dataset, config: TrainConfig) -> None:
+    moving = replace(config, zoom=0.2, shift=0.1, jitter=0.2)
+    whole = list(read_batches(dataset, moving))
+    for rows in (slice(0, 8), slice(8, 16)):
+        for part, batch in zip(read_batches(dataset, moving, rows=rows), whole, strict=True):
+            assert torch.equal(part.images_BCHW, batch.images_BCHW[rows])
+            assert torch.equal(part.tokens_BT, batch.tokens_BT[rows, : part.tokens_BT.shape[1]])
+            assert part.captions is not None and batch.captions is not None
+            assert torch.equal(part.captions.of_image_BK, batch.captions.of_image_BK[rows])
+            if part.kept_BT is not None and batch.kept_BT is not None:
+                assert torch.equal(part.kept_BT, batch.kept_BT[rows])
 
 
 @given(

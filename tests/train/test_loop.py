@@ -14,16 +14,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import safetensors
 import torch
 
 from clipworks.errors import DataError
 from clipworks.files import sha256_file
 from clipworks.model.weights import read_checkpoint
-from clipworks.train.checkpoint import METRICS, STATE, open_run
+from clipworks.train.checkpoint import METRICS, open_run
 from clipworks.train.config import TrainConfig
-from clipworks.train.loop import Step, train
+from clipworks.train.loop import _Caught, train
+from clipworks.train.loss import Score
 from clipworks.train.recipes import tiny
+from clipworks.train.states import list_states
+from clipworks.train.step import Step
 
 
 def config() -> TrainConfig:
@@ -129,15 +131,18 @@ def test_ctrl_c_at_any_moment_of_a_step_saves_before_it_stops(
     """The flag is raised right after a look at it."""
     looks = iter([False, *[True] * 20])
 
-    @contextmanager
-    def flag() -> Iterator[SimpleNamespace]:
-        yield SimpleNamespace(is_set=lambda: next(looks))
+    class Late(list[int]):
+        def __bool__(self) -> bool:
+            return next(looks)
 
-    monkeypatch.setattr("clipworks.train.loop._interrupt_flag", flag)
+    @contextmanager
+    def flag() -> Iterator[_Caught]:
+        yield _Caught(numbers=Late([signal.SIGINT]))
+
+    monkeypatch.setattr("clipworks.train.loop._signal_caught", flag)
     with pytest.raises(KeyboardInterrupt):
         train(config(), shards, tmp_path)
-    with safetensors.safe_open(tmp_path / STATE, framework="pt") as state:
-        assert int(state.metadata()["step"]) == len(losses(tmp_path)) == 2
+    assert int(list_states(tmp_path)[-1].name) == len(losses(tmp_path)) == 2
 
 
 def test_the_seconds_of_a_step_leave_out_saving(
@@ -145,11 +150,13 @@ def test_the_seconds_of_a_step_leave_out_saving(
 ) -> None:
     now = 0.0
 
-    def save(*_: Any) -> None:
+    def save(*_: Any, **__: Any) -> None:
         nonlocal now
         now += 100
 
-    monkeypatch.setattr("clipworks.train.loop.time", SimpleNamespace(perf_counter=lambda: now))
+    clock = SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: now)
+    monkeypatch.setattr("clipworks.train.loop.time", clock)
+    monkeypatch.setattr("clipworks.train.step.time", clock)
     monkeypatch.setattr("clipworks.train.loop.save_state", save)
     seconds: list[float] = []
     train(config(), shards, tmp_path, on_step=lambda step: seconds.append(step.seconds))
@@ -167,8 +174,9 @@ def test_shards_that_were_changed_are_refused(shards: Path, tmp_path: Path) -> N
 def test_a_damaged_state_is_refused_with_the_remedy(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(config(), shards, tmp_path, on_step=lambda _: os.kill(os.getpid(), signal.SIGINT))
-    (tmp_path / STATE).write_bytes(b"not a state")
-    with pytest.raises(DataError, match="cannot be resumed"):
+    (state,) = list_states(tmp_path)
+    (state / "part-0-of-1.safetensors").write_bytes(b"not a state")
+    with pytest.raises(DataError, match=r"can be resumed: .*part-0-of-1.safetensors is not what was written"):
         train(config(), shards, tmp_path)
 
 
@@ -176,7 +184,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "clipworks.train.loop.contrastive_loss", lambda image, *_: (image * float("nan")).sum()
+        "clipworks.train.step.contrast",
+        lambda image, *_, **__: Score(loss=(image * float("nan")).sum(), accuracy=torch.zeros(())),
     )
     with pytest.raises(DataError, match="The loss of step 0 is nan"):
         train(config(), shards, tmp_path)

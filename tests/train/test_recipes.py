@@ -9,11 +9,35 @@ from clipworks.train.recipes import RECIPES, find
 
 B32, B16, L14 = (768, 12, 32, 512), (768, 12, 16, 512), (1024, 24, 14, 768)
 PUBLISHED: dict[str, dict[str, Any]] = {
-    "datacomp-small": {"shape": B32, "steps": 3125, "batch_size": 4096, "learning_rate": 5e-4, "warmup_steps": 500},
-    "datacomp-medium": {"shape": B32, "steps": 31_250, "batch_size": 4096, "learning_rate": 5e-4, "warmup_steps": 500},
-    "datacomp-large": {"shape": B16, "steps": 156_250, "batch_size": 8192, "learning_rate": 5e-4, "warmup_steps": 500},
+    "datacomp-small": {
+        "shape": B32,
+        "steps": 3125,
+        "batch_size": 4096,
+        "learning_rate": 5e-4,
+        "warmup_steps": 500,
+    },
+    "datacomp-medium": {
+        "shape": B32,
+        "steps": 31_250,
+        "batch_size": 4096,
+        "learning_rate": 5e-4,
+        "warmup_steps": 500,
+    },
+    "datacomp-large": {
+        "shape": B16,
+        "steps": 156_250,
+        "batch_size": 8192,
+        "learning_rate": 5e-4,
+        "warmup_steps": 500,
+    },
     "datacomp-xlarge": {
-        **{"shape": L14, "steps": 142_046, "batch_size": 90_112, "learning_rate": 1e-3, "warmup_steps": 10_000},
+        **{
+            "shape": L14,
+            "steps": 142_046,
+            "batch_size": 90_112,
+            "learning_rate": 1e-3,
+            "warmup_steps": 10_000,
+        },
         **{"beta2": 0.95, "precision": "bf16"},
     },
     "metaclip-b16-400m": {
@@ -25,7 +49,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         **{"activation": "quick_gelu", "resampled": False},
     },
     "laion2b-b32": {
-        **{"shape": B32, "steps": 440_410, "batch_size": 78_848, "learning_rate": 1e-3, "warmup_steps": 10_000},
+        **{
+            "shape": B32,
+            "steps": 440_410,
+            "batch_size": 78_848,
+            "learning_rate": 1e-3,
+            "warmup_steps": 10_000,
+        },
         **{"precision": "bf16"},
     },
     "openai-b16": {
@@ -34,9 +64,23 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
 }
 SHARED = {
-    **{"weight_decay": 0.2, "beta1": 0.9, "beta2": 0.98, "epsilon": 1e-6, "clip_norm": None, "crop_least": 0.9},
-    **{"precision": "fp16", "schedule": "cosine", "largest_scale": 100.0, "reading": "stream", "resampled": True},
-    **{"activation": "gelu", "matrix_learning_rate": None, "patch_dropout": 0.0, "start": ""},
+    **{
+        "weight_decay": 0.2,
+        "beta1": 0.9,
+        "beta2": 0.98,
+        "epsilon": 1e-6,
+        "clip_norm": None,
+        "crop_least": 0.9,
+    },
+    **{
+        "precision": "fp16",
+        "schedule": "cosine",
+        "largest_scale": 100.0,
+        "reading": "stream",
+        "resampled": True,
+    },
+    **{"activation": "gelu", "matrix_learning_rate": None, "patch_dropout": 0.0, "start": None},
+    **{"loss": "softmax", "shared_captions": "negative"},
 }
 OWN = {"tiny", "pictogram", "finetune"}
 

@@ -97,7 +97,7 @@ def test_data_of_ours_is_known_by_its_content_and_that_of_others_by_names_and_si
     before = identify(pool)
     mix = write_list(tmp_path / "mix.json", {"data": "pool"})
     listed = identify(mix)
-    assert identify(pool) == before != listed
+    assert identify(pool) == before == listed
     write_list(mix, {"data": "pool", "weight": 2})
     assert identify(mix) != listed
     (pool / "00001.tar").unlink()
