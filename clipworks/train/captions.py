@@ -82,6 +82,10 @@ class Captions:
         kept = self._kept(text, number, values)
         return text if kept is None or rng.random() < kept else None
 
+    def all(self, caption: bytes | None, details: bytes | None) -> list[str]:
+        """Every caption that `choose` may give."""
+        return self._choices(caption, _values(details) if details is not None else {})[0]
+
     def _is_asked(self, details: bytes) -> bool:
         return self.needs_json or b'"texts"' in details or b'"keep_probs"' in details
 

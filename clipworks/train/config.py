@@ -84,7 +84,7 @@ class TrainConfig:
     loss: Loss = "softmax"
     """What a batch is scored by, softmax or sigmoid."""
     shared_captions: SharedCaptions = "leave_out"
-    """What a caption that two pairs of a batch share is to the other picture: leave_out, positive or negative."""
+    """What a caption that two pairs share is to the picture of the other: leave_out, positive or negative."""
     accumulation: int = 1
     """Parts in which each process runs its share of a batch, exactly and in less memory, 1 or more."""
     loss_rows: int = 512
@@ -130,7 +130,7 @@ class TrainConfig:
     lock_image: bool = False
     """Leave the image tower as it is (LiT, arXiv:2111.07991)."""
     image_unlocked: int = 0
-    """With lock_image, groups from the top that are trained nevertheless: 1 the projection, 2 the last block too."""
+    """With lock_image, groups from the top that are trained after all: 1 the projection, 2 a block too."""
     lock_text: bool = False
     """Leave the text tower as it is."""
     text_unlocked: int = 0

@@ -105,7 +105,7 @@ class Guards:
         )
         if took and waited / took > self._config.most_wait:
             raise DataError(
-                f"{waited / took:.0%} of the last {WINDOW} steps, up to step {step.step}, was spent on waiting "
+                f"{waited / took:.0%} of the last {WINDOW} steps, up to step {step.step}, went by waiting "
                 f"for data; the limit is {self._config.most_wait:.0%}.",
                 "Give --workers, faster storage or smaller pictures; or --set most_wait=1.",
             )
@@ -115,7 +115,7 @@ class Guards:
         share = skipped / (skipped + WINDOW * self._config.batch_size)
         if share > self._config.most_skipped:
             raise DataError(
-                f"{share:.0%} of the samples of the last {WINDOW} steps, up to step {step.step}, could not be "
-                f"used; the limit is {self._config.most_skipped:.0%}.",
+                f"{share:.0%} of the samples of the last {WINDOW} steps, up to step {step.step}, could not "
+                f"be used; the limit is {self._config.most_skipped:.0%}.",
                 "See with --check what is wrong with them; or --set most_skipped=1.",
             )

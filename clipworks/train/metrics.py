@@ -34,7 +34,7 @@ class Step:
     pairs_per_second: float = 0.0
     """Pairs of the whole batch by the wall time."""
     mfu: float | None = None
-    """Share of the processor's peak that the arithmetic of the model makes up; None where no peak is known."""
+    """Share of the processor's peak that the model's arithmetic makes up; None where no peak is known."""
     memory_bytes: int = 0
     """Most memory in use so far, on the device that computes."""
     skipped: int = 0

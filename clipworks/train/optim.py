@@ -1,4 +1,4 @@
-"""The optimizers, what each of them trains and at which rate, and the schedule as a pure function of the step."""
+"""The optimizers, what each of them trains and how fast; the schedule as a pure function of the step."""
 
 import math
 from collections.abc import Iterator

@@ -118,6 +118,14 @@ class Reader:
         pixels = self._pixels(opened.read(opened.image[place]), rng)
         return pixels if isinstance(pixels, str) else (pixels, tokens)
 
+    def texts(self, shard: int, place: int) -> list[str]:
+        """All captions of a sample, as they come."""
+        opened = self._opened(shard)
+        if place >= len(opened.image):
+            return []
+        captions = self._captions[self._shards[shard][1]]
+        return captions.all(opened.read(opened.caption[place]), opened.read(opened.details[place]))
+
     def _pixels(self, image: bytes | None, rng: np.random.Generator) -> npt.NDArray[np.uint8] | str:
         if image is None:
             return "no_picture"

@@ -64,6 +64,8 @@ class Learner:
     teach: Teach | None
     processes: Processes
     config: TrainConfig
+    token_rows: NDArray[np.int64]
+    """int64 [K], the token ids whose rows the model's token table has."""
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """Every weight that may be trained, by its name."""
@@ -133,6 +135,7 @@ def build_learner(
         teach=teach,
         processes=processes,
         config=config,
+        token_rows=token_rows,
     )
 
 
