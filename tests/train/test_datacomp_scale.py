@@ -1,4 +1,4 @@
-"""DataComp's small scale at a thousandth: its recipe on the gallery's pictures learns what it has not seen."""
+"""DataComp's small scale at a thousandth: its recipe on the gallery's pictures learns what it never saw."""
 
 import json
 import math
@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recipes.tiny_shards import samples
 
 from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
 from clipworks.shards import write_shards
@@ -14,6 +13,7 @@ from clipworks.train.held_out import captioned_task, score_tasks
 from clipworks.train.loop import train
 from clipworks.train.metrics import METRICS
 from clipworks.train.recipes import find
+from recipes.tiny_shards import samples
 
 GALLERY = Path(__file__).parents[2] / "clipworks" / "gallery"
 SAMPLES_SEEN = 12_800
@@ -22,11 +22,13 @@ BATCH = 64
 
 @pytest.mark.slow
 def test_a_thousandth_of_the_small_scale_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """12,800 samples seen of 2,127; the schedule in the same proportions, a model of a thousandth the work."""
+    """12,800 samples seen of 2,127; the schedule in proportion, a model of a few million weights."""
     monkeypatch.setenv("CLIPWORKS_CACHE", str(tmp_path / "cache"))
     everything = list(samples(GALLERY))
     held_out = everything[::10]
-    write_shards((one for n, one in enumerate(everything) if n % 10), tmp_path / "pool", samples_per_shard=300)
+    write_shards(
+        (one for n, one in enumerate(everything) if n % 10), tmp_path / "pool", samples_per_shard=300
+    )
     published = find("datacomp-small")
     steps = SAMPLES_SEEN // BATCH
     config = replace(

@@ -117,4 +117,3 @@ def test_a_rate_that_would_undo_a_checkpoint_is_refused(
 )
 def test_other_rates_are_not(changes: dict[str, Any]) -> None:
     require_sane_rate(replace(find("finetune"), **{"learning_rate": 1e-3, **changes}))
-

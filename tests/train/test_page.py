@@ -38,7 +38,9 @@ def test_the_page_needs_nothing_else_and_says_what_happened() -> None:
     evaluations = [{"step": 10, "held/top1": 0.25}, {"step": 20, "held/top1": 0.5}]
     page = render_page("a <run>", {"batch_size": 32, "steps": 20}, lines(20), evaluations)
     assert "a &lt;run&gt;" in page and page.count("<svg") == 10
-    assert "http://www.w3.org/2000/svg" in page and page.count("http") == page.count("http://www.w3.org/2000/svg")
+    assert "http://www.w3.org/2000/svg" in page and page.count("http") == page.count(
+        "http://www.w3.org/2000/svg"
+    )
     for words in ("20 of 20", "20.0%", "<td>40</td>", "30.0%", "held/top1 at step 20", "0.5000"):
         assert words in page
 
@@ -67,13 +69,10 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ys", [[0.0, 0.0], [1e-5, 3e-5], [-2.0, 1000.0], [5.0], [], [float("nan"), 1.0]])
 def test_curves_on_even_axes_stay_in_the_drawing(ys: list[float]) -> None:
-    svg = draw_lines(
-        [Line(label="a", xs=list(range(len(ys))), ys=ys, colour="#07c")], title="t", level=ys[0] if ys else None
-    ) if not ys or ys[0] == ys[0] else draw_lines(
-        [Line(label="a", xs=list(range(len(ys))), ys=ys, colour="#07c")], title="t"
-    )
+    line = Line(label="a", xs=list(range(len(ys))), ys=ys, colour="#07c")
+    svg = draw_lines([line], title="t", level=next((y for y in ys if y == y), None))
     root = ElementTree.fromstring(svg)
-    for line in root.iter("{http://www.w3.org/2000/svg}polyline"):
-        for point in line.attrib["points"].split():
+    for drawn in root.iter("{http://www.w3.org/2000/svg}polyline"):
+        for point in drawn.attrib["points"].split():
             x, y = map(float, point.split(","))
             assert 0 <= x <= 800 and 0 <= y <= 400

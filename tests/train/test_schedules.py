@@ -53,7 +53,11 @@ def test_groups_hold_every_weight_once() -> None:
 
 @pytest.mark.parametrize(
     ("unlocked", "trained"),
-    [(0, []), (1, ["projection.weight"]), (2, ["blocks.1.qkv.weight", "ln_post.weight", "projection.weight"])],
+    [
+        (0, []),
+        (1, ["projection.weight"]),
+        (2, ["blocks.1.qkv.weight", "ln_post.weight", "projection.weight"]),
+    ],
 )
 def test_a_locked_tower_trains_its_top_groups_alone(unlocked: int, trained: list[str]) -> None:
     model = Clip(tiny().model)
