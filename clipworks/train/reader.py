@@ -9,6 +9,7 @@ import os
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -18,12 +19,11 @@ from clipworks.errors import DataError, InputError
 from clipworks.model.decoder import MAX_PIXELS, count_pixels
 from clipworks.model.preprocess import prepare_part
 from clipworks.model.tokenizer import tokenize
-from clipworks.shards import IMAGE_EXTENSIONS
-from clipworks.tars import list_groups
 from clipworks.train.captions import Captions
 from clipworks.train.config import TrainConfig
 from clipworks.train.crops import draw_crop
 from clipworks.train.order import Order
+from clipworks.train.places import CAPTION, DETAILS, IMAGE, read_places
 from clipworks.train.sources import Source
 
 ATTEMPTS = 2000
@@ -36,8 +36,6 @@ BALANCED_OUT = "balanced_out"
 
 _SAMPLE = 2
 """What tells the draws of a sample from those of the order."""
-
-Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,26 +103,24 @@ class Reader:
         """Pixels and tokens of a sample, or why it cannot be used; the caption comes before the picture."""
         source = self._shards[shard][1]
         opened = self._opened(shard)
-        if place >= len(opened.image):
+        if place >= len(opened.places):
             return "damaged_shard"
-        text = self._captions[source].choose(
-            opened.read(opened.caption[place]), opened.read(opened.details[place]), rng
-        )
+        text = self._captions[source].choose(opened.read(place, CAPTION), opened.read(place, DETAILS), rng)
         if text is None:
             return BALANCED_OUT
         if not text:
             return "no_caption"
         tokens = tokenize([text], context_length=self._config.model.text.context_length)[0]
-        pixels = self._pixels(opened.read(opened.image[place]), rng)
+        pixels = self._pixels(opened.read(place, IMAGE), rng)
         return pixels if isinstance(pixels, str) else (pixels, tokens)
 
     def texts(self, shard: int, place: int) -> list[str]:
         """All captions of a sample, as they come."""
         opened = self._opened(shard)
-        if place >= len(opened.image):
+        if place >= len(opened.places):
             return []
         captions = self._captions[self._shards[shard][1]]
-        return captions.all(opened.read(opened.caption[place]), opened.read(opened.details[place]))
+        return captions.all(opened.read(place, CAPTION), opened.read(place, DETAILS))
 
     def _pixels(self, image: bytes | None, rng: np.random.Generator) -> npt.NDArray[np.uint8] | str:
         if image is None:
@@ -145,7 +141,7 @@ class Reader:
             if number in self._open:
                 self._open.move_to_end(number)
                 return self._open[number]
-        opened = _OpenShard(self._shards[number][0].path.as_posix())
+        opened = _OpenShard(self._shards[number][0].path)
         with self._lock:
             self._open[number] = opened
             while len(self._open) > OPEN_SHARDS:
@@ -154,31 +150,17 @@ class Reader:
 
 
 class _OpenShard:
-    """A tar and where the parts of its samples lie, each as [offset, bytes], bytes -1 where there is none."""
+    """A tar and where the parts of its samples lie."""
 
-    def __init__(self, path: str) -> None:
-        self.image, self.caption, self.details = _list_parts(path)
+    def __init__(self, path: Path) -> None:
+        self.places = read_places(path)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 
-    def read(self, part: Places) -> bytes | None:
-        offset, num_bytes = int(part[0]), int(part[1])
+    def read(self, place: int, part: int) -> bytes | None:
+        """The bytes of a part of a sample; None if it has none."""
+        offset, num_bytes = self.places[place, part].tolist()
         return os.pread(self._descriptor, num_bytes, offset) if num_bytes >= 0 else None
-
-
-def _list_parts(path: str) -> tuple[Places, Places, Places]:
-    """Image, caption file and json of every sample: int64 [samples, 2] each."""
-    image, caption, details = list[tuple[int, int]](), list[tuple[int, int]](), list[tuple[int, int]]()
-    with open(path, "rb") as file:
-        for members in list_groups(file, os.fstat(file.fileno()).st_size, Counter()):
-            places = {member.suffix: (member.offset, member.num_bytes) for member in members}
-            image.append(next((places[name] for name in IMAGE_EXTENSIONS if name in places), (0, -1)))
-            caption.append(places.get("txt", (0, -1)))
-            details.append(places.get("json", (0, -1)))
-    image_places, caption_places, details_places = (
-        np.array(part, np.int64).reshape(-1, 2) for part in (image, caption, details)
-    )
-    return image_places, caption_places, details_places

@@ -9,7 +9,6 @@ Paths are relative to that file. Nothing here opens a picture.
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from clipworks.errors import DataError
-from clipworks.files import MANIFEST, cache_folder, is_complete, read_json, write_json
+from clipworks.files import MANIFEST, is_complete, read_json
 from clipworks.shards import hash_shards, list_shards
-from clipworks.tars import list_groups
+from clipworks.train.places import read_places
 
 CAPTION = "txt"
 """Name, in a source's `texts`, of the caption file of a sample; other names are fields of its json."""
@@ -60,7 +59,7 @@ def read_sources(data: Path) -> tuple[Source, ...]:
     """The sources behind `--data`, with the number of samples of each shard.
 
     Counts come from a manifest of ours or from img2dataset's `_stats.json`; else the tar's headers are
-    read once and the count is kept in the cache folder.
+    read once and kept in the cache folder.
 
     Raises:
         DataError: the list is wrong, or a folder holds no shard, or none of its shards has a sample.
@@ -97,8 +96,7 @@ def count_shard(path: Path) -> int:
         DataError: it cannot be opened.
     """
     try:
-        with path.open("rb") as file:
-            return sum(1 for _ in list_groups(file, path.stat().st_size, Counter()))
+        return len(read_places(path))
     except OSError as error:
         raise DataError(f"Shard {path} cannot be read: {error}.") from error
 
@@ -141,21 +139,11 @@ def _inside(data: Path, name: str) -> Path:
 
 
 def _count_shards(folder: Path) -> list[Shard]:
-    paths = list_shards(folder)
     known = _told_counts(folder)
-    kept = _kept_counts(folder)
     shards = []
-    for path in paths:
-        size = path.stat()
-        mark = f"{path.name} {size.st_size} {size.st_mtime_ns}"
+    for path in list_shards(folder):
         samples = known[path.name] if path.name in known else _stats_count(path)
-        if samples is None:
-            samples = kept.get(mark)
-        if samples is None:
-            samples = kept[mark] = count_shard(path)
-        shards.append(Shard(path=path, samples=samples))
-    if kept != _kept_counts(folder):
-        write_json(_kept_path(folder), kept)
+        shards.append(Shard(path=path, samples=count_shard(path) if samples is None else samples))
     return shards
 
 
@@ -172,13 +160,3 @@ def _stats_count(path: Path) -> int | None:
     stats = path.with_name(f"{path.stem}_stats.json")
     successes = read_json(stats).get("successes") if stats.is_file() else None
     return successes if isinstance(successes, int) else None
-
-
-def _kept_path(folder: Path) -> Path:
-    return cache_folder() / "shards" / f"{sha256(str(folder.resolve()).encode()).hexdigest()[:32]}.json"
-
-
-def _kept_counts(folder: Path) -> dict[str, int]:
-    path = _kept_path(folder)
-    values = read_json(path) if path.exists() else {}
-    return {mark: count for mark, count in values.items() if isinstance(count, int)}

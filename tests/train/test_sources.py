@@ -9,7 +9,7 @@ import pytest
 from clipworks.errors import DataError
 from clipworks.files import sha256_bytes
 from clipworks.shards import hash_shards
-from clipworks.train import sources
+from clipworks.train import places, sources
 from clipworks.train.sources import identify, read_sources
 
 from .pools import sample, write_pool, write_tar
@@ -40,11 +40,27 @@ def test_a_folder_of_img2dataset_is_counted_by_its_stats(
     assert [shard.samples for shard in source.shards] == [20, 20, 20]
 
 
-def test_other_tars_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_tar(tmp_path / "pool" / "a.tar", map(sample, range(7)))
+def test_the_headers_of_other_tars_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tar(tmp_path / "pool" / "a.tar", map(sample, range(7)))
     assert read_sources(tmp_path / "pool")[0].shards[0].samples == 7
-    monkeypatch.setattr(sources, "count_shard", lambda _: pytest.fail("it was counted again"))
-    assert read_sources(tmp_path / "pool")[0].shards[0].samples == 7
+    first = places.read_places(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(places, "list_groups", lambda *_: pytest.fail("the headers were read again"))
+        assert read_sources(tmp_path / "pool")[0].shards[0].samples == 7
+        assert (places.read_places(path) == first).all() and first.shape == (7, 3, 2)
+    (kept,) = (tmp_path / "cache" / "shards").iterdir()
+    kept.write_bytes(b"damaged")
+    assert (places.read_places(path) == first).all()
+    write_tar(path, map(sample, range(3)))
+    assert len(places.read_places(path)) == 3
+
+
+def test_without_a_folder_for_a_cache_the_headers_are_read_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CLIPWORKS_CACHE", str(tmp_path / "file"))
+    assert len(places.read_places(write_tar(tmp_path / "a.tar", map(sample, range(3))))) == 3
 
 
 def test_a_list_names_several_sources(tmp_path: Path) -> None:
