@@ -1,6 +1,7 @@
 """A table on stderr that shows a run as it goes; where stderr is no terminal, nothing."""
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ def clock(seconds: float) -> str:
 def live_table(config: "TrainConfig") -> Iterator[ShowStep]:
     """The table while the block runs; gives the function that moves it on."""
     smooth = Smooth()
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or int(os.environ.get("RANK", "0")):
         yield lambda step, scores: smooth.add(step)
         return
     from rich.console import Console

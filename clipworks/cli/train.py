@@ -1,6 +1,7 @@
 """`clipworks train`: a model from shards."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -105,6 +106,8 @@ def train(  # noqa: PLR0913
     else:
         watch = _Watch(config=config, out=out, with_events=tensorboard)
         last = _train(watch, data, held_out, workers)
+        if int(os.environ.get("RANK", "0")):  # of the processes that torchrun starts, the first one speaks
+            return
         if as_json:
             done = {"steps": last.step + 1, "loss": last.loss} if last else {}
             print_json({"out": str(out), **done, **watch.scores})

@@ -53,13 +53,25 @@ def parameter_count(config: ClipConfig) -> ParameterCount:
     )
 
 
-def operation_count(config: ClipConfig, *, text_tokens: int | None = None) -> OperationCount:
-    """The arithmetic of one picture and of one text of `text_tokens` tokens (None: the context length)."""
+def operation_count(
+    config: ClipConfig, *, text_tokens: int | None = None, is_last_pooled: bool = False
+) -> OperationCount:
+    """The arithmetic of one picture and of one text of `text_tokens` tokens (None: the context length).
+
+    Args:
+        config: the shape.
+        text_tokens: length of the text.
+        is_last_pooled: count the last block of each tower only for the row that is read, as the executors
+            and training compute it.
+    """
     vision, text = config.vision, config.text
     tokens = text.context_length if text_tokens is None else text_tokens
     patches = vision.grid**2 * 3 * vision.patch_size**2 * vision.width
     image = patches + vision.layers * _block_products(vision, vision.tokens)
     words = text.layers * _block_products(text, tokens)
+    if is_last_pooled:
+        image -= _block_products(vision, vision.tokens) - _pooled_products(vision, vision.tokens)
+        words -= _block_products(text, tokens) - _pooled_products(text, tokens)
     return OperationCount(
         image=2 * (image + vision.width * config.embed_dim),
         text=2 * (words + text.width * config.embed_dim),
@@ -78,3 +90,9 @@ def _block_products(tower: VisionConfig | TextConfig, tokens: int) -> int:
     """Multiplications of a block: four attention matrices, two of the MLP, scores and their use."""
     linear = tokens * (4 * tower.width**2 + 2 * tower.width * tower.mlp_width)
     return linear + 2 * tokens**2 * tower.width
+
+
+def _pooled_products(tower: VisionConfig | TextConfig, tokens: int) -> int:
+    """Multiplications of a block of which one row is read: keys and values of all, the rest of one."""
+    keys_and_values = 2 * tokens * tower.width**2
+    return keys_and_values + 2 * tower.width * (tower.width + tower.mlp_width) + 2 * tokens * tower.width

@@ -10,13 +10,16 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from clipworks.train.config import TrainConfig
 from clipworks.train.reader import Reader
-from clipworks.train.sources import Source
+
+if TYPE_CHECKING:
+    from clipworks.train.sources import Source
 
 AHEAD = 2
 """Batches that are read while one is used."""
@@ -38,7 +41,7 @@ class Raw:
 
 
 def stream_batches(
-    sources: Sequence[Source],
+    sources: "Sequence[Source]",
     config: TrainConfig,
     steps: range,
     *,
@@ -86,7 +89,7 @@ class _Submit:
 
 @contextmanager
 def _workers(
-    sources: Sequence[Source], config: TrainConfig, threads: int, processes: int
+    sources: "Sequence[Source]", config: TrainConfig, threads: int, processes: int
 ) -> Iterator[_Submit]:
     pool: Executor
     if processes:
@@ -107,7 +110,7 @@ class _Process:
     reader: Reader
 
     @classmethod
-    def start(cls, sources: Sequence[Source], config: TrainConfig) -> None:
+    def start(cls, sources: "Sequence[Source]", config: TrainConfig) -> None:
         cls.reader = Reader(sources, config)
 
     @classmethod

@@ -4,14 +4,19 @@ import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clipworks.errors import DataError
 from clipworks.files import read_manifest
 from clipworks.tables import read_batches
-from clipworks.train.sources import CAPTION, Source
+
+if TYPE_CHECKING:
+    from clipworks.train.sources import Source
+
+CAPTION = "txt"
+"""Name, in a source's `texts`, of the caption file of a sample; other names are fields of its json."""
 
 KEEP = "keep_probs"
 """Field of a sample's json, and column of a table: how likely each text is kept."""
@@ -59,7 +64,7 @@ class Captions:
         first_text_prob: chance of the first of a sample's `texts`, where the source does not say more.
     """
 
-    def __init__(self, source: Source, first_text_prob: float) -> None:
+    def __init__(self, source: "Source", first_text_prob: float) -> None:
         self._texts = source.texts
         self._first = first_text_prob
         self._keep = None if source.balance is None else KeepProbs(source.balance)

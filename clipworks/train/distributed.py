@@ -139,12 +139,25 @@ def join_processes() -> Iterator[Processes]:
         torch.cuda.set_device(device)
     joins = not dist.is_initialized()
     if joins:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if has_cards else "gloo", timeout=TIMEOUT)
+        store, rank, world = next(dist.rendezvous("env://", timeout=TIMEOUT))
+        backend = "cpu:gloo,cuda:nccl" if has_cards else "gloo"
+        store = dist.PrefixStore(f"start-{_start_number()}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
     try:
         yield Processes(rank=dist.get_rank(), world=dist.get_world_size(), device=device)
     finally:
         if joins:
             dist.destroy_process_group()
+
+
+def _start_number() -> str:
+    """Which start of the processes this is, where one torchrun starts them all and keeps one store.
+
+    PyTorch 2.13 leaves the addresses of dead processes in that store, and new ones would try to reach them.
+    Several torchruns count their restarts apart; they need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
+    """
+    is_alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if is_alone else "0"
 
 
 def spread(tower: nn.Module, processes: Processes, parallel: Parallel) -> nn.Module:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,9 @@ from clipworks.train.config import TrainConfig
 from clipworks.train.crops import draw_crop
 from clipworks.train.order import Order
 from clipworks.train.places import CAPTION, DETAILS, IMAGE, read_places
-from clipworks.train.sources import Source
+
+if TYPE_CHECKING:
+    from clipworks.train.sources import Source
 
 ATTEMPTS = 2000
 """Samples that are tried for one position; balancing may leave out all but one in some hundreds."""
@@ -61,7 +64,7 @@ class Reader:
         DataError: a table of balancing cannot be read.
     """
 
-    def __init__(self, sources: Sequence[Source], config: TrainConfig) -> None:
+    def __init__(self, sources: "Sequence[Source]", config: TrainConfig) -> None:
         self._config = config
         self._captions = [Captions(source, config.first_text_prob) for source in sources]
         self._shards = [(shard, number) for number, one in enumerate(sources) for shard in one.shards]

@@ -20,9 +20,6 @@ from clipworks.files import MANIFEST, is_complete, read_json
 from clipworks.shards import hash_shards, list_shards
 from clipworks.train.places import read_places
 
-CAPTION = "txt"
-"""Name, in a source's `texts`, of the caption file of a sample; other names are fields of its json."""
-
 _FIELDS = {"data", "weight", "texts", "balance"}
 _REMEDY = 'Write {"sources": [{"data": "FOLDER", "weight": 1}, ...]}; see docs/train.md.'
 

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from clipworks.errors import ConfigError
-from clipworks.model.loading import open_checkpoint
 from clipworks.model.network import Clip
+from clipworks.model.pull import resolve
+from clipworks.model.weights import read_checkpoint
 from clipworks.train.config import TrainConfig
 
 _TABLE = "text.token_embedding.weight"
@@ -31,7 +32,7 @@ def with_start(config: TrainConfig, name: str) -> TrainConfig:
         CheckpointError: the files are missing, damaged or not of a CLIP model.
         ConfigError: an unknown name.
     """
-    return replace(config, start=name, model=open_checkpoint(name).config)
+    return replace(config, start=name, model=read_checkpoint(resolve(name)).config)
 
 
 def read_start(config: TrainConfig, token_rows: NDArray[np.int64]) -> Start | None:
@@ -47,7 +48,7 @@ def read_start(config: TrainConfig, token_rows: NDArray[np.int64]) -> Start | No
     """
     if config.start is None:
         return None
-    checkpoint = open_checkpoint(config.start)
+    checkpoint = read_checkpoint(resolve(config.start))
     if checkpoint.config != config.model:
         raise ConfigError(
             f"{config.start} is of another shape than this run.", "Use --from, which takes the shape over."

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipworks.model.config import PreprocessConfig
-from clipworks.model.loading import open_checkpoint
 from clipworks.model.network import Clip
+from clipworks.model.pull import resolve
+from clipworks.model.weights import read_checkpoint
 from clipworks.train.augment import normalise
 from clipworks.train.loss import Teaching
 
@@ -24,7 +25,7 @@ def read_teacher(
     """Load a teacher; any form of checkpoint does.
 
     Args:
-        name: what `clipworks.load` takes.
+        name: what `clipworks.load` takes: a name, a Hub id or a path.
         preprocess: how the student's pixels are normalised. The teacher sees the same pictures, scaled
             to its own size.
         token_rows: int64 [K], the token id that each of the student's tokens stands for.
@@ -33,7 +34,7 @@ def read_teacher(
     Raises:
         CheckpointError: the files are missing, damaged or not of a CLIP model.
     """
-    checkpoint = open_checkpoint(name)
+    checkpoint = read_checkpoint(resolve(name))
     with torch.device("meta"):
         model = Clip(checkpoint.config)
     model.load_state_dict(

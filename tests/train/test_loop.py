@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shutil import which
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,13 +20,14 @@ import torch
 from clipworks.errors import DataError
 from clipworks.files import sha256_file
 from clipworks.model.weights import read_checkpoint
-from clipworks.train.checkpoint import METRICS, open_run
+from clipworks.train.checkpoint import cut_evaluations, open_run
 from clipworks.train.config import TrainConfig
 from clipworks.train.loop import _Caught, train
 from clipworks.train.loss import Score
+from clipworks.train.metrics import EVALUATIONS, METRICS, Step
 from clipworks.train.recipes import tiny
 from clipworks.train.states import list_states
-from clipworks.train.step import Step
+from clipworks.train.step import Learner
 
 
 def config() -> TrainConfig:
@@ -56,42 +58,107 @@ def test_the_loss_falls_on_forty_drawings(shards: Path, tmp_path: Path) -> None:
     assert sum(losses(run)[-5:]) / 5 < 0.5 * losses(run)[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("matrix_learning_rate", [None, 2e-3])
-def test_ctrl_c_saves_the_step_and_repeating_goes_on_exactly(
-    shards: Path, whole_run: Path, tmp_path: Path, matrix_learning_rate: float | None
-) -> None:
-    def interrupt(step: Step) -> None:
-        if step.step == 4:
-            os.kill(os.getpid(), signal.SIGINT)
+def interrupted(shards: Path, out: Path, settings: dict[str, Any], number: int, at: int) -> int:
+    """Train in a process of its own that sends itself a signal after a step; how it ended."""
+    program = (
+        "import json, os, sys; from dataclasses import replace; from pathlib import Path\n"
+        "from clipworks.train.loop import train; from clipworks.train.recipes import tiny\n"
+        "send = lambda step: step.step == int(sys.argv[5]) and os.kill(os.getpid(), int(sys.argv[4]))\n"
+        "config = replace(tiny(), **json.loads(sys.argv[3]))\n"
+        "train(config, Path(sys.argv[1]), Path(sys.argv[2]), on_step=send)\n"
+    )
+    arguments = [str(shards), str(out), json.dumps(settings), str(number), str(at)]
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], check=False, stderr=subprocess.DEVNULL
+    ).returncode
 
-    chosen = replace(config(), matrix_learning_rate=matrix_learning_rate)
-    whole = train(chosen, shards, tmp_path / "whole") if matrix_learning_rate else whole_run
-    cut = tmp_path / "cut"
-    with pytest.raises(KeyboardInterrupt):
-        train(chosen, shards, cut, on_step=interrupt)
-    assert len(losses(cut)) == 5
-    train(chosen, shards, cut)
-    assert losses(cut) == losses(whole)
+
+LONG = {"steps": 56, "batch_size": 16, "save_every_steps": 4, "patch_dropout": 0.5, "unmasked_steps": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"matrix_learning_rate": 2e-3, "loss": "sigmoid", "accumulation": 3}],
+    ids=["plain", "Muon, sigmoid, in parts"],
+)
+def test_whatever_stops_a_run_it_goes_on_to_the_same_bytes(
+    shards: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """Ctrl-C and SIGTERM after the 6th step, kill -9 after the next, and 50 steps as if nothing had been."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert interrupted(shards, whole, {**LONG, **settings}, 0, 0) == 0
+    assert interrupted(shards, cut, {**LONG, **settings}, signal.SIGTERM, 4) == 128 + signal.SIGTERM
+    assert len(losses(cut)) == int(list_states(cut)[-1].name) == 5
+    assert interrupted(shards, cut, {**LONG, **settings}, signal.SIGINT, 5) == -signal.SIGINT
+    assert len(losses(cut)) == int(list_states(cut)[-1].name) == 6
+    assert interrupted(shards, cut, {**LONG, **settings}, signal.SIGKILL, 9) == -signal.SIGKILL
+    assert int(list_states(cut)[-1].name) == 8
+    assert interrupted(shards, cut, {**LONG, **settings}, 0, 0) == 0
+    assert len(losses(cut)) == 56 and losses(cut) == losses(whole)
     assert sha256_file(cut / "model.safetensors") == sha256_file(whole / "model.safetensors")
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_from_its_last_state_to_the_same_bytes(
+def test_states_are_saved_by_time_and_the_newest_are_kept(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def tick(_: Step) -> None:
+        nonlocal now
+        now += 10
+
+    clock = SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: now)
+    monkeypatch.setattr("clipworks.train.loop.time", clock)
+    timed = replace(config(), save_every_steps=1000, save_every_seconds=30.0, keep_states=3)
+    train(timed, shards, tmp_path, on_step=tick)
+    assert [int(state.name) for state in list_states(tmp_path)] == [3, 6, 8]
+
+
+def test_settings_that_change_nothing_but_how_may_differ_when_a_run_goes_on(
+    shards: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), shards, tmp_path, on_step=lambda _: os.kill(os.getpid(), signal.SIGINT))
+    train(replace(config(), save_every_steps=5, accumulation=2, loss_rows=3), shards, tmp_path)
+    assert len(losses(tmp_path)) == 8
+
+
+def test_evaluations_are_written_when_they_are_due_and_cut_when_a_run_goes_back(
+    shards: Path, tmp_path: Path
+) -> None:
+    def count(learner: Learner, step: int) -> dict[str, float]:
+        assert learner.config.eval_every_steps == 3
+        return {"seen": float(step)}
+
+    chosen = replace(config(), eval_every_steps=3, save_every_steps=2)
+    train(chosen, shards, tmp_path, on_eval=count)
+    lines = [json.loads(line) for line in (tmp_path / EVALUATIONS).read_text().splitlines()]
+    assert lines == [{"step": 3, "seen": 3.0}, {"step": 6, "seen": 6.0}, {"step": 8, "seen": 8.0}]
+    cut_evaluations(tmp_path, 6)
+    assert len((tmp_path / EVALUATIONS).read_text().splitlines()) == 2
+
+
+def test_more_parts_than_pairs_are_refused(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="16 pairs of a batch, which make no 17 parts"):
+        train(replace(config(), accumulation=17), shards, tmp_path)
+
+
+def test_a_teacher_is_repeated_in_parts_as_in_one_piece(
     shards: Path, whole_run: Path, tmp_path: Path
 ) -> None:
-    program = (
-        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-        "from train.test_loop import config; from clipworks.train.loop import train\n"
-        "kill = lambda step: step.step == 4 and os.kill(os.getpid(), signal.SIGKILL)\n"
-        "train(config(), Path(sys.argv[1]), Path(sys.argv[2]), on_step=kill)\n"
-    )
-    tests = str(Path(__file__).parents[1])
-    process = subprocess.run([sys.executable, "-c", program, str(shards), str(tmp_path), tests], check=False)
-    assert process.returncode == -signal.SIGKILL
-    train(config(), shards, tmp_path)
-    assert losses(tmp_path) == losses(whole_run)
-    assert sha256_file(tmp_path / "model.safetensors") == sha256_file(whole_run / "model.safetensors")
+    taught = replace(config(), steps=3, teacher=str(whole_run), distillation=2.0)
+    one = train(taught, shards, tmp_path / "one")
+    parts = train(replace(taught, accumulation=3), shards, tmp_path / "parts")
+    assert losses(one) == pytest.approx(losses(parts), rel=1e-5)
+    assert losses(one)[0] > 2 * losses(whole_run)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (which("g++") or which("clang++")), reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_train_the_same(shards: Path, whole_run: Path, tmp_path: Path) -> None:
+    run = train(replace(config(), steps=8, compiled=True), shards, tmp_path)
+    assert losses(run) == pytest.approx(losses(whole_run), rel=1e-4)
 
 
 def test_a_complete_run_is_left_alone(shards: Path, whole_run: Path) -> None:

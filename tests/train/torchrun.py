@@ -15,7 +15,8 @@ from clipworks.train.distributed import join_processes
 from clipworks.train.loop import train
 from clipworks.train.recipes import tiny
 
-shards, out, runs, kill = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
+shards, out = Path(sys.argv[1]), Path(sys.argv[2])
+runs, kill = json.loads(sys.argv[3]), json.loads(sys.argv[4])
 is_first_start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
 
 def on_step(step):
