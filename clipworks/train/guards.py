@@ -75,6 +75,8 @@ class Guards:
     def _look_at_loss(self, step: Step) -> None:
         config = self._config
         window = min(WINDOW, config.stuck_steps)
+        if config.loss != "softmax" or config.teacher is not None:
+            return  # chance is another number there
         if not window or step.step + 1 < config.warmup_steps + config.stuck_steps:
             return
         recent = [one.loss for one in list(self._steps)[-window:]]

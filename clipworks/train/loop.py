@@ -75,7 +75,8 @@ def train(
     with join_processes() as processes, torch.random.fork_rng():
         rows = processes.rows(config.batch_size)
         require_sane_rate(config)
-        processes.once(lambda: open_run(out, config, identify(data)))
+        is_checked = config.reading == "memory"
+        processes.once(lambda: open_run(out, config, identify(data, is_checked=is_checked)))
         if processes.once(lambda: is_complete(out)):
             return out
         feed = open_feed(data, config)

@@ -65,16 +65,17 @@ def read_sources(data: Path) -> tuple[Source, ...]:
     return tuple(_source(data, row) for row in rows)
 
 
-def identify(data: Path) -> str:
+def identify(data: Path, *, is_checked: bool = True) -> str:
     """What a run remembers of its data, 64 hex characters.
 
-    A folder of ours by the content of its shards, which are checked against the manifest; in a list of
-    sources, and in folders of other tools that would take hours to read, by their names and sizes.
+    A folder of ours by the content of its shards, which are checked against the manifest. Where that would
+    take hours, in a list of sources, in folders of other tools and if `is_checked` is False, by names and
+    sizes of the shards and by the manifest.
 
     Raises:
         DataError: as in `read_sources`, or a shard is not the one that the manifest names.
     """
-    if not is_list(data) and is_complete(data):
+    if is_checked and not is_list(data) and is_complete(data):
         return sha256("".join(hash_shards(data)).encode()).hexdigest()
     rows = _read_list(data) if is_list(data) else [{"data": str(data)}]
     told: list[Any] = [{name: row[name] for name in sorted(row) if name != "data"} for row in rows]

@@ -109,6 +109,7 @@ def test_data_of_ours_is_known_by_its_content_and_that_of_others_by_names_and_si
     shards: Path, tmp_path: Path
 ) -> None:
     assert identify(shards) == sha256_bytes("".join(hash_shards(shards)).encode())
+    assert identify(shards, is_checked=False) != identify(shards)
     pool = write_pool(tmp_path / "pool")
     before = identify(pool)
     mix = write_list(tmp_path / "mix.json", {"data": "pool"})
