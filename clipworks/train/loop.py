@@ -18,7 +18,7 @@ from clipworks.files import is_complete
 from clipworks.train.checkpoint import cut_evaluations, cut_metrics, export, open_run
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import full, join_processes
-from clipworks.train.feed import open_feed
+from clipworks.train.feed import Feed, open_feed
 from clipworks.train.guards import Guards, require_sane_rate
 from clipworks.train.meter import start_meter
 from clipworks.train.metrics import EVALUATIONS, METRICS, Step
@@ -87,30 +87,8 @@ def train(
             optimizers=learner.optimizers,
             extra=learner.extra_state(),
         )
-        done = load_state(out, memory, processes)
-        run = _Run(
-            out=out,
-            learner=learner,
-            memory=memory,
-            on_step=on_step,
-            on_eval=on_eval,
-            guards=Guards(config),
-        )
-        if processes.is_first:
-            cut_metrics(out, done)
-            cut_evaluations(out, done)
-        meter = start_meter(config, processes.device, processes.world)
-        batches = feed.batches(config, done, rows=rows, device=processes.device, processes=workers)
-        with run.open_metrics() as metrics, _signal_caught() as caught:
-            started = time.perf_counter()
-            for number, batch in enumerate(batches, start=done):
-                waited = time.perf_counter() - started
-                result = meter.complete(take_step(learner, batch, number, started), batch, waited)
-                run.report(result, metrics)
-                run.evaluate_if_due(number + 1)
-                run.save_if_due(number + 1, metrics, caught)
-                run.guard(result)
-                started = time.perf_counter()
+        run = _Run(out=out, learner=learner, memory=memory, on_step=on_step, on_eval=on_eval)
+        run.go(feed, rows, workers)
         weights = {name: full(p).float().cpu().numpy() for name, p in learner.result().items()}
         table = None if start is None else start.table
         processes.once(lambda: export(out, weights, config.model, feed.token_rows, table))
@@ -139,11 +117,31 @@ class _Run:
     memory: Memory
     on_step: Callable[[Step], None] | None
     on_eval: Evaluate | None
-    guards: Guards
     saved: list[float] = field(default_factory=lambda: [time.monotonic()])
     """When the last state was written, one value."""
     troubles: list[DataError] = field(default_factory=list)
     """What the guards have found."""
+
+    def go(self, feed: Feed, rows: slice, workers: int) -> None:
+        """Take the steps that are not done yet; arguments as in `train`."""
+        config, processes = self.learner.config, self.learner.processes
+        done = load_state(self.out, self.memory, processes)
+        if processes.is_first:
+            cut_metrics(self.out, done)
+            cut_evaluations(self.out, done)
+        meter = start_meter(config, processes.device, processes.world)
+        guards = Guards(config)
+        batches = feed.batches(config, done, rows=rows, device=processes.device, processes=workers)
+        with self.open_metrics() as metrics, _signal_caught() as caught:
+            started = time.perf_counter()
+            for number, batch in enumerate(batches, start=done):
+                waited = time.perf_counter() - started
+                result = meter.complete(take_step(self.learner, batch, number, started), batch, waited)
+                self.report(result, metrics)
+                self.evaluate_if_due(number + 1)
+                self.save_if_due(number + 1, metrics, caught)
+                self.guard(guards, result)
+                started = time.perf_counter()
 
     @contextmanager
     def open_metrics(self) -> Iterator[TextIO]:
@@ -158,7 +156,7 @@ class _Run:
         if self.on_step is not None and self.learner.processes.is_first:
             self.on_step(result)
 
-    def guard(self, result: Step) -> None:
+    def guard(self, guards: Guards, result: Step) -> None:
         """Stop a run that cannot end well; all processes together, which is asked every so many steps.
 
         Raises:
@@ -166,7 +164,7 @@ class _Run:
         """
         processes = self.learner.processes
         try:
-            self.guards.look(result)
+            guards.look(result)
         except DataError as error:
             self.troubles.append(error)
         if processes.world == 1 or (result.step + 1) % GUARD_STEPS == 0:
