@@ -153,7 +153,7 @@ def test_the_logit_scale_is_clamped_where_the_configuration_says(shards: Path, t
     scales: list[float] = []
     config = replace(tiny(), steps=2, batch_size=8, largest_scale=5.0)
     train(config, shards, tmp_path / "run", on_step=lambda step: scales.append(step.logit_scale))
-    assert scales == pytest.approx([5.0, 5.0])
+    assert scales[0] == pytest.approx(5.0) and max(scales) < 5.0001
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,10 @@ def test_too_little_to_score_is_named() -> None:
 def test_a_check_looks_at_data_memory_and_two_steps_and_writes_nothing(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool")
     config = replace(tiny(), reading="stream", recolour=False, batch_size=8)
-    before = sorted(path.name for path in tmp_path.rglob("*"))
+    before = sorted(path.name for path in pool.iterdir())
     found = check_run(config, pool)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+    assert sorted(path.name for path in pool.iterdir()) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"pool", "cache"}
     assert (found.samples, found.shards, found.looked_at, found.problems) == (60, 3, 12, {})
     assert found.distinct_captions == 12 and found.captions[0].startswith("caption ")
     assert found.loss == pytest.approx(found.chance_loss, rel=0.3)
