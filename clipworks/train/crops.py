@@ -23,7 +23,7 @@ def draw_crop(width: int, height: int, rng: np.random.Generator, *, least: float
         rng: gives two float32 numbers per attempt, and two whole numbers for the place.
         least: smallest share of the area, above 0 and up to 1.
     """
-    low, high = np.log(np.float32([SMALLEST_RATIO, LARGEST_RATIO]))
+    low, high = np.log(np.array([SMALLEST_RATIO, LARGEST_RATIO], np.float32))
     for _ in range(ATTEMPTS):
         share = rng.random(dtype=np.float32) * np.float32(1 - least) + np.float32(least)
         ratio = np.exp(rng.random(dtype=np.float32) * (high - low) + low)

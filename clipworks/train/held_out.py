@@ -123,7 +123,7 @@ def _score(learner: Learner, task: Task) -> dict[str, float]:
         templates = template_set("simple")
         prompts = [template.format(name) for name in task.texts for template in templates]
         prompt_PE = encode_texts(prompts, learner.processes)
-        class_CE = F.normalize(prompt_PE.unflatten(0, (len(task.texts), -1)).mean(dim=1), dim=-1)
+        class_CE = F.normalize(prompt_PE.reshape(len(task.texts), -1, prompt_PE.shape[1]).mean(dim=1), dim=-1)
         best = (image_NE @ class_CE.T).argmax(dim=1).cpu().numpy()
         return {"top1": float((best == task.classes).mean())}
     cosines = (image_NE @ encode_texts(task.texts, learner.processes).T).cpu().numpy()
