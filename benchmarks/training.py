@@ -1,13 +1,13 @@
 """Training steps, ours beside open_clip's own; writes benchmarks/results/training.json, or training_gpu.json.
 
 Whole steps on the same random weights, synthetic pictures and captions: features, loss, gradients, clipping,
-AdamW. open_clip's step is its `train_one_epoch` over one batch; it pads captions to 77 tokens, ours are cut at
-the longest of the batch. Both take turns. The share of peak (MFU) counts only the operations that were done:
-three forward passes, with captions as long as they were and the last blocks at the row that is read.
+AdamW. open_clip's step is its `train_one_epoch` over one batch; it pads captions to 77 tokens, ours are cut
+at the longest of the batch. Both take turns. The share of peak (MFU) counts only the operations that were
+done: three forward passes, with captions as long as they were, and of the last blocks the row that is read.
 
 Needs benchmarks/requirements-peers.txt (open_clip with its trainer).
 
-Run: python -m benchmarks.training [--shapes b32 b16 l14] [--batch 32] [--rounds 2] [--device cuda] [--compiled]
+Run: python -m benchmarks.training [--shapes b32 b16 l14] [--batch 32] [--rounds 2] [--device cuda]
 """
 
 import argparse
@@ -26,18 +26,17 @@ from torch import Tensor
 
 from benchmarks.inference import SHAPES
 from benchmarks.machine import write_result
-from benchmarks.peers import random_weights
 from clipworks.model import catalogue, formats
 from clipworks.model.config import ClipConfig
 from clipworks.model.costs import operation_count
-from clipworks.model.network import Clip
+from clipworks.model.network import Clip, initialise
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import Processes
 from clipworks.train.loader import Batch
 from clipworks.train.step import build_learner, take_step
 
 PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}
-"""Dense bfloat16 products, 10^12 operations per second, as NVIDIA's data sheets say; by part of the card's name."""
+"""Dense bfloat16 products, 10^12 operations a second, by NVIDIA's data sheets; by part of a card's name."""
 
 CAPTION_TOKENS = (6, 20)
 """Shortest and longest caption with its two end tokens: about 4 to 14 words."""
@@ -87,7 +86,7 @@ def _measure(shape: str, device: torch.device, arguments: argparse.Namespace) ->
         accumulation=arguments.accumulation,
         compiled=arguments.compiled,
     )
-    weights = random_weights(model)
+    weights = _weights(model)
     images, tokens = _batch(model, arguments.batch, device)
     ours, longest = _our_steps(config, weights, images, tokens, device)
     calls = dict(ours)
@@ -124,6 +123,12 @@ def _measure(shape: str, device: torch.device, arguments: argparse.Namespace) ->
     return found
 
 
+def _weights(config: ClipConfig) -> formats.Tensors:
+    model = Clip(config)
+    initialise(model, 7)
+    return {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
+
+
 def _batch(config: ClipConfig, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Pixels, float32 [B, 3, S, S], and tokens, int64 [B, 77], padded with 0."""
     rng = np.random.default_rng(1)
@@ -141,8 +146,10 @@ def _our_steps(
     config: TrainConfig, weights: formats.Tensors, images: Tensor, tokens: Tensor, device: torch.device
 ) -> tuple[dict[str, Callable[[], Any]], int]:
     """A step in float32 and one in bfloat16, of the same learner; and the longest caption."""
-    model = Clip(config.model)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    with torch.device("meta"):
+        model = Clip(config.model)
+    own = {name: torch.nn.Parameter(torch.tensor(array)) for name, array in weights.items()}
+    model.load_state_dict(own, assign=True)
     rows = np.arange(config.model.text.vocab_size)
     learner = build_learner(config, rows, Processes(device=device), model)
     longest = int(tokens.argmax(dim=1).max()) + 1
@@ -196,7 +203,7 @@ def _open_clip_step(
 
 
 def _operations(config: ClipConfig, tokens: int) -> float:
-    """Of a training step of ours, per pair: a forward pass and twice that backward, pixels have no gradient."""
+    """Per pair in our step: a forward pass and twice that backward, but no gradient of the pixels."""
     vision = config.vision
     patches = 2 * vision.grid**2 * 3 * vision.patch_size**2 * vision.width
     return 3.0 * operation_count(config, text_tokens=tokens, is_last_pooled=True).pair - patches

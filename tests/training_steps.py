@@ -42,7 +42,7 @@ def training_model() -> Clip:
 
 
 def training_batches() -> Iterator[tuple[Tensor, Tensor]]:
-    """Pixels, float32 [32, 3, 32, 32], and tokens, int64 [32, 77], drawn from a pool that is seen ten times."""
+    """Pixels, float32 [32, 3, 32, 32], and tokens, int64 [32, 77], drawn from a small pool."""
     config = training_config()
     rng = np.random.default_rng(config.seed)
     images = rng.standard_normal((_POOL, 3, 32, 32), dtype=np.float32)

@@ -76,7 +76,7 @@ class Block(nn.Module):
 
     def _split(self, x_BTX: Tensor) -> Tensor:
         """Float [B, T, n * D] -> [B, T, n, heads, C]."""
-        return x_BTX.unflatten(-1, (-1, self.heads, self.out.in_features // self.heads))
+        return x_BTX.reshape(*x_BTX.shape[:2], -1, self.heads, self.out.in_features // self.heads)
 
 
 class VisionTower(nn.Module):

@@ -73,7 +73,8 @@ def _push(features: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> Non
 
 def _random_states() -> tuple[Tensor, list[Tensor]]:
     """Of the processor and of every graphics card."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    has_cards = torch.cuda.is_available()
+    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if has_cards else []
 
 
 def _restore(states: tuple[Tensor, list[Tensor]]) -> None:

@@ -84,7 +84,7 @@ class TrainConfig:
     loss: Loss = "softmax"
     """What a batch is scored by, softmax or sigmoid."""
     shared_captions: SharedCaptions = "leave_out"
-    """What a caption that two pairs share is to the picture of the other: leave_out, positive or negative."""
+    """What a caption is to another picture that has it too: leave_out, positive or negative."""
     accumulation: int = 1
     """Parts in which each process runs its share of a batch, exactly and in less memory, 1 or more."""
     loss_rows: int = 512

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -139,9 +141,9 @@ def join_processes() -> Iterator[Processes]:
         torch.cuda.set_device(device)
     joins = not dist.is_initialized()
     if joins:
-        store, rank, world = next(dist.rendezvous("env://", timeout=TIMEOUT))
+        store, rank, world = next(rendezvous("env://", timeout=TIMEOUT))
         backend = "cpu:gloo,cuda:nccl" if has_cards else "gloo"
-        store = dist.PrefixStore(f"start-{_start_number()}", store)
+        store = PrefixStore(f"start-{_start_number()}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
     try:
         yield Processes(rank=dist.get_rank(), world=dist.get_world_size(), device=device)
@@ -174,7 +176,8 @@ def spread(tower: nn.Module, processes: Processes, parallel: Parallel) -> nn.Mod
         return DistributedDataParallel(tower)
     for block in tower.get_submodule("blocks").children():
         fully_shard(block)
-    return fully_shard(tower)
+    fully_shard(tower)
+    return tower
 
 
 @contextmanager
@@ -249,13 +252,14 @@ def compute_shared(
     share = -(-len(rows) // processes.world)
     places = torch.arange(processes.rank * share, (processes.rank + 1) * share).clamp(max=len(rows) - 1)
     with torch.no_grad():
-        own = torch.cat([compute(rows[part]) for part in places.split(batch_size)])
+        own = torch.cat([compute(rows[part]) for part in places.chunk(-(-share // batch_size))])
         return processes.gather(own)[: len(rows)]
 
 
 def full(parameter: Tensor) -> Tensor:
     """The whole of a weight; every process has to ask."""
     if isinstance(parameter, DTensor):
-        whole: Tensor = parameter.detach().full_tensor()
-        return whole
+        with torch.no_grad():
+            whole: Tensor = parameter.full_tensor()
+        return whole.detach()
     return parameter.detach()

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -72,7 +72,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C, with the state of the last whole step saved.
         SystemExit: after SIGTERM, likewise; the code is 143.
     """
-    with join_processes() as processes, torch.random.fork_rng():
+    with join_processes() as processes, _own_random_numbers(processes.device):
         rows = processes.rows(config.batch_size)
         require_sane_rate(config)
         is_checked = config.reading == "memory"
@@ -93,6 +93,11 @@ def train(
         table = None if start is None else start.table
         processes.once(lambda: export(out, weights, config.model, feed.token_rows, table))
     return out
+
+
+def _own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
+    """Within: what is drawn from PyTorch's generators changes nothing for the caller."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,7 +94,7 @@ def save_state(
                 described["pieces"].append([part["file"], start, rows])
         files = {part["file"]: part["sha256"] for part in parts}
         write_manifest(unfinished, {"step": step, "files": files, "tensors": tensors})
-        _delete(place)
+        _delete([place])
         unfinished.rename(place)
         _flush(place.parent)
         _prune(folder, keep, keep_every)
@@ -126,7 +126,7 @@ def load_state(folder: Path, memory: Memory, processes: Processes) -> int:
             raise DataError(
                 f"The state {place} cannot be resumed: {error}.", "Delete the run folder to start again."
             ) from error
-        processes.once(lambda: [_delete(state) for state in damaged])
+        processes.once(lambda: _delete(damaged))
         return step
     if problem:
         raise DataError(
@@ -197,15 +197,12 @@ def _damage(place: Path, processes: Processes) -> str:
 def _restore(place: Path, memory: Memory, processes: Processes) -> int:
     manifest = read_manifest(place)
     reader = _Reader(place, manifest["tensors"])
+    remembered = [n.split("/", 2)[1:] for n in manifest["tensors"] if n.startswith("memory/")]
     owners = {p: o for o in memory.optimizers for group in o.param_groups for p in group["params"]}
     with torch.no_grad():
         for name, parameter in memory.parameters.items():
             reader.fill(f"weight/{name}", parameter, processes)
-            keys = [
-                n.split("/", 2)[1]
-                for n in manifest["tensors"]
-                if n.startswith("memory/") and n.split("/", 2)[2] == name
-            ]
+            keys = [key for key, of in remembered if of == name]
             if keys:
                 owners[parameter].state[parameter] = {
                     key: reader.like(f"memory/{key}/{name}", parameter, processes) for key in keys
@@ -281,20 +278,20 @@ def _make_empty(folder: Path) -> None:
 
 def _prune(folder: Path, keep: int, keep_every: int) -> None:
     """Delete what is too old, and what killed writers left."""
-    for state in list_states(folder)[:-keep]:
-        if not keep_every or int(state.name) % keep_every:
-            _delete(state)
+    old = list_states(folder)[:-keep]
+    _delete([state for state in old if not keep_every or int(state.name) % keep_every])
     for left in (folder / STATES).glob(".*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _delete(state: Path) -> None:
+def _delete(states: Sequence[Path]) -> None:
     """So that no half-deleted folder is ever taken for a state."""
-    if state.exists():
-        hidden = state.with_name(f".{state.name}.old")
-        shutil.rmtree(hidden, ignore_errors=True)
-        state.rename(hidden)
-        shutil.rmtree(hidden)
+    for state in states:
+        if state.exists():
+            hidden = state.with_name(f".{state.name}.old")
+            shutil.rmtree(hidden, ignore_errors=True)
+            state.rename(hidden)
+            shutil.rmtree(hidden)
 
 
 def _flush(folder: Path) -> None:

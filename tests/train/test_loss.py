@@ -26,14 +26,9 @@ def unit_rows(seed: int, count: int = 6, dim: int = 4) -> Tensor:
     return F.normalize(torch.from_numpy(np.random.default_rng(seed).normal(size=(count, dim))), dim=1)
 
 
-def scored(images: Tensor, texts: Tensor, scale: float, objective: Objective = Objective()) -> Score:  # noqa: B008
-    return contrast(
-        images,
-        texts,
-        Temperature(scale=torch.tensor(scale, dtype=images.dtype)),
-        objective,
-        processes=ALONE,
-    )
+def scored(images: Tensor, texts: Tensor, scale: float) -> Score:
+    temperature = Temperature(scale=torch.tensor(scale, dtype=images.dtype))
+    return contrast(images, texts, temperature, Objective(), processes=ALONE)
 
 
 def related(captions: Captions) -> Tensor:
