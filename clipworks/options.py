@@ -15,7 +15,7 @@ Config = TypeVar("Config")
 
 
 def with_settings(config: Config, settings: Iterable[str]) -> Config:
-    """A copy of a frozen dataclass with `name=value` settings applied in order.
+    """A copy of a frozen dataclass with `name=value` settings, all together; the last of a name counts.
 
     Values are read by the field's type: whole numbers, numbers, true/false, text, or `none` where
     the field may be None. The dataclass checks ranges itself.
@@ -27,6 +27,7 @@ def with_settings(config: Config, settings: Iterable[str]) -> Config:
     assert is_dataclass(config) and not isinstance(config, type)
     types_by_name = get_type_hints(type(config))
     known = [field.name for field in fields(config) if not is_dataclass(types_by_name[field.name])]
+    changes: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
@@ -34,8 +35,8 @@ def with_settings(config: Config, settings: Iterable[str]) -> Config:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.0)
             raise ConfigError(f"--set {name}: there is no such setting.", f"Nearest: {', '.join(near)}.")
-        config = replace(config, **{name: _parse(name, text, types_by_name[name])})
-    return config
+        changes[name] = _parse(name, text, types_by_name[name])
+    return replace(config, **changes)
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

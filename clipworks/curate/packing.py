@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from clipworks.curate.faces import blur_faces
-from clipworks.curate.tars import Member, read_member
 from clipworks.curate.uids import SHUFFLE, hashes_of, uids_of
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import atomic_write, read_manifest, write_json
 from clipworks.stage import Made, Source
 from clipworks.tables import read_table, write_table
+from clipworks.tars import Member, read_member
 
 MAX_OPEN_TARS = 64
 MAX_OPEN_TABLES = 16

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from clipworks.curate.balance import expected_texts, tail_share_of
-from clipworks.curate.curve import Line, draw_curves
 from clipworks.curate.matches import COUNTS_SUFFIX, Counts, add_counts, describe_metadata, read_counts
 from clipworks.curate.metadata import read_entries
+from clipworks.curves import Line, draw_curves
 from clipworks.errors import ConfigError
 from clipworks.files import atomic_write, read_manifest
 from clipworks.stage import Made, Source, run_stage

@@ -5,29 +5,13 @@ there is none, md5(caption + url) as DataComp makes it.
 """
 
 import json
-import re
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from clipworks.curate.uids import hex_of, made_uids
-
-_NAME = re.compile(r"(?:\./)*(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]*)", re.DOTALL)
-_BLOCK = 512
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
-    """One file of a sample."""
-
-    suffix: str
-    """What stands behind the first dot of its name, in lower case."""
-    offset: int
-    """Where its bytes begin, from the start of the tar."""
-    num_bytes: int
+from clipworks.tars import Member, list_groups, read_member
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +32,7 @@ def list_samples(path: Path, counts: Counter[str]) -> Iterator[TarSample]:
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
-        for members in _groups(file, path.stat().st_size, counts):
+        for members in list_groups(file, path.stat().st_size, counts):
             counts["samples"] += 1
             text = next((member for member in members if member.suffix == "json"), None)
             if text is None:
@@ -59,41 +43,6 @@ def list_samples(path: Path, counts: Counter[str]) -> Iterator[TarSample]:
                 counts["without_uid"] += 1
                 continue
             yield TarSample(uid=uid, members=tuple(members))
-
-
-def read_member(file: IO[bytes], member: Member) -> bytes:
-    """The bytes of a member; fewer if the file has been cut since."""
-    place = file.tell()
-    file.seek(member.offset)
-    data = file.read(member.num_bytes)
-    file.seek(place)
-    return data
-
-
-def _groups(file: IO[bytes], size: int, counts: Counter[str]) -> Iterator[list[Member]]:
-    """Neighbouring members with one key; a suffix that comes twice begins a new sample."""
-    key, members = "", list[Member]()
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for entry in tar:
-                if entry.offset_data + entry.size > size:
-                    raise EOFError
-                name = _NAME.fullmatch(entry.name)
-                if name is None or not entry.isreg():
-                    continue
-                suffix = name["suffix"].lower()
-                if members and (name["key"] != key or suffix in {member.suffix for member in members}):
-                    yield members
-                    members = []
-                key = name["key"]
-                members.append(Member(suffix=suffix, offset=entry.offset_data, num_bytes=entry.size))
-            file.seek(tar.offset)
-            if any(file.read(_BLOCK)):  # tarfile takes a changed header for the end
-                raise EOFError
-    except (tarfile.TarError, EOFError):
-        counts["damaged_tars"] += 1
-    if members:
-        yield members
 
 
 def _uid_of(text: bytes) -> str | None:

@@ -9,6 +9,7 @@ that is needed, or more, is decoded at a half, a quarter or an eighth of its siz
 detail that the resize would blur anyway. Pixels of other files are those of `standard`.
 """
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
@@ -112,6 +113,32 @@ def prepare_rgba(image: ImageInput, size: int, *, name: str = "") -> npt.NDArray
         # Colour is weighted by alpha while it is resized, so that hidden colours do not bleed in.
         resized = _resize_and_crop(rgba.convert("RGBa"), size).convert("RGBA")
     return np.array(resized, dtype=np.uint8)
+
+
+def prepare_part(
+    image: ImageInput, size: int, choose: Callable[[int, int], tuple[int, int, int, int]], *, name: str = ""
+) -> npt.NDArray[np.uint8]:
+    """Cut a part out of a picture and resize that to a square, bicubic: what training draws.
+
+    The part is cut before it is resized, as torchvision's `resized_crop` does, so that nothing outside it
+    has an influence. Upright, on white and RGB as in `standard` mode.
+
+    Args:
+        image: see `ImageInput`; a Pillow image is left unchanged.
+        size: side of the result, pixels.
+        choose: told width and height of the upright picture; gives left, top, right and bottom.
+        name: what error messages call the picture; a path names itself.
+
+    Returns:
+        uint8 [size, size, 3], RGB.
+
+    Raises:
+        InputError: as in `prepare`.
+    """
+    label = label_of(image, name)
+    upright = _upright_rgb(decode(image, label)[0], label)
+    part = upright.crop(choose(*upright.size))
+    return np.array(part.resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
 def _prepare_scaled(image: ImageInput, size: int, label: str) -> Image.Image:

@@ -94,8 +94,8 @@ def move(images_BCHW: Tensor, moves_B23: Tensor) -> Tensor:
 
 def normalise(images_BCHW: Tensor, preprocess: PreprocessConfig) -> Tensor:
     """0..1 pixels -> what the network reads: (x - mean) / std per channel."""
-    mean = torch.tensor(preprocess.mean)[:, None, None]
-    std = torch.tensor(preprocess.std)[:, None, None]
+    mean = torch.tensor(preprocess.mean, device=images_BCHW.device)[:, None, None]
+    std = torch.tensor(preprocess.std, device=images_BCHW.device)[:, None, None]
     return (images_BCHW - mean) / std
 
 

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +14,9 @@ from clipworks.files import atomic_write, read_json, write_json
 from clipworks.model.config import ClipConfig
 from clipworks.model.weights import write_checkpoint
 from clipworks.train.config import FREE_SETTINGS, TrainConfig
+from clipworks.train.metrics import EVALUATIONS, METRICS
 
 CONFIG = "train.json"
-METRICS = "metrics.jsonl"
-EVALUATIONS = "evaluations.jsonl"
 
 
 def open_run(folder: Path, config: TrainConfig, data_sha256: str) -> None:
@@ -35,7 +36,8 @@ def open_run(folder: Path, config: TrainConfig, data_sha256: str) -> None:
         write_json(path, wanted)
         return
     found = read_json(path)
-    before = found.get("config", {})
+    # A run of an older version lacks settings that came later; they are at what was done then.
+    before = {**_defaults(), **found.get("config", {})}
     differing = [k for k, v in wanted["config"].items() if k not in FREE_SETTINGS and before.get(k) != v]
     differing += [k for k in before if k not in wanted["config"]]
     if found.get("data_sha256") != data_sha256:
@@ -72,14 +74,33 @@ def export(
     weights: Mapping[str, npt.NDArray[np.float32]],
     config: ClipConfig,
     token_rows: npt.NDArray[np.int64],
+    table: npt.NDArray[np.float32] | None = None,
 ) -> None:
     """End a run: `config.json`, `model.safetensors` and the manifest that `clipworks.load` reads.
 
-    The token table gets its full height again; rows of tokens that no caption held are zero.
+    The token table gets its full height again; rows of tokens that no caption held are those of `table`,
+    the one that training started from, or zero.
     """
-    table = np.zeros((config.text.vocab_size, config.text.width), dtype=np.float32)
+    write_checkpoint(folder, config, whole_weights(weights, config, token_rows, table))
+
+
+def whole_weights(
+    weights: Mapping[str, npt.NDArray[np.float32]],
+    config: ClipConfig,
+    token_rows: npt.NDArray[np.int64],
+    table: npt.NDArray[np.float32] | None = None,
+) -> dict[str, npt.NDArray[np.float32]]:
+    """The weights with a token table of full height; arguments as in `export`."""
+    shape = (config.text.vocab_size, config.text.width)
+    table = np.zeros(shape, dtype=np.float32) if table is None else table.copy()
     table[token_rows] = weights["text.token_embedding.weight"]
-    write_checkpoint(folder, config, {**weights, "text.token_embedding.weight": table})
+    return {**weights, "text.token_embedding.weight": table}
+
+
+def _defaults() -> dict[str, Any]:
+    values = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
+    defaults: dict[str, Any] = json.loads(json.dumps(values))
+    return defaults
 
 
 def _require_empty(folder: Path) -> None:

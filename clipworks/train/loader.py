@@ -5,10 +5,10 @@ thousand small pictures. The order needs no state: each epoch visits every sampl
 weight says, in an order drawn from (seed, epoch), so a run resumes at any step exactly.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,8 @@ class Batch:
     """Which texts describe which pictures; None where each describes its own alone."""
     kept_BT: Tensor | None
     """int64, the patches that are shown; None for all."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Samples that could not be used or were left out by balancing, by cause."""
 
 
 def read_dataset(folder: Path, config: TrainConfig) -> Dataset:

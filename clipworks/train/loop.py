@@ -13,25 +13,27 @@ from typing import TextIO
 
 import torch
 
-from clipworks.files import is_complete, sha256_bytes
-from clipworks.shards import hash_shards
-from clipworks.train.checkpoint import (
-    EVALUATIONS,
-    METRICS,
-    cut_evaluations,
-    cut_metrics,
-    export,
-    open_run,
-)
+from clipworks.errors import DataError
+from clipworks.files import is_complete
+from clipworks.train.checkpoint import cut_evaluations, cut_metrics, export, open_run
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import full, join_processes
-from clipworks.train.loader import read_batches, read_dataset
+from clipworks.train.feed import Feed, open_feed
+from clipworks.train.guards import Guards, require_sane_rate
+from clipworks.train.meter import start_meter
+from clipworks.train.metrics import EVALUATIONS, METRICS, Step
+from clipworks.train.page import write_page
+from clipworks.train.sources import identify
+from clipworks.train.start import read_start
 from clipworks.train.states import Memory, load_state, save_state
-from clipworks.train.step import Learner, Step, build_learner, take_step
+from clipworks.train.step import Learner, build_learner, take_step
 
 Evaluate = Callable[[Learner, int], Mapping[str, float]]
 """The model after so many steps -> numbers by name. It is called in every process, so that each can take
 its part of the work (`distributed.compute_shared`); the first process's numbers are written down."""
+
+GUARD_STEPS = 20
+"""Steps between two times that several processes ask the first one whether to stop."""
 
 _GO_ON, _SAVE, _STOP = 0, 1, 2
 
@@ -43,6 +45,7 @@ def train(
     *,
     on_step: Callable[[Step], None] | None = None,
     on_eval: Evaluate | None = None,
+    workers: int = 0,
 ) -> Path:
     """Train a model from shards, or go on with a run that was interrupted.
 
@@ -50,46 +53,45 @@ def train(
 
     Args:
         config: what to train and how.
-        data: folder of shards.
+        data: folder of shards, or a file that lists several (`sources.py`).
         out: run folder; holds `train.json`, `metrics.jsonl`, `states` and, once the run is complete,
-            `config.json`, `model.safetensors` and `manifest.json`.
+            `config.json`, `model.safetensors` and `manifest.json`; `report.html` is made anew at every save.
         on_step: called after every step, in the first process.
         on_eval: called in every process after every `eval_every_steps` steps and after the last one;
             what it returns becomes a line of `evaluations.jsonl`.
+        workers: processes that decode a stream; 0 decodes in threads of this one.
 
     Returns:
         `out`, which is now a checkpoint folder. A complete run is left alone.
 
     Raises:
-        ConfigError: the processes cannot share a batch equally.
-        DataError: the data cannot be used, the folder holds another run, or the loss stopped
-            being a finite number.
+        ConfigError: the processes cannot share a batch equally, or the learning rate would undo the
+            checkpoint that training starts from.
+        DataError: the data cannot be used, the folder holds another run, the loss stopped being a
+            finite number, or `guards.py` stopped the run; the last state is kept.
         KeyboardInterrupt: after Ctrl-C, with the state of the last whole step saved.
         SystemExit: after SIGTERM, likewise; the code is 143.
     """
     with join_processes() as processes, _own_random_numbers(processes.device):
         rows = processes.rows(config.batch_size)
-        processes.once(lambda: open_run(out, config, sha256_bytes("".join(hash_shards(data)).encode())))
+        require_sane_rate(config)
+        is_checked = config.reading == "memory"
+        processes.once(lambda: open_run(out, config, identify(data, is_checked=is_checked)))
         if processes.once(lambda: is_complete(out)):
             return out
-        dataset = read_dataset(data, config)
-        learner = build_learner(config, dataset.token_rows, processes)
-        memory = Memory(parameters=learner.named_parameters(), optimizers=learner.optimizers)
-        done = load_state(out, memory, processes)
+        feed = open_feed(data, config)
+        start = read_start(config, feed.token_rows)
+        learner = build_learner(config, feed.token_rows, processes, None if start is None else start.model)
+        memory = Memory(
+            parameters=learner.named_parameters(),
+            optimizers=learner.optimizers,
+            extra=learner.extra_state(),
+        )
         run = _Run(out=out, learner=learner, memory=memory, on_step=on_step, on_eval=on_eval)
-        if processes.is_first:
-            cut_metrics(out, done)
-            cut_evaluations(out, done)
-        with run.open_metrics() as metrics, _signal_caught() as caught:
-            started = time.perf_counter()
-            for number, batch in enumerate(read_batches(dataset, config, done, rows=rows), start=done):
-                result = take_step(learner, batch, number, started)
-                run.report(result, metrics)
-                run.evaluate_if_due(number + 1)
-                run.save_if_due(number + 1, metrics, caught)
-                started = time.perf_counter()
-        weights = {name: full(p).float().cpu().numpy() for name, p in learner.model.named_parameters()}
-        processes.once(lambda: export(out, weights, config.model, dataset.token_rows))
+        run.go(feed, rows, workers)
+        weights = {name: full(p).float().cpu().numpy() for name, p in learner.result().items()}
+        table = None if start is None else start.table
+        processes.once(lambda: export(out, weights, config.model, feed.token_rows, table))
     return out
 
 
@@ -122,6 +124,29 @@ class _Run:
     on_eval: Evaluate | None
     saved: list[float] = field(default_factory=lambda: [time.monotonic()])
     """When the last state was written, one value."""
+    troubles: list[DataError] = field(default_factory=list)
+    """What the guards have found."""
+
+    def go(self, feed: Feed, rows: slice, workers: int) -> None:
+        """Take the steps that are not done yet; arguments as in `train`."""
+        config, processes = self.learner.config, self.learner.processes
+        done = load_state(self.out, self.memory, processes)
+        if processes.is_first:
+            cut_metrics(self.out, done)
+            cut_evaluations(self.out, done)
+        meter = start_meter(config, processes.device, processes.world)
+        guards = Guards(config)
+        batches = feed.batches(config, done, rows=rows, device=processes.device, processes=workers)
+        with self.open_metrics() as metrics, _signal_caught() as caught:
+            started = time.perf_counter()
+            for number, batch in enumerate(batches, start=done):
+                waited = time.perf_counter() - started
+                result = meter.complete(take_step(self.learner, batch, number, started), batch, waited)
+                self.report(result, metrics)
+                self.evaluate_if_due(number + 1)
+                self.save_if_due(number + 1, metrics, caught)
+                self.guard(guards, result)
+                started = time.perf_counter()
 
     @contextmanager
     def open_metrics(self) -> Iterator[TextIO]:
@@ -135,6 +160,25 @@ class _Run:
         metrics.write(result.to_json() + "\n")
         if self.on_step is not None and self.learner.processes.is_first:
             self.on_step(result)
+
+    def guard(self, guards: Guards, result: Step) -> None:
+        """Stop a run that cannot end well; all processes together, which is asked every so many steps.
+
+        Raises:
+            DataError: what the guards of the first process say.
+        """
+        processes = self.learner.processes
+        try:
+            guards.look(result)
+        except DataError as error:
+            self.troubles.append(error)
+        if processes.world == 1 or (result.step + 1) % GUARD_STEPS == 0:
+            processes.once(self._raise_trouble)
+
+    def _raise_trouble(self) -> None:
+        if self.troubles:
+            write_page(self.out)
+            raise self.troubles[0]
 
     def evaluate_if_due(self, done: int) -> None:
         """Evaluate where the configuration says so, in every process."""
@@ -171,6 +215,8 @@ class _Run:
             keep=config.keep_states,
             keep_every=config.keep_every_steps,
         )
+        if processes.is_first:
+            write_page(self.out)
         self.saved[0] = time.monotonic()
         if wish == _STOP and not is_last:
             caught.stop()

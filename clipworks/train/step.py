@@ -1,9 +1,8 @@
 """What trains, and one step of it: rates, features, loss, gradients, update."""
 
-import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -25,12 +24,20 @@ from clipworks.train.distributed import (
     spread,
     sync_gradients,
 )
+from clipworks.train.ema import RunningMean
 from clipworks.train.loader import Batch
 from clipworks.train.loss import Captions, Objective, Score, Teaching, Temperature, contrast
-from clipworks.train.optim import build_optimizers, schedule, set_rates
+from clipworks.train.metrics import Step
+from clipworks.train.optim import (
+    LossScale,
+    build_optimizers,
+    lock_towers,
+    recompute_blocks,
+    schedule,
+    set_rates,
+)
+from clipworks.train.reader import BALANCED_OUT
 from clipworks.train.teacher import Teach, read_teacher
-
-LARGEST_LOG_SCALE = math.log(100)
 
 INITIAL_SIGMOID_SCALE = math.log(10)
 INITIAL_SIGMOID_BIAS = -10.0
@@ -38,30 +45,6 @@ INITIAL_SIGMOID_BIAS = -10.0
 
 _STEP_SEED = 2
 """Tells PyTorch's random numbers of a step from the loader's."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """What one optimizer step reports; a line of `metrics.jsonl`."""
-
-    step: int
-    """Number of the step, from 0."""
-    loss: float
-    """Loss of the batch, nats."""
-    accuracy: float
-    """Share of pictures whose best text in the batch is their own."""
-    learning_rate: float
-    """Rate of AdamW."""
-    gradient_norm: float
-    """Length of the gradient before clipping."""
-    logit_scale: float
-    """The factor on the cosines after the step, 1 to 100."""
-    seconds: float
-    """Wall time of the step, waiting for data included, saving not."""
-
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,14 +58,28 @@ class Learner:
     towers: tuple[nn.Module, nn.Module]
     """Vision and text, wrapped so that gradients are averaged over the processes."""
     optimizers: list[torch.optim.Optimizer]
+    loss_scale: LossScale
+    mean: RunningMean | None
+    """Of the weights, where one is kept."""
     teach: Teach | None
     processes: Processes
     config: TrainConfig
+    token_rows: NDArray[np.int64]
+    """int64 [K], the token ids whose rows the model's token table has."""
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """Every weight that may be trained, by its name."""
         named = dict(self.model.named_parameters())
         return named if self.bias is None else {**named, "logit_bias": self.bias}
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """What a saved state holds beside weights and optimizers; loading changes it in place."""
+        extra = {} if self.mean is None else {f"mean.{name}": t for name, t in self.mean.tensors.items()}
+        return {**extra, "loss_scale": self.loss_scale.state} if self.loss_scale.is_on else extra
+
+    def result(self) -> Mapping[str, Tensor]:
+        """The weights that the run is about: their running mean where one is kept."""
+        return dict(self.model.named_parameters()) if self.mean is None else self.mean.tensors
 
 
 def build_learner(
@@ -98,6 +95,7 @@ def build_learner(
 
     Raises:
         CheckpointError: the teacher cannot be read.
+        ConfigError: nothing is left to train.
     """
     if model is None:
         text = replace(config.model.text, vocab_size=len(token_rows))
@@ -108,6 +106,9 @@ def build_learner(
         bias = nn.Parameter(torch.tensor(INITIAL_SIGMOID_BIAS, device=processes.device))
         nn.init.constant_(model.logit_scale, INITIAL_SIGMOID_SCALE)
     model.to(processes.device)
+    lock_towers(model, config)
+    if config.recompute:
+        recompute_blocks(model)
     if config.compiled:
         for tower in (model.vision, model.text):
             for block in tower.blocks:
@@ -129,9 +130,12 @@ def build_learner(
         bias=bias,
         towers=towers,
         optimizers=optimizers,
+        loss_scale=LossScale(is_on=config.precision == "fp16"),
+        mean=RunningMean(dict(model.named_parameters()), config.ema_decay) if config.ema_decay else None,
         teach=teach,
         processes=processes,
         config=config,
+        token_rows=token_rows,
     )
 
 
@@ -145,7 +149,8 @@ def take_step(learner: Learner, batch: Batch, number: int, started: float) -> St
         started: `time.perf_counter()` when the step began.
 
     Raises:
-        DataError: the loss or the gradient is not finite; nothing was changed.
+        DataError: the loss or the gradient is not finite; nothing was changed. In fp16 such a step is left
+            out, until no smaller scale of the loss is left to try.
     """
     config, processes, model = learner.config, learner.processes, learner.model
     set_rates(learner.optimizers, number, config)
@@ -155,17 +160,19 @@ def take_step(learner: Learner, batch: Batch, number: int, started: float) -> St
         parameter.grad = None
     outcome = make_gradients(learner, batch)
     average_scalars([model.logit_scale, *([learner.bias] if learner.bias is not None else [])], processes)
-    loss, accuracy = processes.mean(torch.stack([outcome.loss, outcome.accuracy.to(outcome.loss)])).tolist()
-    norm = clip_gradients(parameters, config.clip_norm, processes).item()
-    if not (math.isfinite(loss) and math.isfinite(norm)):
+    skipped = outcome.loss.new_tensor(sum(n for cause, n in batch.skipped.items() if cause != BALANCED_OUT))
+    told = [outcome.loss, outcome.accuracy.to(outcome.loss), outcome.spread.to(outcome.loss), skipped]
+    loss, accuracy, spread, skipped_mean = processes.mean(torch.stack(told)).tolist()
+    _divide([p.grad for p in parameters if p.grad is not None], learner.loss_scale.factor)
+    largest = math.inf if config.clip_norm is None else config.clip_norm
+    norm = clip_gradients(parameters, largest, processes).item()
+    if math.isfinite(loss) and math.isfinite(norm):
+        _update(learner, number)
+    elif not learner.loss_scale.retreat():
         raise DataError(
             f"The loss of step {number} is {loss} and its gradient norm {norm}.",
             "Lower learning_rate; the state before this step is kept.",
         )
-    for optimizer in learner.optimizers:
-        optimizer.step()
-    with torch.no_grad():
-        model.logit_scale.clamp_(0, LARGEST_LOG_SCALE)
     return Step(
         step=number,
         loss=loss,
@@ -174,28 +181,33 @@ def take_step(learner: Learner, batch: Batch, number: int, started: float) -> St
         gradient_norm=norm,
         logit_scale=model.logit_scale.exp().item(),
         seconds=time.perf_counter() - started,
+        skipped=round(skipped_mean * processes.world),
+        spread=spread,
     )
 
 
-def make_gradients(learner: Learner, batch: Batch) -> Score:
-    """Add the gradient of a batch to the weights, in as many parts as the configuration says."""
+def make_gradients(learner: Learner, batch: Batch) -> "Outcome":
+    """Add the gradient of a batch, times the loss scale, to the weights, in as many parts as configured."""
     config, processes = learner.config, learner.processes
     teaching: list[Teaching] = []
     is_replay = False
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.precision)
+    spreads: list[Tensor] = []
 
     def encode(part: Batch) -> tuple[Tensor, Tensor]:
         images, tokens = part.images_BCHW.to(processes.device), part.tokens_BT.to(processes.device)
         kept = None if part.kept_BT is None else part.kept_BT.to(processes.device)
         if learner.teach is not None and not is_replay:
             teaching.append(learner.teach(images, tokens))
-        with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with torch.autocast(processes.device.type, kind, enabled=kind is not None):
             image_BE, text_BE = learner.towers[0](images, kept), learner.towers[1](tokens)
         return _unit(image_BE), _unit(text_BE)
 
     def score(image_BE: Tensor, text_BE: Tensor) -> Score:
         nonlocal is_replay
         is_replay = True
-        return contrast(
+        spreads.append(torch.stack([_spread(image_BE), _spread(text_BE)]).min())
+        outcome = contrast(
             image_BE,
             text_BE,
             Temperature(scale=learner.model.logit_scale.exp(), bias=learner.bias),
@@ -204,11 +216,46 @@ def make_gradients(learner: Learner, batch: Batch) -> Score:
             captions=None if batch.captions is None else _move(batch.captions, processes.device),
             teaching=_join(teaching),
         )
+        return replace(outcome, loss=outcome.loss * learner.loss_scale.factor)
 
     def sync(is_last: bool) -> AbstractContextManager[None]:
         return sync_gradients(learner.towers, is_last)
 
-    return push_gradients(split(batch, config.accumulation), encode, score, sync)
+    scored = push_gradients(split(batch, config.accumulation), encode, score, sync)
+    return Outcome(loss=scored.loss / learner.loss_scale.factor, accuracy=scored.accuracy, spread=spreads[0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What the rows of one process gave."""
+
+    loss: Tensor
+    """Float scalar, nats."""
+    accuracy: Tensor
+    """Float scalar: share of pictures whose best text is their own."""
+    spread: Tensor
+    """Float scalar: 1 - |mean feature|^2, the less of pictures and texts."""
+
+
+def _update(learner: Learner, number: int) -> None:
+    """Step along the gradients."""
+    for optimizer in learner.optimizers:
+        optimizer.step()
+    with torch.no_grad():
+        learner.model.logit_scale.clamp_(0, math.log(learner.config.largest_scale))
+    learner.loss_scale.advance()
+    if learner.mean is not None:
+        learner.mean.update(dict(learner.model.named_parameters()), number)
+
+
+def _divide(gradients: Sequence[Tensor], factor: float) -> None:
+    if factor != 1:
+        for gradient in gradients:
+            gradient.div_(factor)
+
+
+def _spread(features_BE: Tensor) -> Tensor:
+    return 1 - features_BE.detach().float().mean(dim=0).square().sum()
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:

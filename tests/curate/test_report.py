@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from clipworks.curate.balance import BalanceConfig, balance_pairs
-from clipworks.curate.curve import Line, draw_curves
 from clipworks.curate.matches import count_matches, match_pairs
 from clipworks.curate.report import describe_part, write_report
+from clipworks.curves import Line, draw_curves
 from clipworks.errors import ConfigError
 from tests.curate.pools import make_rows, write_metadata, write_pairs
 

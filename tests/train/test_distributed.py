@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from clipworks.errors import ConfigError
 from clipworks.files import read_manifest
-from clipworks.train.checkpoint import METRICS
 from clipworks.train.distributed import Processes, clip_gradients, compute_shared
 from clipworks.train.loop import train
+from clipworks.train.metrics import METRICS
 from clipworks.train.recipes import tiny
 from clipworks.train.states import list_states
 from train.torchrun import torchrun

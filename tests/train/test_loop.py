@@ -20,13 +20,14 @@ import torch
 from clipworks.errors import DataError
 from clipworks.files import sha256_file
 from clipworks.model.weights import read_checkpoint
-from clipworks.train.checkpoint import EVALUATIONS, METRICS, cut_evaluations, open_run
+from clipworks.train.checkpoint import cut_evaluations, open_run
 from clipworks.train.config import TrainConfig
 from clipworks.train.loop import _Caught, train
 from clipworks.train.loss import Score
+from clipworks.train.metrics import EVALUATIONS, METRICS, Step
 from clipworks.train.recipes import tiny
 from clipworks.train.states import list_states
-from clipworks.train.step import Learner, Step
+from clipworks.train.step import Learner
 
 
 def config() -> TrainConfig:

@@ -1,0 +1,70 @@
+"""What lies in a tar of samples, by place: members without their bytes, in groups of one key.
+
+A tar that is cut or changed gives the samples before the damage. `shards.py` reads whole samples in
+order and refuses damage; this is for those who choose samples and read parts of them.
+"""
+
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+DAMAGED = "damaged_tars"
+"""What is counted where a tar is cut or changed."""
+
+_NAME = re.compile(r"(?:\./)*(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]*)", re.DOTALL)
+_BLOCK = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One file of a sample."""
+
+    suffix: str
+    """What stands behind the first dot of its name, in lower case."""
+    offset: int
+    """Where its bytes begin, from the start of the tar."""
+    num_bytes: int
+
+
+def list_groups(file: IO[bytes], size: int, counts: Counter[str]) -> Iterator[list[Member]]:
+    """Neighbouring members with one key; a suffix that comes twice begins a new sample.
+
+    Args:
+        file: an open tar.
+        size: its bytes.
+        counts: a cut or changed tar adds one to `DAMAGED`.
+    """
+    key, members = "", list[Member]()
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for entry in tar:
+                if entry.offset_data + entry.size > size:
+                    raise EOFError
+                name = _NAME.fullmatch(entry.name)
+                if name is None or not entry.isreg():
+                    continue
+                suffix = name["suffix"].lower()
+                if members and (name["key"] != key or suffix in {member.suffix for member in members}):
+                    yield members
+                    members = []
+                key = name["key"]
+                members.append(Member(suffix=suffix, offset=entry.offset_data, num_bytes=entry.size))
+            file.seek(tar.offset)
+            if any(file.read(_BLOCK)):  # tarfile takes a changed header for the end
+                raise EOFError
+    except (tarfile.TarError, EOFError):
+        counts[DAMAGED] += 1
+    if members:
+        yield members
+
+
+def read_member(file: IO[bytes], member: Member) -> bytes:
+    """The bytes of a member; fewer if the file has been cut since."""
+    place = file.tell()
+    file.seek(member.offset)
+    data = file.read(member.num_bytes)
+    file.seek(place)
+    return data

@@ -1,0 +1,165 @@
+"""Pictures that are not trained on, and how well a model in training does on them.
+
+With class names it is zero-shot classification, with captions retrieval both ways. What `clipworks evaluate`
+measures at the end with all that belongs to it is seen here on the way, in seconds.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipworks.errors import DataError
+from clipworks.model.preprocess import ImageInput, prepare
+from clipworks.model.prompts import template_set
+from clipworks.model.tokenizer import tokenize
+from clipworks.train.augment import normalise
+from clipworks.train.config import TrainConfig
+from clipworks.train.distributed import Processes, compute_shared
+from clipworks.train.step import Learner
+
+BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """Prepared pictures and what is asked of them."""
+
+    name: str
+    """Stands in front of its scores."""
+    pixels: NDArray[np.uint8]
+    """uint8 [N, S, S, 3]."""
+    texts: tuple[str, ...]
+    """The captions, one per picture; or the class names."""
+    classes: NDArray[np.int64] | None
+    """int64 [N], the class of each picture; None for captions."""
+
+
+def captioned_task(name: str, pairs: Sequence[tuple[ImageInput, str]], config: TrainConfig) -> Task:
+    """Pictures with a caption each, for retrieval.
+
+    Raises:
+        DataError: fewer than two pairs.
+        InputError: a picture cannot be opened.
+    """
+    if len(pairs) < 2:
+        raise DataError(f"{name} holds {len(pairs)} captioned pictures; retrieval needs two or more.")
+    size = config.model.vision.image_size
+    pixels = np.stack([prepare(image, size) for image, _ in pairs])
+    return Task(name=name, pixels=pixels, texts=tuple(text for _, text in pairs), classes=None)
+
+
+def class_task(name: str, pictures: Sequence[tuple[ImageInput, str]], config: TrainConfig) -> Task:
+    """Pictures with a class each, for zero-shot classification.
+
+    Raises:
+        DataError: fewer than two classes.
+        InputError: a picture cannot be opened.
+    """
+    names = sorted({label for _, label in pictures})
+    if len(names) < 2:
+        raise DataError(f"{name} holds {len(names)} classes; classification needs two or more.")
+    size = config.model.vision.image_size
+    return Task(
+        name=name,
+        pixels=np.stack([prepare(image, size) for image, _ in pictures]),
+        texts=tuple(names),
+        classes=np.array([names.index(label) for _, label in pictures]),
+    )
+
+
+def score_tasks(learner: Learner, tasks: Sequence[Task]) -> dict[str, float]:
+    """The scores of all tasks by name; every process has to call this, and each does its part.
+
+    Of the weights as they are, or of their running mean where one is kept.
+
+    Returns:
+        `NAME/top1` of a task with classes; of one with captions `NAME/image_to_text_r1`, `…_r5`,
+        `NAME/text_to_image_r1`, `…_r5`. All are shares, 0..1.
+    """
+    scores: dict[str, float] = {}
+    with torch.no_grad(), _MeanInPlace(learner):
+        for task in tasks:
+            scores |= {f"{task.name}/{name}": value for name, value in _score(learner, task).items()}
+    return scores
+
+
+class _MeanInPlace:
+    """Within: the model has the running mean of its weights, where one is kept."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._mean = {} if learner.mean is None else learner.mean.tensors
+        self._weights = dict(learner.model.named_parameters())
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, *_: object) -> None:
+        self._swap()
+
+    def _swap(self) -> None:
+        for name, mean in self._mean.items():
+            weight = self._weights[name].detach()
+            kept = weight.clone()
+            weight.copy_(mean)
+            mean.copy_(kept)
+
+
+def _score(learner: Learner, task: Task) -> dict[str, float]:
+    device = learner.processes.device
+    preprocess = learner.config.model.preprocess
+
+    def encode_images(pixels_BHWC: Tensor) -> Tensor:
+        images_BCHW = pixels_BHWC.to(device).permute(0, 3, 1, 2).float() / 255
+        return F.normalize(learner.towers[0](normalise(images_BCHW, preprocess)).float(), dim=-1)
+
+    image_NE = compute_shared(encode_images, torch.from_numpy(task.pixels), BATCH, learner.processes)
+    encode_texts = _text_encoder(learner)
+    if task.classes is not None:
+        templates = template_set("simple")
+        prompts = [template.format(name) for name in task.texts for template in templates]
+        prompt_PE = encode_texts(prompts, learner.processes)
+        class_CE = F.normalize(prompt_PE.reshape(len(task.texts), -1, prompt_PE.shape[1]).mean(dim=1), dim=-1)
+        best = (image_NE @ class_CE.T).argmax(dim=1).cpu().numpy()
+        return {"top1": float((best == task.classes).mean())}
+    cosines = (image_NE @ encode_texts(task.texts, learner.processes).T).cpu().numpy()
+    _, same = np.unique(task.texts, return_inverse=True)
+    return {
+        **{f"image_to_text_r{k}": _recall(cosines, same, k) for k in (1, 5)},
+        **{f"text_to_image_r{k}": _recall(cosines.T, same, k) for k in (1, 5)},
+    }
+
+
+def _text_encoder(learner: Learner) -> Callable[[Sequence[str], Processes], Tensor]:
+    """Texts -> unit features, float [N, E]. A token that no caption of the training held is left out."""
+    rows = learner.token_rows
+    device = learner.processes.device
+
+    def encode(texts: Sequence[str], processes: Processes) -> Tensor:
+        tokens = tokenize(texts, context_length=learner.config.model.text.context_length)
+        places = np.minimum(rows.searchsorted(tokens), len(rows) - 1)
+        known = rows[places] == tokens
+        kept = np.zeros_like(tokens)
+        for row, places_T, known_T in zip(kept, places, known, strict=True):
+            row[: known_T.sum()] = places_T[known_T]
+        longest = int(kept.argmax(axis=1).max()) + 1
+
+        def run(tokens_BT: Tensor) -> Tensor:
+            return F.normalize(learner.towers[1](tokens_BT.to(device)).float(), dim=-1)
+
+        return compute_shared(run, torch.from_numpy(kept[:, :longest]), BATCH, processes)
+
+    return encode
+
+
+def _recall(cosines: NDArray[np.float32], same: NDArray[np.int64], k: int) -> float:
+    """Share of rows whose best k columns hold one with the same text; ties count as lost."""
+    hits = 0
+    for row, own in zip(cosines, same, strict=True):
+        right = same == own
+        hits += int((row[~right] >= row[right].max()).sum()) < k
+    return hits / len(cosines)

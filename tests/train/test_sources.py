@@ -1,0 +1,121 @@
+"""Where training data lies, and how much of it there is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipworks.errors import DataError
+from clipworks.files import sha256_bytes
+from clipworks.shards import hash_shards
+from clipworks.train import places, sources
+from clipworks.train.sources import identify, read_sources
+
+from .pools import sample, write_pool, write_tar
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPWORKS_CACHE", str(tmp_path / "cache"))
+
+
+def write_list(path: Path, *rows: Any) -> Path:
+    path.write_text(json.dumps({"sources": rows}))
+    return path
+
+
+def test_a_folder_of_ours_is_counted_by_its_manifest(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "count_shard", lambda _: pytest.fail("headers were read"))
+    (source,) = read_sources(shards)
+    assert [shard.samples for shard in source.shards] == [25, 15]
+    assert source.weight == 1 and source.texts == () and source.balance is None
+
+
+def test_a_folder_of_img2dataset_is_counted_by_its_stats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "count_shard", lambda _: pytest.fail("headers were read"))
+    (source,) = read_sources(write_pool(tmp_path / "pool"))
+    assert [shard.samples for shard in source.shards] == [20, 20, 20]
+
+
+def test_the_headers_of_other_tars_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tar(tmp_path / "pool" / "a.tar", map(sample, range(7)))
+    assert read_sources(tmp_path / "pool")[0].shards[0].samples == 7
+    first = places.read_places(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(places, "list_groups", lambda *_: pytest.fail("the headers were read again"))
+        assert read_sources(tmp_path / "pool")[0].shards[0].samples == 7
+        assert (places.read_places(path) == first).all() and first.shape == (7, 3, 2)
+    (kept,) = (tmp_path / "cache" / "shards").iterdir()
+    kept.write_bytes(b"damaged")
+    assert (places.read_places(path) == first).all()
+    write_tar(path, map(sample, range(3)))
+    assert len(places.read_places(path)) == 3
+
+
+def test_without_a_folder_for_a_cache_the_headers_are_read_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CLIPWORKS_CACHE", str(tmp_path / "file"))
+    assert len(places.read_places(write_tar(tmp_path / "a.tar", map(sample, range(3))))) == 3
+
+
+def test_a_list_names_several_sources(tmp_path: Path) -> None:
+    write_pool(tmp_path / "a", shards=1)
+    write_pool(tmp_path / "b", shards=2)
+    rows = [{"data": "a", "weight": 2, "texts": {"txt": 0.5, "long": 0.5}}, {"data": "b", "balance": "kept"}]
+    first, second = read_sources(write_list(tmp_path / "mix.json", *rows))
+    assert (first.weight, first.texts, len(first.shards)) == (2.0, (("txt", 0.5), ("long", 0.5)), 1)
+    assert (second.weight, second.balance, len(second.shards)) == (1.0, tmp_path / "kept", 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"data": "a", "wait": 1}, "unknown field 'wait'"),
+        ({"weight": 1}, "no field 'data'"),
+        ({"data": "a", "weight": 0}, "weight 0"),
+        ({"data": "a", "texts": {"txt": -1}}, "texts"),
+    ],
+)
+def test_a_wrong_source_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    write_pool(tmp_path / "a", shards=1)
+    with pytest.raises(DataError, match=message):
+        read_sources(write_list(tmp_path / "mix.json", row))
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"sources": []}', '{"sources": [1]}'])
+def test_a_list_without_sources_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mix.json").write_text(text)
+    with pytest.raises(DataError, match="lists no sources"):
+        read_sources(tmp_path / "mix.json")
+
+
+def test_shards_without_a_sample_are_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "pool" / "a.tar", [])
+    with pytest.raises(DataError, match="holds a sample"):
+        read_sources(tmp_path / "pool")
+
+
+def test_a_shard_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="gone.tar cannot be read"):
+        sources.count_shard(tmp_path / "gone.tar")
+
+
+def test_data_of_ours_is_known_by_its_content_and_that_of_others_by_names_and_sizes(
+    shards: Path, tmp_path: Path
+) -> None:
+    assert identify(shards) == sha256_bytes("".join(hash_shards(shards)).encode())
+    assert identify(shards, is_checked=False) != identify(shards)
+    pool = write_pool(tmp_path / "pool")
+    before = identify(pool)
+    mix = write_list(tmp_path / "mix.json", {"data": "pool"})
+    listed = identify(mix)
+    assert identify(pool) == before == listed
+    write_list(mix, {"data": "pool", "weight": 2})
+    assert identify(mix) != listed
+    (pool / "00001.tar").unlink()
+    assert identify(pool) != before
