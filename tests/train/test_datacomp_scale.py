@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from recipes.tiny_shards import samples
 
 from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
 from clipworks.shards import write_shards
@@ -13,7 +14,6 @@ from clipworks.train.held_out import captioned_task, score_tasks
 from clipworks.train.loop import train
 from clipworks.train.metrics import METRICS
 from clipworks.train.recipes import find
-from recipes.tiny_shards import samples
 
 GALLERY = Path(__file__).parents[2] / "clipworks" / "gallery"
 SAMPLES_SEEN = 12_800
