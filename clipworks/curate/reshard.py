@@ -16,12 +16,12 @@ import pyarrow as pa
 
 from clipworks.curate.packing import ReshardConfig, pack_shard
 from clipworks.curate.subsets import counts_in, merge_subsets, read_subset
+from clipworks.curate.tars import list_samples
 from clipworks.curate.uids import hex_of, uids_of
 from clipworks.errors import DataError
 from clipworks.files import is_complete, read_json, read_manifest, sha256_file, write_json
 from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import read_table, write_table
-from clipworks.tars import list_samples
 
 STAGE = "reshard"
 INDEX = ".index"
