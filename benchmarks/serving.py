@@ -38,7 +38,6 @@ from benchmarks.machine import RESULTS, ROOT, describe_commit, write_result
 NUM_PICTURES = 24
 BATCH = 32
 CLIENTS = (1, 8, 32)
-ROUNDS = 5
 ENGINE_PROGRAM = """
 import json, sys, time, numpy as np
 from pathlib import Path
@@ -72,6 +71,7 @@ def main() -> None:
     parser.add_argument("--soak", type=float, metavar="MINUTES")
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=5, help="of the rates")
     parser.add_argument("--workers", default="process", choices=["process", "thread"])
     parser.add_argument("--folder", type=Path, help="keep model and pictures here")
     given = parser.parse_args()
@@ -82,7 +82,7 @@ def main() -> None:
         elif given.kill:
             keep("kill", bench.kill())
         else:
-            bench.rates()
+            bench.rates(given.rounds)
 
 
 class Bench:
@@ -101,7 +101,7 @@ class Bench:
         self.roster = folder / "models.toml"
         self.roster.write_text(f'[models.b32]\nsource = "{self.model}"\nprecision = "int8"\n')
 
-    def rates(self) -> None:
+    def rates(self, num_rounds: int) -> None:
         """Requests a second of all servers at every number of clients: they take turns, round by round.
 
         All run at the same time and only one is asked; the engine alone, without a server, has its turn too.
@@ -116,13 +116,13 @@ class Bench:
                 places["infinity"] = (running.enter_context(self.infinity(python)), "/embeddings")
             ask_engine = running.enter_context(self.engine())
             rounds: dict[int, list[dict[str, Any]]] = {count: [] for count in CLIENTS}
-            for turn in range(ROUNDS):
+            for turn in range(num_rounds):
                 for count in CLIENTS:
                     row: dict[str, Any] = {"engine": ask_engine(self.seconds / 3)}
                     for name, (address, path) in places.items():
                         row[name] = self.load(address, path, count)
                     rounds[count].append(row)
-                    print(f"round {turn + 1} of {ROUNDS}, {count} clients", file=sys.stderr, flush=True)
+                    print(f"round {turn + 1} of {num_rounds}, {count} clients", file=sys.stderr, flush=True)
         keep(
             "rates", {"workers": self.workers} | {f"{n} clients": summary(rows) for n, rows in rounds.items()}
         )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clipworks.curate.hashes import perceptual_hash
 from clipworks.curate.pool import Pool, read_rows, sources_of
-from clipworks.curate.tars import TarSample, list_samples, read_member
+from clipworks.curate.tars import TarSample, list_samples
 from clipworks.curate.uids import hex_of
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import atomic_write
@@ -27,6 +27,7 @@ from clipworks.model.engine import Engine
 from clipworks.model.loading import Precision, load
 from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import num_rows, write_table
+from clipworks.tars import read_member
 
 STAGE = "score"
 _IMAGES = ("jpg", "jpeg", "png", "webp")
