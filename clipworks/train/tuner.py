@@ -168,7 +168,8 @@ def measure(tuned: Tuned, job: Job, places: NDArray[np.int64]) -> tuple[NDArray[
     if job.captions is not None:
         text_UE = text_vectors(tuned, job.captions.tokens, tune.precision)
         scale = float(tuned.clip.logit_scale.detach().exp())
-        texts, pictures, loss = retrieval(image_NE, text_UE, job.captions, places, scale)
+        own = [job.captions.texts[i] for i in places.tolist()]
+        texts, pictures, loss = retrieval(image_NE, text_UE, own, scale)
         return np.concatenate([texts, pictures]), loss
     assert job.labels is not None and tuned.head is not None
     labels = torch.from_numpy(job.labels[places])
