@@ -22,7 +22,7 @@ from clipworks.model.tokenizer import tokenize
 from clipworks.shards import Sample, count_samples, read_shards
 from clipworks.train.augment import composite, draw_kept_patches, draw_moves, move, normalise
 from clipworks.train.config import TrainConfig
-from clipworks.train.loss import NO_CAPTION, Captions
+from clipworks.train.loss import Captions, pad_captions
 
 LARGEST_DATASET_BYTES = 12 << 30
 
@@ -181,7 +181,7 @@ def _draw(dataset: Dataset, all_visits: "_Visits", config: TrainConfig, step: in
         pixels=pixels,
         moves=moves,
         tokens=tokens[:, : int(tokens.argmax(axis=1).max()) + 1],
-        captions=_padded(texts[rows]),
+        captions=pad_captions(texts[rows]),
         chosen=np.array(chosen[rows], dtype=np.int64),
         kept=draw_kept_patches(len(visits), patches, dropout, rng)[rows] if dropout else None,
     )
@@ -247,11 +247,3 @@ def _draw_texts(
         choices[0] if first or len(choices) == 1 else choices[1 + int(place * (len(choices) - 1))]
         for choices, first, place in zip(texts, takes_first, places, strict=True)
     ]
-
-
-def _padded(texts: Sequence[tuple[int, ...]]) -> npt.NDArray[np.int64]:
-    """int64 [B, K]: the numbers of each sample's captions, `NO_CAPTION` where it has fewer."""
-    padded = np.full((len(texts), max(map(len, texts))), NO_CAPTION, dtype=np.int64)
-    for row, own in zip(padded, texts, strict=True):
-        row[: len(own)] = own
-    return padded

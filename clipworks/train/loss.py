@@ -13,11 +13,14 @@ loss of the whole batch. Rows are taken some at a time and the gradients are mad
 square of all logits never exists: at 32,768 pairs and 512 rows a time, 64 MiB instead of 4 GiB.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clipworks.train.config import Loss, SharedCaptions
@@ -124,6 +127,14 @@ def contrast(
         )
         loss = loss + other
     return Score(loss=loss, accuracy=accuracy)
+
+
+def pad_captions(texts: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
+    """int64 [B, K]: the numbers of each picture's captions, `NO_CAPTION` where it has fewer."""
+    padded = np.full((len(texts), max(map(len, texts))), NO_CAPTION, dtype=np.int64)
+    for row, own in zip(padded, texts, strict=True):
+        row[: len(own)] = own
+    return padded
 
 
 class _Direction:

@@ -44,12 +44,9 @@ class Captions:
     tokens: NDArray[np.int64]
     """int64 [U, T], zero-padded."""
 
-    def draw(self, places: NDArray[np.int64], rng: np.random.Generator | None) -> NDArray[np.int64]:
-        """The number of one caption per example: at random, or the first where `rng` is None."""
-        chosen = [
-            self.texts[i][0 if rng is None else int(rng.integers(len(self.texts[i])))]
-            for i in places.tolist()
-        ]
+    def draw(self, places: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """The number of one caption per example, at random."""
+        chosen = [self.texts[i][int(rng.integers(len(self.texts[i])))] for i in places.tolist()]
         return np.array(chosen, dtype=np.int64)
 
     def shared(self, places: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.bool_]:

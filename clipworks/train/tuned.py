@@ -17,7 +17,6 @@ from clipworks.model.network import Clip, TextTower, VisionTower
 from clipworks.train.augment import draw_moves, move, normalise
 from clipworks.train.config import TrainPrecision
 from clipworks.train.lora import add_lora
-from clipworks.train.material import Captions
 from clipworks.train.tuning import TuneConfig
 
 HEAD = "head"
@@ -118,26 +117,25 @@ def class_head(vectors_PE: Tensor, num_templates: int, logit_scale: float) -> ND
 
 
 def retrieval(
-    image_NE: Tensor, text_UE: Tensor, captions: Captions, places: NDArray[np.int64], logit_scale: float
+    image_NE: Tensor, text_UE: Tensor, texts: Sequence[tuple[int, ...]], logit_scale: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], float]:
     """How pictures find their captions and first captions their pictures, among all of a part.
 
     Args:
         image_NE: vectors of the part's pictures.
         text_UE: vectors of all texts of the material.
-        captions: whose texts they are.
-        places: the part's examples.
+        texts: per picture the numbers of its captions.
         logit_scale: for the loss.
 
     Returns:
         bool [N], whether the first text found is one of the picture's; bool [N], whether the first
         picture found has the text; the contrastive loss over the whole part, nats.
     """
-    own = captions.draw(places, None)
+    own = np.array([one[0] for one in texts])
     pool = np.unique(own)
     cosines_NU = image_NE @ text_UE[torch.from_numpy(pool)].T
-    is_own_NU = np.stack([np.isin(pool, captions.texts[i]) for i in places.tolist()])
-    found_text = is_own_NU[np.arange(len(places)), cosines_NU.argmax(dim=1).numpy()]
+    is_own_NU = np.stack([np.isin(pool, one) for one in texts])
+    found_text = is_own_NU[np.arange(len(texts)), cosines_NU.argmax(dim=1).numpy()]
     columns = np.searchsorted(pool, own)
     found_picture = is_own_NU[cosines_NU.argmax(dim=0).numpy()[columns], columns]
     return found_text, found_picture, _retrieval_loss(logit_scale * cosines_NU, is_own_NU, columns)

@@ -23,7 +23,9 @@ from clipworks.files import atomic_write
 from clipworks.model.config import ClipConfig
 from clipworks.model.tensorfiles import read_safetensors, safetensors_bytes
 from clipworks.train.config import TrainConfig
-from clipworks.train.loss import contrastive_loss
+from clipworks.train.distributed import Processes
+from clipworks.train.loss import Captions as Positives
+from clipworks.train.loss import Objective, Temperature, contrast, pad_captions
 from clipworks.train.material import Captions
 from clipworks.train.optim import build_optimizers, set_rates
 from clipworks.train.splits import Parts
@@ -166,7 +168,8 @@ def measure(tuned: Tuned, job: Job, places: NDArray[np.int64]) -> tuple[NDArray[
     if job.captions is not None:
         text_UE = text_vectors(tuned, job.captions.tokens, tune.precision)
         scale = float(tuned.clip.logit_scale.detach().exp())
-        texts, pictures, loss = retrieval(image_NE, text_UE, job.captions, places, scale)
+        own = [job.captions.texts[i] for i in places.tolist()]
+        texts, pictures, loss = retrieval(image_NE, text_UE, own, scale)
         return np.concatenate([texts, pictures]), loss
     assert job.labels is not None and tuned.head is not None
     labels = torch.from_numpy(job.labels[places])
@@ -223,8 +226,7 @@ def _step(
     rng = np.random.default_rng([job.tune.seed, 1, progress.step])
     images_BCHW = batch_pixels(job.pixels[places], job.config, job.tune, rng)
     set_rates(optimizers, progress.step, plan)
-    with torch.autocast("cpu", torch.bfloat16, enabled=job.tune.precision == "bf16"):
-        loss, hits = _loss(tuned, job, images_BCHW, places, rng)
+    loss, hits = _loss(tuned, job, images_BCHW, places, rng)
     tuned.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(tuned.parameters(), job.tune.clip_norm)
@@ -255,20 +257,32 @@ def _loss(
     rng: np.random.Generator,
 ) -> tuple[torch.Tensor, float]:
     """The loss of a batch and how many of its pictures are right."""
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=job.tune.precision == "bf16")
     if job.captions is None:
         assert job.labels is not None
         labels = torch.from_numpy(job.labels[places])
-        logits = tuned.logits(images_BCHW)
+        with autocast:
+            logits = tuned.logits(images_BCHW)
         hits = float((logits.detach().argmax(dim=1) == labels).sum())
         return F.cross_entropy(logits.float(), labels), hits
     chosen = job.captions.draw(places, rng)
     tokens = job.captions.tokens[chosen]
     tokens = np.ascontiguousarray(tokens[:, : int(tokens.argmax(axis=1).max()) + 1])
-    image_BE, text_BE = tuned.clip(images_BCHW, torch.from_numpy(tokens))
+    with autocast:
+        image_BE, text_BE = tuned.clip(images_BCHW, torch.from_numpy(tokens))
+    of_image_BK = pad_captions([job.captions.texts[i] for i in places.tolist()])
+    outcome = contrast(
+        image_BE.float(),
+        text_BE.float(),
+        Temperature(scale=tuned.clip.logit_scale.exp()),
+        Objective(),
+        processes=Processes(),
+        captions=Positives(of_image_BK=torch.from_numpy(of_image_BK), chosen_B=torch.from_numpy(chosen)),
+    )
     shared = torch.from_numpy(job.captions.shared(places, chosen))
     found = (image_BE @ text_BE.T).detach().argmax(dim=1)
     hits = float(shared[torch.arange(len(found)), found].sum())
-    return contrastive_loss(image_BE, text_BE, tuned.clip.logit_scale.exp(), shared), hits
+    return outcome.loss, hits
 
 
 def _measured(tuned: Tuned, job: Job, progress: Progress, epoch: int) -> Epoch:

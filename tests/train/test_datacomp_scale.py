@@ -2,14 +2,14 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recipes.tiny_shards import samples
 
 from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
-from clipworks.shards import write_shards
+from clipworks.shards import Sample, write_shards
 from clipworks.train.held_out import captioned_task, score_tasks
 from clipworks.train.loop import train
 from clipworks.train.metrics import METRICS
@@ -24,7 +24,7 @@ BATCH = 64
 def test_a_thousandth_of_the_small_scale_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """12,800 samples seen of 2,127; the schedule in proportion, a model of a few million weights."""
     monkeypatch.setenv("CLIPWORKS_CACHE", str(tmp_path / "cache"))
-    everything = list(samples(GALLERY))
+    everything = list(_samples())
     held_out = everything[::10]
     write_shards(
         (one for n, one in enumerate(everything) if n % 10), tmp_path / "pool", samples_per_shard=300
@@ -60,3 +60,16 @@ def test_a_thousandth_of_the_small_scale_learns(tmp_path: Path, monkeypatch: pyt
     chance = 1 / len(held_out)
     # Nine times chance so far; ten is the aim (issue 6), which these settings miss by one picture.
     assert scores["held_out/image_to_text_r1"] > 5 * chance
+
+
+def _samples() -> Iterator[Sample]:
+    """The gallery's captioned pictures in the order of their names."""
+    rows = [
+        json.loads(line) for line in (GALLERY / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    for row in sorted(rows, key=lambda row: str(row["file"])):
+        path = GALLERY / row["file"]
+        if row["caption"]:
+            yield Sample(
+                key=path.stem, image=path.read_bytes(), extension=path.suffix[1:], texts=(row["caption"],)
+            )
