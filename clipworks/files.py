@@ -23,6 +23,8 @@ from typing import IO, Any
 from clipworks.errors import DataError
 
 MANIFEST = "manifest.json"
+STAGE = "stage.json"
+"""In a folder that a stage has begun and not finished."""
 
 
 NPZ_DAMAGE = (

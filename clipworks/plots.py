@@ -4,10 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, isfinite, log2, log10
+from typing import Literal
 
 WIDTH, HEIGHT = 800, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 40, 55
 COLOURS = ("#1f6fb4", "#c8501e", "#2e8b57", "#8a4fb0", "#a0741c", "#4a4a4a")
+MOST_MARKED = 60
+"""Points of a line up to which each has a dot."""
+
+Scale = Literal["even", "points", "doublings", "decades"]
+"""Of an axis: even, with round numbers; even, with the points themselves as its labels; powers of two of values
+above 0, likewise; powers of ten, where what is below 1 lies at the edge."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,33 +36,42 @@ class Line:
 
 
 def draw_lines(
-    lines: Sequence[Line], *, title: str, x_label: str, y_label: str, is_log_x: bool = False
+    lines: Sequence[Line],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str = "",
+    x_scale: Scale = "even",
+    y_scale: Scale = "even",
+    level: float | None = None,
 ) -> str:
     """An <svg> element with the curves, their intervals and a legend.
 
     Args:
-        lines: at least one with at least one finite point.
+        lines: what is drawn.
         title: above the drawing.
         x_label: below it.
         y_label: beside it.
-        is_log_x: whether the horizontal axis is in powers of two; all xs are then above 0.
+        x_scale: of the horizontal axis.
+        y_scale: of the vertical axis.
+        level: where a dashed line goes across.
     """
-    finite = [[*zip(line.xs, line.ys, strict=True)] for line in lines]
-    points = [(x, y) for pairs in finite for x, y in pairs if isfinite(x) and isfinite(y)]
+    points = [[p for p in zip(line.xs, line.ys, strict=True) if all(map(isfinite, p))] for line in lines]
     ends = [value for line in lines for value in (*line.lows, *line.highs) if isfinite(value)]
-    low_y, high_y, step_y = _bounds([*(y for _, y in points), *ends])
-    all_xs = sorted({x for x, _ in points})
-    first, last = (_across(x, is_log_x) for x in (all_xs[0], all_xs[-1]))
+    across = _axis([x for one in points for x, _ in one], x_scale)
+    up = _axis([*(y for one in points for _, y in one), *ends, *([] if level is None else [level])], y_scale)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        share = (_across(x, is_log_x) - first) / (last - first) if last > first else 0.5
-        up = (min(max(y, low_y), high_y) - low_y) / (high_y - low_y)
-        return LEFT + (WIDTH - LEFT - RIGHT) * share, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * up
+        width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+        return LEFT + width * across.share(x), HEIGHT - BOTTOM - height * up.share(y)
 
-    parts = [_level(place(all_xs[0], y)[1], y, step_y) for y in _steps(low_y, high_y, step_y)]
-    parts += [_column(place(x, low_y)[0], x) for x in _thinned(all_xs)]
+    parts = [_level(place(0, y)[1], words) for y, words in up.ticks]
+    parts += [_column(place(x, 0)[0], words) for x, words in across.ticks]
+    if level is not None:
+        at = place(0, level)[1]
+        parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#c40" stroke-dasharray="6 4"/>')
     for number, line in enumerate(lines):
-        parts.append(_curve(line, [place(x, y) for x, y in finite[number] if isfinite(y)], number))
+        parts.append(_curve(line, [place(x, y) for x, y in points[number]], number))
         for x, low, high in zip(line.xs, line.lows, line.highs, strict=False):
             (at, bottom), (_, top) = place(x, low), place(x, high)
             colour = COLOURS[number % len(COLOURS)]
@@ -72,13 +88,50 @@ def draw_lines(
     )
 
 
-def _across(x: float, is_log_x: bool) -> float:
-    return log2(x) if is_log_x else x
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Axis:
+    """From values to shares of a side."""
+
+    scale: Scale
+    low: float
+    """The value, or its logarithm, at the beginning."""
+    high: float
+    """At the end."""
+    ticks: tuple[tuple[float, str], ...]
+    """Values that are marked, and their words."""
+
+    def share(self, value: float) -> float:
+        """Where a value lies, 0..1."""
+        if self.high == self.low:
+            return 0.5
+        return min(max((_scaled(value, self.scale) - self.low) / (self.high - self.low), 0.0), 1.0)
 
 
-def _bounds(ys: Sequence[float]) -> tuple[float, float, float]:
+def _scaled(value: float, scale: Scale) -> float:
+    if scale == "doublings":
+        return log2(value) if value > 0 else 0.0
+    return log10(max(value, 1)) if scale == "decades" else value
+
+
+def _axis(values: Sequence[float], scale: Scale) -> _Axis:
+    if scale == "decades":
+        high = max(1, ceil(log10(max([10, *values]))))
+        return _Axis(scale=scale, low=0, high=high, ticks=tuple((10.0**n, f"1e{n}") for n in range(high + 1)))
+    if scale == "even":
+        low, top, step = _bounds(values or [0.0, 1.0])
+        digits = max(0, ceil(-log10(step) - 1e-9))
+        marks = [low + number * step for number in range(round((top - low) / step) + 1)]
+        return _Axis(
+            scale=scale, low=low, high=top, ticks=tuple((mark, f"{mark:.{digits}f}") for mark in marks)
+        )
+    marks = sorted(set(values)) or [1.0]
+    ticks = tuple((mark, f"{mark:g}") for mark in _thinned(marks))
+    return _Axis(scale=scale, low=_scaled(marks[0], scale), high=_scaled(marks[-1], scale), ticks=ticks)
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float, float]:
     """A range of round numbers around the values, and the distance of its lines."""
-    low, high = min(ys), max(ys)
+    low, high = min(values), max(values)
     wide = (high - low) or abs(high) or 1.0
     power = 10.0 ** floor(log10(wide / 4))
     step = next(power * factor for factor in (1, 2, 5, 10) if wide / (power * factor) <= 6)
@@ -86,23 +139,18 @@ def _bounds(ys: Sequence[float]) -> tuple[float, float, float]:
     return bottom, top if top > bottom else bottom + step, step
 
 
-def _steps(low: float, high: float, step: float) -> list[float]:
-    return [low + number * step for number in range(round((high - low) / step) + 1)]
-
-
 def _thinned(xs: Sequence[float], most: int = 12) -> Sequence[float]:
     return xs[:: ceil(len(xs) / most)]
 
 
-def _level(at: float, value: float, step: float) -> str:
-    digits = max(0, ceil(-log10(step) - 1e-9))
+def _level(at: float, words: str) -> str:
     line = f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#000" stroke-opacity=".12"/>'
-    return f'{line}<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{value:.{digits}f}</text>'
+    return f'{line}<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{words}</text>'
 
 
-def _column(at: float, value: float) -> str:
+def _column(at: float, words: str) -> str:
     line = f'<path d="M{at:.1f} {HEIGHT - BOTTOM}V{TOP}" stroke="#000" stroke-opacity=".06"/>'
-    return f'{line}<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value:g}</text>'
+    return f'{line}<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{words}</text>'
 
 
 def _curve(line: Line, places: Sequence[tuple[float, float]], number: int) -> str:
@@ -113,7 +161,7 @@ def _curve(line: Line, places: Sequence[tuple[float, float]], number: int) -> st
     height = TOP + 14 + 20 * number
     return (
         f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-        f"{'' if line.is_dashed else dots}"
+        f"{'' if line.is_dashed or len(places) > MOST_MARKED else dots}"
         f'<path d="M{WIDTH - RIGHT + 12} {height - 4}h20" stroke="{colour}" stroke-width="2"{dashes}/>'
         f'<text x="{WIDTH - RIGHT + 38}" y="{height}">{escape(line.label)}</text>'
     )

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clipworks.errors import ConfigError, DataError
-from clipworks.files import MANIFEST, atomic_write, is_complete, read_json, sha256_file, write_manifest
-from clipworks.stage import STAGE
+from clipworks.files import MANIFEST, STAGE, atomic_write, is_complete, read_json, sha256_file, write_manifest
 
 IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")
 SHARD_NAME = "{:05d}.tar"

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import (
     MANIFEST,
+    STAGE,
     atomic_write,
     exclusive_lock,
     is_complete,
@@ -31,7 +32,6 @@ from clipworks.files import (
 )
 from clipworks.processes import Processes
 
-STAGE = "stage.json"
 PART_SUFFIX = ".part.json"
 
 

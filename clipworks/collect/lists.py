@@ -17,8 +17,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
 from clipworks.errors import ConfigError, DataError
-from clipworks.files import MANIFEST, sha256_file
-from clipworks.stage import STAGE, part_files
+from clipworks.files import MANIFEST, STAGE, sha256_file
+from clipworks.stage import part_files
 from clipworks.tables import num_rows, read_batches
 
 Retry = Literal["temporary", "all"]

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from clipworks.curate.uids import Uids, made_uids, uids_of
 from clipworks.errors import ConfigError, DataError
-from clipworks.files import NPZ_DAMAGE, is_complete, sha256_file
-from clipworks.stage import STAGE, Source, part_files
+from clipworks.files import NPZ_DAMAGE, STAGE, is_complete, sha256_file
+from clipworks.stage import Source, part_files
 from clipworks.tables import num_rows, read_batches
 
 Columns = Mapping[str, str]

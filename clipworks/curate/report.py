@@ -13,9 +13,9 @@ import numpy as np
 from clipworks.curate.balance import expected_texts, tail_share_of
 from clipworks.curate.matches import COUNTS_SUFFIX, Counts, add_counts, describe_metadata, read_counts
 from clipworks.curate.metadata import read_entries
-from clipworks.curves import Line, draw_curves
 from clipworks.errors import ConfigError
 from clipworks.files import atomic_write, read_manifest
+from clipworks.plots import Line, draw_lines
 from clipworks.stage import Made, Source, run_stage
 
 NUM_TOP = 20
@@ -189,11 +189,13 @@ def _section(part: Mapping[str, Any]) -> str:
     ]
     ranks = [point[0] for point in part["curve"]]
     lines = [
-        Line(label="pool", xs=ranks, ys=[point[1] for point in part["curve"]], colour="#888"),
-        Line(label="kept", xs=ranks, ys=[point[2] for point in part["curve"]], colour="#07c"),
+        Line(label="pool", xs=ranks, ys=[point[1] for point in part["curve"]]),
+        Line(label="kept", xs=ranks, ys=[point[2] for point in part["curve"]]),
     ]
     title = f"Texts that hold an entry, by the entry's rank; the line across is t = {part['t']:,}"
-    chart = draw_curves(lines, title=title, level=part["t"])
+    chart = draw_lines(
+        lines, title=title, x_label="rank", x_scale="decades", y_scale="decades", level=part["t"]
+    )
     rows = "".join(
         f'<tr><td>{escape(entry)}</td><td class="n">{count:,}</td><td class="n">{kept:,}</td></tr>'
         for entry, count, kept in part["top"]

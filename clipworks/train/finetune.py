@@ -278,6 +278,7 @@ def _draw_scores(scores: Sequence[Score]) -> str:
         title="Between the model before (0) and the tuned one (1)",
         x_label="alpha",
         y_label="right, %",
+        x_scale="points",
     )
 
 
@@ -293,6 +294,7 @@ def _draw_epochs(progress: Progress) -> str:
         title="Epochs of the fine-tuning",
         x_label="epoch (0 is the model before)",
         y_label="right, %",
+        x_scale="points",
     )
 
 

@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from clipworks.curves import Line, draw_lines
 from clipworks.files import atomic_write
+from clipworks.plots import Line, draw_lines
 from clipworks.train.metrics import EVALUATIONS, METRICS, read_lines
 
 PAGE = "report.html"
@@ -16,8 +16,6 @@ PLOT = "loss.svg"
 
 POINTS = 500
 """Points of a curve; more steps are averaged in groups."""
-
-_COLOURS = ("#07c", "#c40", "#090", "#a0a", "#888")
 
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color-scheme:light dark}"
@@ -65,9 +63,9 @@ def render_page(
     charts = [draw_loss(config, steps)]
     charts += [chart for chart in (_evaluation_chart(evaluations),) if chart]
     for field, title in _CHARTS:
-        line = _line(rows, field, field, _COLOURS[0])
+        line = _line(rows, field)
         if line.xs and any(line.ys):
-            charts.append(draw_lines([line], title=title))
+            charts.append(draw_lines([line], title=title, x_label="step"))
     settings = escape(json.dumps(config, indent=1))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(name)}</title>'
@@ -80,8 +78,9 @@ def render_page(
 def draw_loss(config: dict[str, Any], steps: Sequence[dict[str, Any]]) -> str:
     """The loss by step as an <svg> element, with the loss of chance as a dashed line."""
     return draw_lines(
-        [_line(steps, "loss", "loss", _COLOURS[0])],
+        [_line(steps, "loss")],
         title="Loss by step, nats; the line across is chance, ln(batch)",
+        x_label="step",
         level=math.log(config["batch_size"]),
     )
 
@@ -117,22 +116,20 @@ def _evaluation_chart(evaluations: Sequence[dict[str, Any]]) -> str:
             label=name,
             xs=[one["step"] for one in evaluations if name in one],
             ys=[one[name] for one in evaluations if name in one],
-            colour=_COLOURS[number % len(_COLOURS)],
         )
-        for number, name in enumerate(names)
+        for name in names
     ]
-    return draw_lines(lines, title="Evaluations by step") if lines else ""
+    return draw_lines(lines, title="Evaluations by step", x_label="step") if lines else ""
 
 
-def _line(rows: Sequence[dict[str, Any]], field: str, label: str, colour: str) -> Line:
+def _line(rows: Sequence[dict[str, Any]], field: str) -> Line:
     points = [(row["step"], row[field]) for row in rows if isinstance(row.get(field), int | float)]
     group = max(1, -(-len(points) // POINTS))
     groups = [points[start : start + group] for start in range(0, len(points), group)]
     return Line(
-        label=label,
+        label=field,
         xs=[sum(x for x, _ in one) / len(one) for one in groups],
         ys=[sum(y for _, y in one) / len(one) for one in groups],
-        colour=colour,
     )
 
 

@@ -315,7 +315,7 @@ def _draw(result: Mapping[str, Any]) -> str:
         title=f"Linear probe of {result['model']}, {len(result['data']['classes'])} classes",
         x_label="training pictures per class (the last point: all, the mean)",
         y_label="right on the test part, %",
-        is_log_x=True,
+        x_scale="doublings",
     )
 
 

@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from clipworks.curves import Line, draw_lines
 from clipworks.errors import DataError
 from clipworks.train.metrics import Step, read_lines
 from clipworks.train.page import render_page, write_page
@@ -65,14 +64,3 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no JSON object"):
         read_lines(tmp_path / "m.jsonl")
     assert read_lines(tmp_path / "none.jsonl") == []
-
-
-@pytest.mark.parametrize("ys", [[0.0, 0.0], [1e-5, 3e-5], [-2.0, 1000.0], [5.0], [], [float("nan"), 1.0]])
-def test_curves_on_even_axes_stay_in_the_drawing(ys: list[float]) -> None:
-    line = Line(label="a", xs=list(range(len(ys))), ys=ys, colour="#07c")
-    svg = draw_lines([line], title="t", level=next((y for y in ys if y == y), None))
-    root = ElementTree.fromstring(svg)
-    for drawn in root.iter("{http://www.w3.org/2000/svg}polyline"):
-        for point in drawn.attrib["points"].split():
-            x, y = map(float, point.split(","))
-            assert 0 <= x <= 800 and 0 <= y <= 400
