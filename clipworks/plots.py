@@ -13,7 +13,7 @@ MOST_MARKED = 60
 """Points of a line up to which each has a dot."""
 
 Scale = Literal["even", "points", "doublings", "decades"]
-"""Of an axis: even, with round numbers; even, with the points themselves as its labels; powers of two of values
+"""Of an axis: even, with round numbers; even, with the points themselves as labels; powers of two of values
 above 0, likewise; powers of ten, where what is below 1 lies at the edge."""
 
 
