@@ -41,6 +41,7 @@ def test_addresses_are_dialled_in_turn_up_to_a_limit() -> None:
         asyncio.run(dial_first([], 80, dial))
 
 
+@pytest.mark.slow
 def test_a_failure_to_connect_leaves_nothing_for_the_garbage_collector() -> None:
     async def dial(address: str, port: int) -> socket.socket:
         raise ConnectionRefusedError(address)

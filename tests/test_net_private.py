@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncGenerator
 
 import pytest
 import web as webs
@@ -50,6 +51,10 @@ def test_no_address_of_the_corpus_makes_one_byte_arrive_at_a_private_address() -
     asyncio.run(play())
 
 
+async def _read_nothing(events: AsyncGenerator[object, None]) -> bytes:
+    return b""
+
+
 def test_the_systems_resolver_is_believed_only_as_far_as_its_answers_go() -> None:
     """Numbers in odd forms are refused by the parser; were they not, the check of the answers stands."""
 
@@ -59,7 +64,7 @@ def test_the_systems_resolver_is_believed_only_as_far_as_its_answers_go() -> Non
             for host in ("2130706433", "0x7f.1", "127.1", "0177.0.0.1", "0", "localhost", "①②⑦.⓪.⓪.①"):
                 address = WebAddress(scheme="http", host=host, port=trap.port, target="/")
                 with pytest.raises((NetError, OSError)) as caught:
-                    await fetcher._follow(address, 1000, None)
+                    await fetcher._follow(address, _read_nothing, 1000, 0)
                 assert getattr(caught.value, "reason", "unreachable") in ("blocked", "unreachable"), host
             fetcher.close()
             assert trap.num_connections == 0

@@ -70,6 +70,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_in_the_same_bytes(tmp_path:
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_a_source_that_kills_its_process_fails_alone(tmp_path: Path) -> None:
     sources = [*SOURCES[:3], Source(name="bad", path="deadly", digest="x"), *SOURCES[3:6]]
     manifest = run_stage(double_or_die, sources, tmp_path, stage="doubling", config={}, workers=2)

@@ -180,8 +180,8 @@ def test_the_history_of_an_account_has_every_move_newest_first(run: Run) -> None
 )
 def test_a_wrong_input_is_one_clear_sentence(run: Run, words: str, message: str) -> None:
     run("keys", "create", "--name", "demo")
-    for _ in range(2):
-        run("keys", "create", "--name", "twice", "--account", "demo")
+    run("keys", "create", "--name", "twice", "--account", "demo")
+    run("keys", "create", "--name", "twice")
     before = run("keys", "list").stdout
     result = run(*shlex.split(words), status=1)
     assert result.stderr.startswith("Error: ") and message in result.stderr

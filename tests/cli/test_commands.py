@@ -80,6 +80,7 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     assert done.stderr == f"Skipped: {tmp_path / 'none.png'} does not exist. Check the path.\n"
 
 
+@pytest.mark.slow
 def test_results_go_to_stdout_and_notes_to_stderr_in_a_real_process(
     folder: Path, tiny_clip: TinyClip
 ) -> None:

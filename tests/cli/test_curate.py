@@ -25,6 +25,7 @@ def test_a_list_is_made_of_wordnet_and_counts(run: Run, tmp_path: Path) -> None:
     assert "nothing to make a list of" in run("curate", "metadata", "--out", tmp_path / "x", status=1).stderr
 
 
+@pytest.mark.slow
 def test_pairs_are_matched_and_balanced_and_a_repeat_changes_nothing(run: Run, tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path / "pairs", make_rows(300))
     metadata = write_metadata(tmp_path / "list.json")

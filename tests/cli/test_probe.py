@@ -22,6 +22,7 @@ def data(tmp_path: Path) -> Path:
     return write_classes(tmp_path / "own", per_class=6)
 
 
+@pytest.mark.slow
 def test_a_probe_prints_its_table_and_its_head_classifies(
     run: Run, data: Path, tmp_path: Path, tiny_model: str
 ) -> None:

@@ -31,6 +31,7 @@ def running(*arguments: str | Path) -> "Iterator[subprocess.Popen[str]]":
             process.kill()  # else a test that fails would wait for it
 
 
+@pytest.mark.slow
 def test_a_server_says_its_address_answers_and_stops_on_ctrl_c(
     run: Run, folder: Path, tiny_clip: TinyClip
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_a_sentence(
 
 
 @pytest.mark.parametrize("workers", ["process", "thread"])
+@pytest.mark.slow
 def test_models_answer_under_the_names_of_their_file(
     tmp_path: Path, tiny_clip: TinyClip, workers: str
 ) -> None:

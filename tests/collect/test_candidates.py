@@ -56,6 +56,7 @@ _URLS = st.from_regex(r"[a-z/]{1,8}\.png", fullmatch=True)
 
 
 @given(st.lists(st.tuples(_URLS, st.integers(1, 9999)), min_size=1))
+@pytest.mark.slow
 def test_what_is_written_is_read_back(offers: list[tuple[str, int]]) -> None:
     text = ", ".join(f"{url} {width}w" for url, width in offers)
     assert [(url, width) for url, width, _ in parse_srcset(text)] == offers

@@ -163,6 +163,7 @@ def test_a_crawl_delay_is_told_once_the_host_is_known() -> None:
     assert reason(consent) is None and consent.crawl_delay_seconds(address) == 2.5
 
 
+@pytest.mark.slow
 def test_what_hosts_said_takes_a_limited_room() -> None:
     text = b"User-agent: *\nDisallow: /private\n" + b"# x\n" * 100_000
 

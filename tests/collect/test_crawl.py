@@ -135,6 +135,7 @@ def test_a_fetch_is_tried_again_if_the_failure_may_pass(
     assert len(failures) == 4
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_bytes(tmp_path: Path) -> None:
     for number in range(3):
         write_archive(tmp_path / "in" / f"{number}.warc.gz", f"https://a.example/{number}")

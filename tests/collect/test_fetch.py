@@ -146,6 +146,7 @@ def test_hosts_that_hang_or_drip_hold_nothing_up_beyond_the_deadline(web: Pictur
     assert sum(row["status"] == "success" for row in found.values()) >= 8  # a busy machine may miss one
 
 
+@pytest.mark.slow
 def test_a_shard_ends_by_its_deadline_with_a_row_for_what_was_not_asked(
     web: PictureWeb, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_host_is_asked_by_as_many_at_once_as_is_polite_and_each_address_once(
     assert len(asked) == 14 and asked.count("/robots.txt") == 1
 
 
+@pytest.mark.slow
 def test_a_crawl_delay_is_kept(web: PictureWeb, tmp_path: Path) -> None:
     fetched(web, tmp_path, [f"http://delayed.example/ok/{i}" for i in range(4)])
     times = web.times["delayed.example"][-4:]
@@ -193,6 +195,7 @@ def test_consent_can_be_switched_off_each_for_itself(web: PictureWeb, tmp_path: 
     assert {row["status"] for row in found.values()} == {"success"}
 
 
+@pytest.mark.slow
 def test_failed_rows_are_asked_again_into_shards_that_follow(web: PictureWeb, tmp_path: Path) -> None:
     hosts = ("flaky", "fine", "norobots")
     urls = [f"http://{host}.example/ok/{i}" for host in hosts for i in range(3)]

@@ -99,6 +99,7 @@ _BODIES = st.lists(st.recursive(st.one_of(_IMAGES, _FLAT), _around, max_leaves=8
 
 @given(_BODIES)
 @settings(max_examples=300, deadline=None)
+@pytest.mark.slow
 def test_made_pages_give_the_same_skimmed_and_whole(body: str) -> None:
     one, other = both(body.encode(), with_links=False)
     assert one == other

@@ -28,6 +28,7 @@ def test_pictures_are_made_in_other_processes() -> None:
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_a_picture_that_kills_its_decoder_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workshops, "keep_image", keep_or_die)
 

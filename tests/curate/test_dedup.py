@@ -193,6 +193,7 @@ def test_only_rows_of_a_subset_take_part(tmp_path: Path) -> None:
     assert kept_of(pool, config, tmp_path / "out") == [rows[2][0]]
 
 
+@pytest.mark.slow
 def test_close_features_are_found_like_brute_force_whatever_the_sharding(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool", tables=3, rows=80, dim=8)
     features = np.concatenate([np.load(path)["b32_img"] for path in sorted(pool.glob("*.npz"))])

@@ -64,6 +64,7 @@ def test_each_rule_says_what_it_saw_and_kept(pool: Path, tmp_path: Path) -> None
     assert rows.column_names == list(table)
 
 
+@pytest.mark.slow
 def test_processes_and_sharding_change_nothing(pool: Path, tmp_path: Path) -> None:
     config = FilterConfig(keep="english and top(l14, 0.5) or random < 0.2")
     run_filter(open_pool(pool), config, tmp_path / "one")

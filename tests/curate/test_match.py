@@ -93,10 +93,12 @@ def test_the_matcher_finds_what_a_search_for_each_entry_finds(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(words, min_size=1, max_size=12, unique=True), st.lists(words, min_size=1, max_size=6))
+@pytest.mark.slow
 def test_the_published_automaton_finds_the_same(entries: list[str], texts: list[str]) -> None:
     assert found(entries, texts) == by_automaton(entries, texts)
 
 
+@pytest.mark.slow
 def test_many_entries_and_long_texts_are_found_as_the_automaton_finds_them() -> None:
     chance = random.Random(0)
     vocabulary = ["".join(chance.choices("abcde", k=chance.randint(1, 12))) for _ in range(3000)]

@@ -150,6 +150,7 @@ def reshard_to(shards: Path, subset: Path, out: Path, *, shuffle: int, seed: int
     return out
 
 
+@pytest.mark.slow
 def test_processes_give_the_bytes_of_one(shards: Path, subset: Path, tmp_path: Path) -> None:
     config = ReshardConfig(samples_per_shard=6, shuffle=11)
     reshard(shards, subset, tmp_path / "one", config)

@@ -67,6 +67,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_scores_are_the_cosines_of_the_model_in_the_rows_of_the_table(
     shards: Path, tiny_clip: TinyClip, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_matching_by_language_and_balancing_read_and_cut_these_columns(
         assert {len(one[name]) for name in ("texts", *TEXT_COLUMNS)} == {len(one["texts"])}
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(pairs: Path, config: TextsConfig, tmp_path: Path) -> None:
     for workers in (1, 2):
         describe_texts(pairs, tmp_path / str(workers), config, workers=workers)

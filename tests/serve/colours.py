@@ -47,7 +47,7 @@ class ColourEngine:
         self.gate: threading.Event | None = None
         """Where set, calls wait until it opens."""
 
-    def prepare_image(self, image: Any, name: str = "") -> npt.NDArray[np.uint8]:
+    def prepare_image(self, image: Any, name: str = "", *, compiled: bool = False) -> npt.NDArray[np.uint8]:
         return prepare(image, self.image_size, mode="standard", name=name)
 
     def embed_pixels(self, pixels: npt.NDArray[np.uint8]) -> Vectors:

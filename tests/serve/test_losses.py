@@ -20,14 +20,23 @@ RED = picture("red")
 
 def test_a_request_that_goes_on_is_one_call_of_each_tower(client: TestClient, engine: ColourEngine) -> None:
     torn = data_uri(RED[:40])
-    items = [data_uri(RED), torn, "red", "blue", data_uri(picture("blue")), torn, "green"]
+    items = [data_uri(RED), torn, "red", "blue", data_uri(picture("blue")), torn, "green", "gold"]
     body = {"model": "colours", "input": items, "on_error": "null"}
     rows = client.post("/v1/embeddings", json=body).json()["data"]
-    assert engine.calls == [("images", 2), ("texts", 3)]
-    assert [row["embedding"] is None for row in rows] == [False, True, False, False, False, True, False]
+    assert engine.calls == [("images", 2), ("texts", 4)]
+    assert [row["embedding"] is None for row in rows] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert [rows[i]["error"]["param"] for i in (1, 5)] == ["input[1]", "input[5]"]
     given = [row["embedding"] for row in rows if row["embedding"]]
-    wanted = vectors_of(engine, RED, "red", "blue", picture("blue"), "green")
+    wanted = vectors_of(engine, RED, "red", "blue", picture("blue"), "green", "gold")
     np.testing.assert_array_equal(np.asarray(given, np.float32), wanted)
 
 

@@ -67,6 +67,7 @@ def ask_while_stopped(postgres: str, most_seconds: float) -> None:
         assert_books_agree(database)
 
 
+@pytest.mark.slow
 def test_requests_and_readiness_say_that_the_accounts_do_not_answer(
     postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_bug_of_the_loader_is_an_error_too() -> None:
         worker_of(broken).start(lambda: None)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_while_loading_is_an_error() -> None:
     with pytest.raises(UnavailableError, match="died while it was loading"):
         worker_of(dying).start(lambda: None)
@@ -98,6 +99,7 @@ def test_loading_that_takes_too_long_is_given_up(pipe: Path) -> None:
         worker.start(lambda: None)
 
 
+@pytest.mark.slow
 def test_closing_ends_a_load(pipe: Path) -> None:
     worker = worker_of(partial(stuck, pipe))
     errors: list[Exception] = []
@@ -123,6 +125,7 @@ def test_a_worker_that_was_closed_does_not_start() -> None:
         worker.start(lambda: None)
 
 
+@pytest.mark.slow
 def test_killed_while_idle_it_says_so_and_later_calls_fail_at_once() -> None:
     worker, gone = worker_of(colours), Gone()
     worker.start(gone)
@@ -147,6 +150,7 @@ def test_killed_in_a_call_the_call_fails(pipe: Path) -> None:
     worker.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed(pipe: Path) -> None:
     worker, gone = worker_of(partial(stopping, pipe), call_seconds=0.2), Gone()
     worker.start(gone)

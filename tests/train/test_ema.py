@@ -25,6 +25,7 @@ def test_the_mean_follows_the_weights_as_its_decay_says() -> None:
     assert mean.tensors["a"].tolist() == pytest.approx([0.9 * 0.9 + 0.1 * 2] * 3)
 
 
+@pytest.mark.slow
 def test_the_mean_is_exported_and_resumes_exactly(shards: Path, tmp_path: Path) -> None:
     config = replace(tiny(), steps=6, batch_size=8, save_every_steps=2, ema_decay=0.9, learning_rate=3e-3)
 

@@ -46,12 +46,14 @@ def test_a_loss_stuck_at_chance_stops_the_run(shards: Path, tmp_path: Path) -> N
     assert "<svg" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_is_not_taken_for_stuck(shards: Path, tmp_path: Path) -> None:
     learning = small(steps=30, stuck_steps=20, learning_rate=3e-3, first_text_prob=1.0, recolour=False)
     train(learning, shards, tmp_path / "run")
     assert steps(tmp_path / "run") == 30
 
 
+@pytest.mark.slow
 def test_features_that_are_all_the_same_stop_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +73,7 @@ def test_features_that_are_all_the_same_stop_the_run(
         train(stuck, shards, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_its_data_is_stopped(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +91,7 @@ def test_a_run_that_waits_for_its_data_is_stopped(
     assert line["wait_seconds"] > 0.19 and line["seconds"] > line["wait_seconds"]
 
 
+@pytest.mark.slow
 def test_a_stream_of_bad_samples_is_stopped(tmp_path: Path) -> None:
     bad = [(f"bad{n}", {"jpg": b"\xff\xd8\xff", "txt": b"x"}) for n in range(20)]
     write_tar(tmp_path / "pool" / "a.tar", [*map(sample, range(10)), *bad])

@@ -70,6 +70,7 @@ def test_a_batch_says_which_texts_describe_which_pictures(dataset: Dataset, conf
     assert torch.equal((own[:, :, None] == chosen).any(dim=1), same)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_are_the_rows_of_the_whole(dataset: Dataset, config: TrainConfig) -> None:
     moving = replace(config, zoom=0.2, shift=0.1, jitter=0.2)
     whole = list(read_batches(dataset, moving))

@@ -99,6 +99,7 @@ def test_whatever_stops_a_run_it_goes_on_to_the_same_bytes(
     assert sha256_file(cut / "model.safetensors") == sha256_file(whole / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_states_are_saved_by_time_and_the_newest_are_kept(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +116,7 @@ def test_states_are_saved_by_time_and_the_newest_are_kept(
     assert [int(state.name) for state in list_states(tmp_path)] == [3, 6, 8]
 
 
+@pytest.mark.slow
 def test_settings_that_change_nothing_but_how_may_differ_when_a_run_goes_on(
     shards: Path, tmp_path: Path
 ) -> None:
@@ -144,6 +146,7 @@ def test_more_parts_than_pairs_are_refused(shards: Path, tmp_path: Path) -> None
         train(replace(config(), accumulation=17), shards, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_teacher_is_repeated_in_parts_as_in_one_piece(
     shards: Path, whole_run: Path, tmp_path: Path
 ) -> None:
@@ -264,6 +267,7 @@ def test_a_folder_without_shards_is_an_error(tmp_path: Path) -> None:
         train(config(), tmp_path, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_close_to_float32(shards: Path, whole_run: Path, tmp_path: Path) -> None:
     run = train(replace(config(), precision="bf16"), shards, tmp_path)
     assert torch.allclose(torch.tensor(losses(run)), torch.tensor(losses(whole_run)), rtol=0.02)

@@ -122,6 +122,7 @@ def half(**changes: Any) -> TrainConfig:
     return replace(tiny(), steps=4, batch_size=8, precision="fp16", **changes)
 
 
+@pytest.mark.slow
 def test_sixteen_bit_floats_stay_close_to_float32(shards: Path, tmp_path: Path) -> None:
     seen: dict[str, list[float]] = {"fp16": [], "f32": []}
     for precision, losses in seen.items():

@@ -58,6 +58,7 @@ def test_a_checkpoint_of_another_shape_is_refused(first_run: Path) -> None:
     assert read_start(tiny(), np.arange(10)) is None
 
 
+@pytest.mark.slow
 def test_the_built_in_model_starts_fine_tuning_from_a_stream(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool", shards=1)
     config = replace(find("finetune"), steps=1, batch_size=4, warmup_steps=0)
