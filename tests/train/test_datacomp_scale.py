@@ -22,12 +22,23 @@ BATCH = 64
 
 @pytest.mark.slow
 def test_a_thousandth_of_the_small_scale_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """12,800 samples seen of 2,127; the schedule in proportion, a model of a few million weights."""
+    """12,800 samples seen instead of 12.8 million; the gallery's pictures instead of the web's.
+
+    As published: the crop, AdamW's betas, epsilon and decay, the cosine, the share of warm-up in the steps,
+    shards drawn with replacement. Scaled with the samples: the batch, 4096 to 64, so that 200 steps remain;
+    the model, to 64 pixels and 128 features; the rate, which a small model wants higher. Not as published:
+    Muon for the matrices, as pictogram has it (AdamW alone reaches 12 times chance, Muon 22 times), and
+    f32, for processors. Every 10th caption is held out with all pictures that have it; what is found is the
+    mean of both ways.
+    """
     monkeypatch.setenv("CLIPWORKS_CACHE", str(tmp_path / "cache"))
     everything = list(_samples())
-    held_out = everything[::10]
+    distinct = {one.texts[0].lower(): one for one in reversed(everything)}
+    held_out = dict(sorted(distinct.items())[::10])
     write_shards(
-        (one for n, one in enumerate(everything) if n % 10), tmp_path / "pool", samples_per_shard=300
+        (one for one in everything if one.texts[0].lower() not in held_out),
+        tmp_path / "pool",
+        samples_per_shard=300,
     )
     published = find("datacomp-small")
     steps = SAMPLES_SEEN // BATCH
@@ -43,10 +54,11 @@ def test_a_thousandth_of_the_small_scale_learns(tmp_path: Path, monkeypatch: pyt
         steps=steps,
         warmup_steps=round(steps * published.warmup_steps / published.steps),
         learning_rate=2e-3,
+        matrix_learning_rate=2e-3,
         precision="f32",
         recompute=False,
     )
-    task = captioned_task("held_out", [(one.image, one.texts[0]) for one in held_out], config)
+    task = captioned_task("held_out", [(one.image, text) for text, one in held_out.items()], config)
     scores: dict[str, float] = {}
     run = train(
         config,
@@ -58,8 +70,8 @@ def test_a_thousandth_of_the_small_scale_learns(tmp_path: Path, monkeypatch: pyt
     assert len(losses) == steps
     assert sum(losses[-20:]) / 20 < math.log(BATCH) / 2
     chance = 1 / len(held_out)
-    # Nine times chance so far; ten is the aim (issue 6), which these settings miss by one picture.
-    assert scores["held_out/image_to_text_r1"] > 5 * chance
+    found = (scores["held_out/image_to_text_r1"] + scores["held_out/text_to_image_r1"]) / 2
+    assert found > 10 * chance
 
 
 def _samples() -> Iterator[Sample]:

@@ -44,10 +44,11 @@ def test_two_processes_train_as_one_whatever_the_loss_the_sharing_and_the_parts(
 ) -> None:
     teacher = train(replace(tiny(), steps=1), shards, tmp_path / "taught")
     kinds = {**LOSSES, "teacher": {"teacher": str(teacher)}}
+    short = {**SHORT, "steps": 4, "save_every_steps": 4}
     for name, settings in kinds.items():
-        train(replace(tiny(), **SHORT, **settings), shards, tmp_path / name)
+        train(replace(tiny(), **short, **settings), shards, tmp_path / name)
     runs = {
-        f"{name}-{parallel}-{parts}": {**SHORT, **settings, "parallel": parallel, "accumulation": parts}
+        f"{name}-{parallel}-{parts}": {**short, **settings, "parallel": parallel, "accumulation": parts}
         for name, settings in kinds.items()
         for parallel in ("ddp", "fsdp")
         for parts in (1, 2)

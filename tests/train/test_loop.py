@@ -73,7 +73,13 @@ def interrupted(shards: Path, out: Path, settings: dict[str, Any], number: int, 
     ).returncode
 
 
-LONG = {"steps": 56, "batch_size": 16, "save_every_steps": 4, "patch_dropout": 0.5, "unmasked_steps": 2}
+LONG: dict[str, Any] = {
+    "steps": 56,
+    "batch_size": 16,
+    "save_every_steps": 8,
+    "patch_dropout": 0.5,
+    "unmasked_steps": 2,
+}
 
 
 @pytest.mark.slow
@@ -87,14 +93,14 @@ def test_whatever_stops_a_run_it_goes_on_to_the_same_bytes(
 ) -> None:
     """Ctrl-C and SIGTERM after the 6th step, kill -9 after the next, and 50 steps as if nothing had been."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert interrupted(shards, whole, {**LONG, **settings}, 0, 0) == 0
+    train(replace(tiny(), **LONG, **settings), shards, whole)
     assert interrupted(shards, cut, {**LONG, **settings}, signal.SIGTERM, 4) == 128 + signal.SIGTERM
     assert len(losses(cut)) == int(list_states(cut)[-1].name) == 5
     assert interrupted(shards, cut, {**LONG, **settings}, signal.SIGINT, 5) != 0
     assert len(losses(cut)) == int(list_states(cut)[-1].name) == 6
     assert interrupted(shards, cut, {**LONG, **settings}, signal.SIGKILL, 9) == -signal.SIGKILL
     assert int(list_states(cut)[-1].name) == 8
-    assert interrupted(shards, cut, {**LONG, **settings}, 0, 0) == 0
+    train(replace(tiny(), **LONG, **settings), shards, cut)
     assert len(losses(cut)) == 56 and losses(cut) == losses(whole)
     assert sha256_file(cut / "model.safetensors") == sha256_file(whole / "model.safetensors")
 
@@ -160,6 +166,7 @@ def test_a_teacher_is_repeated_in_parts_as_in_one_piece(
 @pytest.mark.slow
 @pytest.mark.skipif(not (which("g++") or which("clang++")), reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch looks at it while it compiles
 def test_compiled_blocks_train_the_same(shards: Path, whole_run: Path, tmp_path: Path) -> None:
     run = train(replace(config(), steps=8, compiled=True), shards, tmp_path)
     assert losses(run) == pytest.approx(losses(whole_run), rel=1e-4)
