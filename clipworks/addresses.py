@@ -104,7 +104,10 @@ class WebAddress:
         if location.startswith("//"):
             return parse_address(f"{self.scheme}:{location}")
         # The origin is ours, so whatever becomes of the path, it stays there.
-        target = urljoin(self.target, location) if location else self.target
+        try:
+            target = urljoin(self.target, location) if location else self.target
+        except ValueError as error:  # a path such as //[x, which urljoin takes for a host
+            raise _malformed("it is not of the form https://host/path") from error
         slash = "" if target.startswith("/") else "/"
         return parse_address(f"{self.scheme}://{self.authority}{slash}{target}")
 

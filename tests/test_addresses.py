@@ -134,3 +134,9 @@ def test_a_redirect_without_a_host_stays_where_it_is(location: str) -> None:
         return
     if not location.startswith("//") and ":" not in location:
         assert (there.scheme, there.host, there.port) == ("https", "a.org", 443)
+
+
+def test_a_redirect_from_a_path_that_looks_like_a_host_is_refused_and_nothing_worse() -> None:
+    here = parse_address("https://site.example//[x")
+    with pytest.raises(NetError, match="cannot be read"):
+        here.join("y")

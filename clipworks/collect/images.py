@@ -7,7 +7,9 @@ would be decoded and encoded without a change is kept as it is.
 
 import io
 import json
+import struct
 import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -21,6 +23,12 @@ EncodeFormat = Literal["jpg", "png", "webp"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "ICO")
 """What Pillow may read, if its build can; the others are rare on the web and their readers little tested."""
+
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError),
+    *(RuntimeError, MemoryError, struct.error, zlib.error),
+)
+"""What Pillow's readers raise on damaged files."""
 
 _PILLOW: Mapping[str, str] = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _MAX_EXIF_CHARACTERS = 4000
@@ -114,10 +122,8 @@ def keep_image(data: bytes, rules: ImageRules) -> Kept | str:
         return "Image decoding error: no format that is read"
     except Image.DecompressionBombError:
         return "image area too large"
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, IndexError) as error:
+    except _DAMAGE as error:
         return f"Image decoding error: {type(error).__name__}"
-    except (TypeError, KeyError, AttributeError, ZeroDivisionError, RuntimeError) as error:
-        return f"Image decoding error: {type(error).__name__}"  # Pillow's readers on damaged files
 
 
 def _formats() -> list[str]:

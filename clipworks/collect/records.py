@@ -29,6 +29,8 @@ _LEAST_MEMBER = 18
 """Bytes of the head and the end of a gzip member."""
 _GZIP_WBITS = 31
 _BLANK = b"\r\n"
+_MOST_DIGITS = 18
+"""Of a length that fits into 64 bits."""
 _ERRORS: Any = (isal_zlib.error, EOFError)  # isal says that its error is an instance
 
 Gap = Literal["more", "damaged", "oversized"]
@@ -260,7 +262,8 @@ def _only(data: bytes, offset: int) -> Record | None:
     raw_head = data[:end]
     head = raw_head.lower()
     digits = field_of(head, raw_head, b"content-length")
-    if not digits.isdigit() or len(data) != end + int(digits) + 4 or not data.endswith(b"\r\n\r\n"):
+    size = _size_of(digits)
+    if size is None or len(data) != end + size + 4 or not data.endswith(b"\r\n\r\n"):
         return None
     kind = field_of(head, raw_head, b"warc-type").lower()
     return Record(kind, head, raw_head, data[end:-4], offset)
@@ -280,9 +283,9 @@ def _take(data: bytes, at: int, offset: int, *, is_last: bool) -> tuple[Record |
     raw_head = data[at:end]
     head = raw_head.lower()
     digits = field_of(head, raw_head, b"content-length")
-    if not digits.isdigit() or len(digits) > 18:
+    size = _size_of(digits)
+    if size is None:
         return _lost(data, at, is_last)
-    size = int(digits)
     if size > MAX_RECORD_BYTES:
         return "oversized", end + size
     if len(data) < end + size + 4 and not is_last:
@@ -293,6 +296,11 @@ def _take(data: bytes, at: int, offset: int, *, is_last: bool) -> tuple[Record |
     kind = field_of(head, raw_head, b"warc-type").lower()
     block = data[end : end + size]
     return Record(kind=kind, head=head, raw_head=raw_head, block=block, offset=offset), end + size
+
+
+def _size_of(digits: bytes) -> int | None:
+    """The number in a header line; None for what is none, or none that a file can have."""
+    return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else None
 
 
 def _lost(data: bytes, at: int, is_last: bool) -> tuple[Gap, int]:

@@ -64,14 +64,14 @@ def read_noted(record: Record, counts: Counter[str]) -> Noted | None:
     container = _map(_map(document).get("Container"))
     return Noted(
         url=url,
-        status=_number(_map(answer.get("Response-Message")).get("Status"), 0),
+        status=_number(_map(answer.get("Response-Message")).get("Status"), 0, most=999),
         page=Page(
             title=" ".join(_text(head.get("Title")).split()) or None,
             language=_language(head),
             pictures=pictures,
         ),
         archive=_text(container.get("Filename")),
-        offset=_number(container.get("Offset"), -1),
+        offset=_number(container.get("Offset"), -1, most=2**63 - 1),
     )
 
 
@@ -107,9 +107,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _number(value: Any, default: int) -> int:
-    """Numbers in WAT files are texts."""
+def _number(value: Any, default: int, *, most: int) -> int:
+    """Numbers in WAT files are texts; one that cannot be right is none."""
     try:
-        return int(value)
+        number = int(value)
     except (TypeError, ValueError):
         return default
+    return number if 0 <= number <= most else default

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFilter
 
 from clipworks.errors import InputError
-from clipworks.model.decoder import decode_errors_named
+from clipworks.model.decoder import decode
 
 SHARE = 0.1
 """Of a box's longer side: how far it grows, and the sigma of the blur."""
@@ -25,16 +25,14 @@ def blur_faces(image: bytes, boxes: Sequence[Box], *, label: str = "the picture"
     """Blur boxes of an encoded picture; the result is a WebP file of quality 100.
 
     Args:
-        image: PNG, JPEG, WebP or what else Pillow reads.
+        image: a file in a format that `model.decoder` opens.
         boxes: at least one.
         label: what to call the picture in an error.
 
     Raises:
-        InputError: the picture cannot be decoded, or a box is no box.
+        InputError: the picture cannot be decoded or is too large, or a box is no box.
     """
-    with decode_errors_named(label):
-        picture: Image.Image = Image.open(io.BytesIO(image))
-        picture.load()
+    picture, _ = decode(image, label)
     if picture.mode not in ("RGB", "RGBA"):
         picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
     out = io.BytesIO()

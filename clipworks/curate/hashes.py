@@ -6,7 +6,6 @@ differ in at most d of 64 bits, at least one of d + 1 bands of bits is equal in 
 cannot touch d + 1 bands: so pairs are looked for among rows that share a band, and none is missed.
 """
 
-import io
 import math
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipworks.errors import ConfigError
-from clipworks.model.decoder import decode_errors_named
+from clipworks.model.decoder import decode, decode_errors_named
 
 BITS = 64
 SIDE = 32
@@ -31,10 +30,10 @@ def perceptual_hash(image: bytes, *, label: str = "the picture") -> int:
     """The 64-bit pHash of an encoded picture, equal to that of the package imagehash.
 
     Raises:
-        InputError: it cannot be decoded.
+        InputError: it cannot be decoded, or is too large.
     """
+    picture, _ = decode(image, label)
     with decode_errors_named(label):
-        picture = Image.open(io.BytesIO(image))
         grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     low = _cosines() @ np.asarray(grey, np.float64) @ _cosines().T
     bits = (low > np.median(low)).ravel()

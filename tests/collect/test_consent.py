@@ -1,7 +1,11 @@
 import asyncio
+import json
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clipworks.addresses import WebAddress, parse_address
 from clipworks.blocklists import Blocklist, read_blocklist
@@ -102,6 +106,21 @@ def test_each_scheme_host_and_port_has_its_own_robots_txt() -> None:
 )
 def test_tdmrep_json_reserves_the_paths_it_names(data: bytes, url: str, answer: str | None) -> None:
     assert reason(Site(tdm=(200, data)).consent(), url) == answer
+
+
+@pytest.mark.parametrize("end", ["", "$"])
+@given(st.text("ab*/", max_size=8), st.text("ab/", max_size=10))
+def test_patterns_of_paths_mean_what_a_regular_expression_would(end: str, location: str, path: str) -> None:
+    pattern = re.compile(re.escape(location).replace(r"\*", ".*") + end)
+    (found,), _ = read_tdm(json.dumps([{"location": location + end, "tdm-reservation": 1}]).encode())
+    assert found.matches(path) == bool(pattern.match(path))
+
+
+@pytest.mark.parametrize("end", ["", "$"])
+def test_no_pattern_of_a_host_takes_longer_than_it_is_long(end: str) -> None:
+    location = "/" + "*a" * 3000 + "b" + end  # as a regular expression it takes longer than the world is old
+    (found,), _ = read_tdm(json.dumps([{"location": location, "tdm-reservation": 1}]).encode())
+    assert not found.matches("/" + "a" * 8000)
 
 
 def test_a_missing_tdmrep_json_reserves_nothing_even_where_the_connection_breaks() -> None:

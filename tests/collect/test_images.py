@@ -184,3 +184,12 @@ def test_the_first_bytes_tell_what_is_no_picture(head: bytes) -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r"|".join(wrong)):
         ImageRules(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_mark_in_exif_of_another_type_than_its_name_says_is_damage_like_any_other() -> None:
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0112] = "hello", 6  # a description, and lying on its side
+    data = encoded(Image.linear_gradient("L"), "JPEG", exif=exif)
+    width_as_text = data.replace(b"\x01\x0e\x00\x02", b"\x01\x00\x00\x02", 1)
+    assert width_as_text != data
+    assert keep_image(width_as_text, ImageRules()) == "Image decoding error: error"

@@ -130,3 +130,12 @@ def test_what_is_no_archive_has_no_records(tmp_path: Path) -> None:
         list(read_records(tmp_path, Counter()))
     with pytest.raises(DataError, match="cannot be read"):
         read_record_at(tmp_path, 0)
+
+
+@pytest.mark.parametrize("digits", ["9" * 25, "9" * 5000, "0x10", "-5"])
+@pytest.mark.parametrize("is_gzipped", [True, False])
+def test_a_length_that_cannot_be_right_is_damage(tmp_path: Path, digits: str, is_gzipped: bool) -> None:
+    wrong = f"WARC/1.0\r\nWARC-Type: response\r\nContent-Length: {digits}\r\n\r\nabc\r\n\r\n".encode()
+    parts = [PARTS[1], wrong, PARTS[2]]
+    data = gzipped(parts) if is_gzipped else b"".join(parts)
+    assert read(tmp_path / "a", data) == ([BODIES[1], BODIES[2]], Counter(damaged_records=1))

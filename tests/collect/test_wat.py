@@ -94,3 +94,13 @@ def test_what_a_record_does_not_say_is_unknown(tmp_path: Path) -> None:
     assert found is not None
     assert (found.url, found.status, found.archive, found.offset) == ("https://b.example/", 0, "", -1)
     assert (found.page.title, found.page.language) == (None, None)
+
+
+@pytest.mark.parametrize("number", ["9" * 25, "9" * 5000, "-7", 1e300, None, []])
+def test_numbers_that_cannot_be_right_are_none(tmp_path: Path, number: Any) -> None:
+    page = document([IMAGE])
+    page["Container"]["Offset"] = number
+    answer = page["Envelope"]["Payload-Metadata"]["HTTP-Response-Metadata"]
+    answer["Response-Message"]["Status"] = number
+    found = noted(tmp_path, page)
+    assert found is not None and (found.offset, found.status) == (-1, 0)

@@ -15,6 +15,7 @@ from tiny_clip import TinyClip
 
 from clipworks.curate.baselines import clip_score
 from clipworks.curate.contamination import ContaminationConfig, find_contaminated
+from clipworks.curate.faces import blur_faces
 from clipworks.curate.filters import run_filter
 from clipworks.curate.hashes import perceptual_hash
 from clipworks.curate.kept import write_kept
@@ -144,6 +145,23 @@ def test_the_same_picture_at_another_quality_is_near_and_another_is_not(seed: in
 def test_a_damaged_picture_has_no_hash() -> None:
     with pytest.raises(InputError):
         perceptual_hash(b"damaged")
+
+
+@pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (8_000, 8_000)])
+def test_a_picture_that_would_fill_the_memory_has_no_hash_and_no_blurred_faces(
+    width: int, height: int
+) -> None:
+    file = io.BytesIO()
+    Image.new("1", (width, height)).save(file, "PNG")
+    with pytest.raises(InputError, match="million"):
+        perceptual_hash(file.getvalue())
+    with pytest.raises(InputError, match="million"):
+        blur_faces(file.getvalue(), [(0, 0, 1, 1)])
+
+
+def test_only_the_formats_of_the_web_are_opened() -> None:
+    with pytest.raises(InputError, match="not a readable picture"):  # Pillow would start Ghostscript
+        perceptual_hash(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
 
 
 def test_score_settings_are_checked() -> None:
