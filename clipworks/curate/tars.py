@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from clipworks.curate.uids import hex_of, made_uids
+from clipworks.curate.uids import hex_of, made_uids, uids_of
+from clipworks.errors import DataError
 
 _NAME = re.compile(r"(?:\./)*(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]*)", re.DOTALL)
 _BLOCK = 512
+MAX_SUFFIX = 48
+"""Characters behind the first dot of a name; with an id before it, a tar has room for some more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +45,8 @@ class TarSample:
 def list_samples(path: Path, counts: Counter[str]) -> Iterator[TarSample]:
     """The samples of a tar with an id, in order; what is passed over is counted, damage too.
 
-    Counts: `samples`, `without_json`, `without_uid`, `damaged_tars`.
+    Counts: `samples`, `without_json`, `without_uid`, `damaged_tars`, `strange_names` (of files that are no
+    part of a sample: without a dot, or with a suffix that is long or not ASCII).
 
     Raises:
         OSError: the file cannot be opened.
@@ -76,10 +80,13 @@ def _groups(file: IO[bytes], size: int, counts: Counter[str]) -> Iterator[list[M
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for entry in tar:
-                if entry.offset_data + entry.size > size:
+                if not 0 <= entry.size <= size - entry.offset_data:
                     raise EOFError
                 name = _NAME.fullmatch(entry.name)
-                if name is None or not entry.isreg():
+                if not entry.isreg():
+                    continue
+                if name is None or len(name["suffix"]) > MAX_SUFFIX or not name["suffix"].isascii():
+                    counts["strange_names"] += 1
                     continue
                 suffix = name["suffix"].lower()
                 if members and (name["key"] != key or suffix in {member.suffix for member in members}):
@@ -100,7 +107,7 @@ def _uid_of(text: bytes) -> str | None:
     try:
         values = json.loads(text)
         if values.get("uid"):
-            return f"{int(values['uid'], 16):032x}"
+            return hex_of(uids_of([values["uid"]]))[0]
         return hex_of(made_uids([values["caption"]], [values["url"]]))[0]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError):
         return None
