@@ -16,6 +16,8 @@ DAMAGED = "damaged_tars"
 
 _NAME = re.compile(r"(?:\./)*(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]*)", re.DOTALL)
 _BLOCK = 512
+MAX_SUFFIX = 48
+"""Characters behind the first dot of a name; with an id before it, a tar has room for some more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,16 +37,20 @@ def list_groups(file: IO[bytes], size: int, counts: Counter[str]) -> Iterator[li
     Args:
         file: an open tar.
         size: its bytes.
-        counts: a cut or changed tar adds one to `DAMAGED`.
+        counts: a cut or changed tar adds one to `DAMAGED`; files that are no part of a sample (without a
+            dot, or with a suffix that is long or not ASCII) to `strange_names`.
     """
     key, members = "", list[Member]()
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for entry in tar:
-                if entry.offset_data + entry.size > size:
+                if not 0 <= entry.size <= size - entry.offset_data:
                     raise EOFError
                 name = _NAME.fullmatch(entry.name)
-                if name is None or not entry.isreg():
+                if not entry.isreg():
+                    continue
+                if name is None or len(name["suffix"]) > MAX_SUFFIX or not name["suffix"].isascii():
+                    counts["strange_names"] += 1
                     continue
                 suffix = name["suffix"].lower()
                 if members and (name["key"] != key or suffix in {member.suffix for member in members}):

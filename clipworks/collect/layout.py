@@ -130,7 +130,7 @@ class ShardFiles:
                 self._waiting.seek(offset)
                 _add(tar, f"{key}.{self._extension}", self._waiting.read(size))
                 _add(tar, f"{key}.txt", (row.get("caption") or "").encode(errors="surrogatepass"))
-                details = json.dumps(_details(row, key, outcome), indent=4)
+                details = json.dumps(_details(row, key, outcome), indent=4, default=_as_text)
                 _add(tar, f"{key}.json", details.encode())
 
     def _stats(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -151,10 +151,15 @@ class ShardFiles:
 
 
 def _details(row: Mapping[str, Any], key: str, outcome: Outcome) -> dict[str, Any]:
-    details = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+    details = dict(row)
     for field in FETCHED:
         details[field.name] = key if field.name == "key" else getattr(outcome, field.name)
     return details
+
+
+def _as_text(value: object) -> str:
+    """What JSON has no form for, such as bytes and times."""
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

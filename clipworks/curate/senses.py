@@ -1,4 +1,5 @@
-"""The first sense of a word in WordNet 3.0, as `nltk.corpus.wordnet.synsets(word)[0].offset()` gives it.
+"""The first sense of a word in WordNet 3.0, as `nltk.corpus.wordnet.synsets(word)[0].offset()` gives it in
+NLTK 3.8.1, which DataComp used.
 
 Reads the dictionary files of Princeton WordNet (Debian: wordnet-base): index.noun, index.verb, index.adj,
 index.adv and the lists of exceptions beside them. DataComp's text_based filter compares such offsets.
@@ -41,6 +42,10 @@ _ENDINGS: dict[str, tuple[tuple[str, str], ...]] = {
 """Endings that WordNet's morphy takes off, and what it puts there: morphy(7WN)."""
 
 
+MAX_CHARACTERS = 1000
+"""Of a word that is looked up; the longest lemma has 71."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Senses:
     """WordNet's words, by part of speech."""
@@ -52,21 +57,25 @@ class Senses:
 
     def first(self, word: str) -> int | None:
         """Offset of the first sense of a word, of any case; None if WordNet does not know it."""
+        if len(word) > MAX_CHARACTERS:
+            return None
         lower = word.lower()
-        for part in PARTS_OF_SPEECH:
-            offsets = self.offsets[part]
-            for form in self._forms(lower, part):
-                if form in offsets:
-                    return offsets[form]
-        return None
+        found = (self._first_of(lower, part) for part in PARTS_OF_SPEECH)
+        return next((offset for offset in found if offset is not None), None)
 
-    def _forms(self, word: str, part: str) -> list[str]:
-        """The word, then its lemmas: from the list of exceptions if it stands there, else by its ending."""
-        irregular = self.exceptions[part].get(word)
-        if irregular is not None:
-            return [word, *irregular]
-        endings = ((old, new) for old, new in _ENDINGS[part] if word.endswith(old))
-        return [word, *(word[: -len(old)] + new for old, new in endings)]
+    def _first_of(self, word: str, part: str) -> int | None:
+        """Of the word or else of its lemmas: from the list of exceptions if it stands there, else by its
+        ending, which is taken off again and again until WordNet knows what is left (NLTK before 3.9)."""
+        offsets, irregular = self.offsets[part], self.exceptions[part].get(word)
+        forms = [word, *(irregular or ())]
+        while forms:
+            known = next((form for form in forms if form in offsets), None)
+            if known is not None or irregular is not None:
+                return None if known is None else offsets[known]
+            forms = [
+                form[: -len(old)] + new for form in forms for old, new in _ENDINGS[part] if form.endswith(old)
+            ]
+        return None
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipworks.curate.uids import hex_of, made_uids
+from clipworks.curate.uids import hex_of, made_uids, uids_of
+from clipworks.errors import DataError
 from clipworks.tars import Member, list_groups, read_member
 
 
@@ -26,7 +27,8 @@ class TarSample:
 def list_samples(path: Path, counts: Counter[str]) -> Iterator[TarSample]:
     """The samples of a tar with an id, in order; what is passed over is counted, damage too.
 
-    Counts: `samples`, `without_json`, `without_uid`, `damaged_tars`.
+    Counts: `samples`, `without_json`, `without_uid`, `damaged_tars`, `strange_names` (of files that are no
+    part of a sample: without a dot, or with a suffix that is long or not ASCII).
 
     Raises:
         OSError: the file cannot be opened.
@@ -49,7 +51,7 @@ def _uid_of(text: bytes) -> str | None:
     try:
         values = json.loads(text)
         if values.get("uid"):
-            return f"{int(values['uid'], 16):032x}"
+            return hex_of(uids_of([values["uid"]]))[0]
         return hex_of(made_uids([values["caption"]], [values["url"]]))[0]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError):
         return None

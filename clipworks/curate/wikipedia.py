@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -224,5 +225,5 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
-    except (OSError, EOFError, ParseError, StopIteration) as error:
+    except (OSError, EOFError, zlib.error, ParseError, StopIteration) as error:
         raise DataError(f"{path} cannot be read: {error}.", "Fetch it again.") from error

@@ -224,6 +224,28 @@ def test_samples_without_json_or_id_are_counted_and_an_id_is_made_of_text_and_ad
     assert [files["jpg"] for _, files in read_out(tmp_path / "out")] == [b"4"]
 
 
+@pytest.mark.parametrize("uid", ['"-5"', '"' + "f" * 40 + '"', "5", '"x"', "[" * 100_000])
+def test_an_id_that_is_none_is_counted_and_ends_nothing(uid: str, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    good = json.dumps({"uid": "1" * 32}).encode()
+    samples = [{"jpg": b"1", "json": f'{{"uid": {uid}}}'.encode()}, {"jpg": b"2", "json": good}]
+    write_tar(tmp_path / "shards" / "0.tar", samples)
+    write_subset(tmp_path / "s.npy", uids_of(["1" * 32]))
+    manifest = reshard(tmp_path / "shards", tmp_path / "s.npy", tmp_path / "out", ReshardConfig())
+    assert manifest["index"] == {"chosen": 1, "copies": 1, "samples": 2, "without_uid": 1}
+
+
+@pytest.mark.parametrize("suffix", ["x" * 90, "j\udcffpg", "ä"])
+def test_a_file_with_a_strange_name_is_counted_and_left_out(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    details = json.dumps({"uid": "1" * 32}).encode()
+    write_tar(tmp_path / "shards" / "0.tar", [{"jpg": b"1", "json": details, suffix: b"2"}])
+    write_subset(tmp_path / "s.npy", uids_of(["1" * 32]))
+    manifest = reshard(tmp_path / "shards", tmp_path / "s.npy", tmp_path / "out", ReshardConfig())
+    assert manifest["index"]["strange_names"] == 1
+    assert [sorted(files) for _, files in read_out(tmp_path / "out")] == [["jpg", "json"]]
+
+
 def test_faces_are_blurred_and_their_boxes_kept(shards: Path, subset: Path, tmp_path: Path) -> None:
     config = ReshardConfig(blur_faces=True, keep_boxes=True)
     manifest = reshard(shards, subset, tmp_path / "out", config)

@@ -198,6 +198,11 @@ def test_damaged_and_missing_sources_are_told(tmp_path: Path) -> None:
             list(read_pages(tmp_path / name))
     with pytest.raises(DataError, match=r"views.gz"):
         viewed_titles([tmp_path / "views.gz"], project="en", min_hourly_views=1, min_views=1, most=1)
+    packed = bytearray(gzip.compress(b"en Cat 100 0\n" * 9999 + bytes(range(256))))
+    packed[40:60] = b"\xff" * 20
+    (tmp_path / "bent.gz").write_bytes(packed)
+    with pytest.raises(DataError, match=r"bent.gz"):
+        viewed_titles([tmp_path / "bent.gz"], project="en", min_hourly_views=1, min_views=1, most=1)
     with pytest.raises(DataError, match="line 1 is not `word count`"):
         gather_entries(MetadataFiles(ngrams=(tmp_path / "words.txt",)), MetadataConfig(), scratch=tmp_path)
     with pytest.raises(DataError, match="missing"):
