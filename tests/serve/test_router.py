@@ -109,7 +109,6 @@ def test_whatever_a_provider_does_another_one_answers(fault: Any, reason: str) -
 
 
 @pytest.mark.parametrize("fault", [hangs(), drips()], ids=["hangs", "drips"])
-@pytest.mark.slow
 def test_a_provider_that_takes_too_long_leaves_time_for_another(fault: Any) -> None:
     east, west = Upstream(), Upstream()
     with upstreams(east, west), gateway(provider(east, "east"), provider(west, "west")) as client:
@@ -147,7 +146,6 @@ def test_a_failed_provider_is_looked_at_again_and_gets_requests_when_it_answers_
         assert client.post("/v1/embeddings", json={"input": ITEMS}).headers["x-provider"] == "east"
 
 
-@pytest.mark.slow
 def test_when_nobody_answers_the_client_is_told_when_to_come_back() -> None:
     east = Upstream()
     with upstreams(east), gateway(provider(east, "east")) as client:
@@ -382,7 +380,6 @@ def test_a_provider_that_is_not_there_at_the_start_is_used_when_it_comes() -> No
             assert client.get("/readyz").status_code == 200
 
 
-@pytest.mark.slow
 def test_keys_and_addresses_of_providers_are_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     east, west = Upstream(), Upstream()
     caplog.set_level("DEBUG")
