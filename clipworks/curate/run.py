@@ -141,9 +141,7 @@ def _run(plan: Sequence[Step], job: _Job, out: Path) -> dict[str, Any]:
         told = tuple(replace(rule, step=number) for rule in rules)
         state = replace(after, last=folder, rules=(*state.rules, *told))
     counts = [read_json(path)["counts"] for path in (out / STEPS_FOLDER).glob(f"*/{MANIFEST}")]
-    worst = {
-        name: max((one.get(name, 0) for one in counts), default=0) for name in ("failed_sources", DAMAGED)
-    }
+    failed, damaged = (max((c.get(n, 0) for c in counts), default=0) for n in ("failed_sources", DAMAGED))
     return {
         "out": str(out),
         "rows": job.place.rows,
