@@ -7,7 +7,7 @@ import click
 
 from clipworks.cli.curate_recipe import recipe
 from clipworks.cli.curate_texts import texts
-from clipworks.cli.output import SETTINGS, json_option, note, print_json, progress_bar
+from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, progress_bar
 from clipworks.errors import MissingExtraError
 
 _FILE = click.Path(path_type=Path)
@@ -149,7 +149,9 @@ def match(
         return
     with progress_bar("Matching", "parts") as show:
         manifest = match_pairs(pairs, out, metadata=lists, mode=mode, workers=workers, show=show)
-    counts = manifest["counts"]
+    counts = {"texts": 0, "matched_texts": 0, "matches": 0, **manifest["counts"]}
+    if "failed_sources" in counts:
+        note(f"{count_of(counts['failed_sources'], 'part')} could not be read; see {out / 'manifest.json'}.")
     words = f"{counts['matched_texts']:,} of {counts['texts']:,} texts hold an entry"
     _tell({"out": str(out), **counts}, as_json, f"{words}, {counts['matches']:,} matches.")
 

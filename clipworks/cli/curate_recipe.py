@@ -85,6 +85,9 @@ def recipe(
         _print_rules(done["rules"])
     if done["failed_tables"]:
         note(f"{count_of(done['failed_tables'], 'table')} could not be read; see {out}/.steps.")
+    if done["damaged_tars"]:
+        words = f"{count_of(done['damaged_tars'], 'damaged tar')}, of which the rest is left out"
+        note(f"{words}; {out}/.steps/*-list/manifest.json says damaged_tars of each.")
     if done["report"]:
         note(f"Report: {done['report']}")
     note(f"{done['pictures']:,} of {done['rows']:,} rows in {out}.")

@@ -27,6 +27,7 @@ from clipworks.files import atomic_write, read_manifest
 from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import read_batches, read_table, write_table
 
+STAGE = "match"
 COUNTS = "entry_count.npy"
 COUNTS_SUFFIX = ".counts.parquet"
 LANGUAGES = "languages"
@@ -92,9 +93,7 @@ def match_pairs(
     build_matcher([], mode=mode)  # an unknown mode is told before processes start
     work = partial(_match_part, lists=lists, mode=mode)
     sources = table_sources(pairs)
-    return run_stage(
-        work, sources, out, stage="match", config=config, workers=workers, pool=cluster, show=show
-    )
+    return run_stage(work, sources, out, stage=STAGE, config=config, workers=workers, pool=cluster, show=show)
 
 
 def count_matches(matches: Path, out: Path) -> dict[str, Any]:
@@ -104,9 +103,10 @@ def count_matches(matches: Path, out: Path) -> dict[str, Any]:
         The manifest; its config is that of the matches.
 
     Raises:
-        DataError: a folder is unfinished or a file unreadable.
+        DataError: a folder is unfinished or not one of matches, or a file unreadable.
     """
     manifest = read_manifest(matches)
+    check_matches(matches, manifest)
     parts = [name for part in manifest["parts"] for name in part["files"] if name.endswith(COUNTS_SUFFIX)]
     digest = sha256("\n".join(_hashes(manifest)).encode()).hexdigest()
     source = Source(name="counts", path=str(matches), digest=digest)
@@ -158,9 +158,21 @@ def describe_metadata(paths: Sequence[Path]) -> tuple[Metadata, ...]:
     if len(lists) > 1 and ("" in languages or languages.most_common(1)[0][1] > 1):
         raise ConfigError(
             "Several metadata lists need a language each, a different one.",
-            "Make them with: clipworks curate metadata --language CODE",
+            "Make them with: clipworks curate metadata --set language=CODE",
         )
     return tuple(lists)
+
+
+def check_matches(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """See that a folder is one of `match_pairs`, by its manifest.
+
+    Raises:
+        DataError: another command wrote it.
+    """
+    if manifest.get("stage") != STAGE:
+        raise DataError(
+            f"{folder} is no folder of `clipworks curate match`.", "Give the --out of that command."
+        )
 
 
 def num_ids(manifest: Mapping[str, Any]) -> int:

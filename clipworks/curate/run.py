@@ -34,6 +34,7 @@ from clipworks.curate.tallies import Rule, filter_rules, rows_rule, rules_as_jso
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import MANIFEST, exclusive_lock, read_json, read_manifest, write_json
 from clipworks.stage import ShowProgress, Workers
+from clipworks.tars import DAMAGED
 
 STEPS_FOLDER = ".steps"
 BEGUN = "recipe.json"
@@ -102,7 +103,8 @@ def curate(
 
     Returns:
         `out`, `rows` (of the input), `pictures` (packed, or rows that were written), `failed_tables`,
-        `report` (of balancing, or empty) and `rules`: step, rule, unit, seen and kept of each.
+        `damaged_tars` (not read to the end; the steps' manifests say which), `report` (of balancing, or
+        empty) and `rules`: step, rule, unit, seen and kept of each.
 
     Raises:
         ConfigError: a setting is wrong, or the folder was begun with other settings or another input.
@@ -138,13 +140,14 @@ def _run(plan: Sequence[Step], job: _Job, out: Path) -> dict[str, Any]:
         after, rules = STEPS[step.kind](step, replace(job, details=details, show=show), state, folder)
         told = tuple(replace(rule, step=number) for rule in rules)
         state = replace(after, last=folder, rules=(*state.rules, *told))
-    manifests = (out / STEPS_FOLDER).glob(f"*/{MANIFEST}")
-    failed = [read_json(path)["counts"].get("failed_sources", 0) for path in manifests]
+    counts = [read_json(path)["counts"] for path in (out / STEPS_FOLDER).glob(f"*/{MANIFEST}")]
+    failed, damaged = (max((c.get(n, 0) for c in counts), default=0) for n in ("failed_sources", DAMAGED))
     return {
         "out": str(out),
         "rows": job.place.rows,
         "pictures": read_manifest(out)["rows"],
-        "failed_tables": max(failed, default=0),
+        "failed_tables": failed,
+        "damaged_tars": damaged,
         "report": state.report,
         "rules": rules_as_json(state.rules),
     }
@@ -207,7 +210,7 @@ def _scores(step: Step, job: _Job, state: _State, folder: Path) -> Done:
     counts = job.by(score_pool)(state.pool, config, folder)["counts"]
     seen = counts.get("scored", 0) + counts.get("without_picture", 0)
     rule = Rule(rule="pictures that can be read", unit="rows", seen=seen, kept=counts.get("scored", 0))
-    return replace(state, pool=with_scores(state.pool, [folder])), [rule]
+    return replace(state, pool=with_scores(state.pool, [folder])).within(folder), [rule]
 
 
 def _contamination(step: Step, job: _Job, state: _State, folder: Path) -> Done:

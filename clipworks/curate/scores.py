@@ -18,7 +18,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from clipworks.curate.hashes import perceptual_hash
-from clipworks.curate.pool import Pool, read_rows, sources_of
+from clipworks.curate.kept import write_kept_rows
+from clipworks.curate.pool import Pool, Rows, read_rows, sources_of
 from clipworks.curate.tars import TarSample, list_samples
 from clipworks.curate.uids import hex_of
 from clipworks.errors import ConfigError, DataError, InputError
@@ -70,14 +71,15 @@ def score_pool(
 ) -> dict[str, Any]:
     """Write tables of scores beside a pool whose tars stand beside its tables.
 
-    The manifest counts `scored`, `without_picture`, `unreadable` and `damaged_tars`.
+    The folder also says which rows have a picture that can be read, as a filter's folder does. The manifest
+    counts `scored`, `without_picture`, `unreadable` and `damaged_tars`.
 
     Raises:
         ConfigError: a setting is wrong, or the folder was begun with something else.
         CheckpointError: the model cannot be loaded.
         DataError: the folder cannot be written.
     """
-    values = asdict(config)
+    values = {**asdict(config), "drops": "unreadable"}
     if config.model:
         values["fingerprint"] = _engine(config.model, config.precision).fingerprint
     work = partial(_score_table, pool=pool, config=config)
@@ -87,9 +89,11 @@ def score_pool(
 
 def _score_table(source: Source, folder: Path, *, pool: Pool, config: ScoreConfig) -> Made:
     table, counts = Path(source.path), Counter[str]()
+    pieces: list[Rows] = []
     try:
         texts, places = dict[int, str](), dict[str, int]()
         for piece in read_rows(pool, table, ["text"]):
+            pieces.append(piece)
             named = zip(piece.places.tolist(), hex_of(piece.uids), piece.texts(), strict=True)
             for place, uid, text in named:
                 texts[place] = text
@@ -107,7 +111,9 @@ def _score_table(source: Source, folder: Path, *, pool: Pool, config: ScoreConfi
         files.append(f"{source.name}.npz")
         with atomic_write(folder / files[1]) as file:
             np.savez(file, allow_pickle=False, **features)
-    return Made(rows=rows, counts=counts, files=files)
+    stay = [piece.where(columns["is_there"][piece.places]) for piece in pieces]
+    kept = write_kept_rows(folder, source, stay, copies_rows=False)
+    return Made(rows=rows, counts=counts, files=[*files, *kept.files])
 
 
 Columns = dict[str, NDArray[Any]]

@@ -43,6 +43,31 @@ def test_pairs_are_matched_and_balanced_and_a_repeat_changes_nothing(run: Run, t
     assert "was begun with t" in run(*balance[:-1], "t=30", status=1).stderr
 
 
+def test_balancing_what_is_no_folder_of_matches_is_a_sentence(run: Run, tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs", make_rows(5))
+    metadata = write_metadata(tmp_path / "list.json")
+    balance = ("curate", "balance", pairs, "--pairs", pairs, "--metadata", metadata)
+    told = run(*balance, "--out", tmp_path / "out", status=1)
+    assert f"{pairs} is no folder of `clipworks curate match`." in told.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_that_cannot_be_matched_is_told(run: Run, tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs", make_rows(5), parts=1)
+    (pairs / "00000.parquet").write_bytes(b"PAR1 cut")
+    metadata = write_metadata(tmp_path / "list.json")
+    told = run("curate", "match", pairs, "--metadata", metadata, "--out", tmp_path / "matches")
+    assert "0 of 0 texts hold an entry" in told.stdout
+    assert "1 part could not be read; see" in told.stderr
+
+
+def test_lists_without_a_language_name_the_setting_that_gives_it(run: Run, tmp_path: Path) -> None:
+    lists = [write_metadata(tmp_path / name) for name in ("a.json", "b.json")]
+    match = ("curate", "match", tmp_path, "--metadata", lists[0], "--metadata", lists[1])
+    told = run(*match, "--out", tmp_path / "matches", status=1)
+    assert "clipworks curate metadata --set language=CODE" in told.stderr
+
+
 def test_a_missing_package_is_named_with_the_command(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from fetched import make_fetched
@@ -93,6 +94,16 @@ def test_mistakes_are_sentences(
     result = run("curate", images, "--out", tmp_path / "out", *words, status=status)
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_tar_is_told(run: Run, images: Path, tmp_path: Path) -> None:
+    folder = copytree(images, tmp_path / "images")
+    tar = min(folder.glob("*.tar"))
+    tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
+    settings = ("--set", "unique=sha256", "--set", "phash_distance=-1")
+    result = run("curate", folder, "--recipe", "small", "--out", tmp_path / "out", *settings, "--json")
+    assert json.loads(result.stdout)["damaged_tars"] == 1
+    assert "1 damaged tar, of which the rest is left out" in result.stderr
 
 
 def test_a_word_that_is_neither_a_step_nor_a_folder_is_said(run: Run, tmp_path: Path) -> None:

@@ -180,10 +180,20 @@ def test_a_damaged_table_and_a_damaged_tar_are_counted(fetched: Path, tmp_path: 
     whole = (folder / "00001.tar").read_bytes()
     (folder / "00001.tar").write_bytes(whole[: len(whole) // 2])
     done = curate(folder, tmp_path / "out", config_of(small(), *WITHOUT_DAFT, "phash_distance=-1"))
-    assert done["failed_tables"] == 1
+    assert (done["failed_tables"], done["damaged_tars"]) == (1, 1)
     samples = list(read_shards(tmp_path / "out"))
     assert 5 < len(samples) == done["pictures"] < 14
     assert json.loads((tmp_path / "out" / "meta.json").read_text())["damaged_tars"] == 1
+
+
+def test_rows_whose_picture_cannot_be_read_take_no_part_in_later_rules(fetched: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(fetched, tmp_path / "images")
+    whole = (folder / "00001.tar").read_bytes()
+    (folder / "00001.tar").write_bytes(whole[: len(whole) // 2])
+    done = curate(folder, tmp_path / "out", config_of(small(), *WITHOUT_DAFT))
+    numbers = [rule["rule"] for rule in done["rules"]].index("pictures that can be read")
+    read, after = done["rules"][numbers], done["rules"][numbers + 1]
+    assert after["seen"] == read["kept"] < read["seen"]
 
 
 def test_a_folder_that_is_no_input_is_a_sentence(tmp_path: Path, fetched: Path) -> None:
