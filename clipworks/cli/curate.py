@@ -139,10 +139,11 @@ def match(
       clipworks curate match pairs --metadata entries.json --out matches --workers 2
     """
     require_curate_extra()
-    from clipworks.curate.matches import describe_metadata, match_pairs
+    from clipworks.curate.matches import describe_metadata, match_pairs, table_sources
     from clipworks.files import read_manifest
 
     if dry_run:
+        table_sources(pairs)
         described = describe_metadata(lists)
         told = {"pairs": read_manifest(pairs)["rows"], "entries": sum(one.count for one in described)}
         _tell(told, as_json, f"Would match {told['pairs']:,} pairs with {told['entries']:,} entries.")
@@ -193,12 +194,14 @@ def balance(
         --set t=20000
     """
     require_curate_extra()
-    from clipworks.curate.balance import BalanceConfig, balance_pairs, thresholds
-    from clipworks.curate.matches import count_matches, read_counts
+    from clipworks.curate.balance import BalanceConfig, balance_pairs, check_out, thresholds
+    from clipworks.curate.matches import check_metadata, count_matches, read_counts
     from clipworks.curate.report import PAGE, write_report
     from clipworks.options import with_settings
 
     config = with_settings(BalanceConfig(), choices)
+    check_out(out)
+    check_metadata(matches, lists)
     counted = count_matches(matches, out / "counts")
     if dry_run:
         limits = thresholds(read_counts(out / "counts"), counted["config"]["metadata"], config)

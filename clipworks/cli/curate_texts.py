@@ -40,12 +40,14 @@ def texts(
     from clipworks.options import with_settings
 
     require_curate_extra()
+    from clipworks.curate.matches import table_sources
     from clipworks.curate.settings import TextsConfig
     from clipworks.curate.texts import check_lists, describe_texts
 
     config = with_settings(TextsConfig(), choices)
     if dry_run:
         check_lists(config)
+        table_sources(pairs)
         rows = read_manifest(pairs)["rows"]
         told = {"out": str(out), "pairs": rows}
         print_json(told) if as_json else click.echo(f"Would read the texts of {rows:,} pairs.")

@@ -32,7 +32,7 @@ from clipworks.curate.matches import (
 from clipworks.curate.tokens import Ids, Offsets
 from clipworks.curate.uids import Uids, draws_of, uids_of
 from clipworks.errors import ConfigError, DataError
-from clipworks.files import atomic_write, read_manifest
+from clipworks.files import STAGE, atomic_write, is_complete, read_manifest
 from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import num_rows, read_batches, read_table, write_table
 
@@ -40,6 +40,8 @@ SUMS_SUFFIX = ".sums.json"
 PROBABILITIES = "keep_probs"
 
 Floats = npt.NDArray[np.float64]
+
+_ANCHOR = "en"
 
 _CHOICE = np.uint64(0x63686F696365)
 """Added to the seed where one text of several is chosen, so that this does not decide whether it is kept."""
@@ -54,7 +56,7 @@ class BalanceConfig:
     `tail_share` gives."""
     tail_share: float = 0.06
     """Share of all matches that entries below t are to have, where t is not given; 0..1."""
-    anchor: str = "en"
+    anchor: str = _ANCHOR
     """With several languages and t: the language whose t it is; the others get the t that gives them the same
     tail share."""
     texts: str = "each"
@@ -100,18 +102,20 @@ def thresholds(counts: Counts, lists: Sequence[Mapping[str, Any]], config: Balan
         config: `t` or `tail_share`.
 
     Raises:
-        ConfigError: t is given for a language that is not among several.
+        ConfigError: the anchor is chosen, or t is given for it, and it is not among the languages.
     """
     parts = dict(zip([one["language"] for one in lists], _split(counts, lists), strict=True))
+    needs_anchor = config.anchor != _ANCHOR or (config.t is not None and len(parts) > 1)
+    if needs_anchor and config.anchor not in parts:
+        known = ", ".join(filter(None, parts)) or "any"
+        raise ConfigError(
+            f"The anchor is {config.anchor!r}, but the metadata is for {known}.",
+            "Choose one of these languages, or leave out anchor and t.",
+        )
     if config.t is None:
         return {language: t_of_tail_share(part, config.tail_share) for language, part in parts.items()}
     if len(parts) == 1:
         return dict.fromkeys(parts, config.t)
-    if config.anchor not in parts:
-        raise ConfigError(
-            f"t is that of {config.anchor!r}, but the metadata is for {', '.join(parts)}.",
-            "Choose one of them with anchor, or give a tail_share.",
-        )
     share = tail_share_of(parts[config.anchor], config.t)
     return {
         language: config.t if language == config.anchor else t_of_tail_share(part, share)
@@ -185,6 +189,16 @@ def balance_pairs(
     return run_stage(
         work, sources, out, stage="balance", config=described, workers=workers, pool=cluster, show=show
     )
+
+
+def check_out(folder: Path) -> None:
+    """See that the folders of a balancing can be made in a folder.
+
+    Raises:
+        DataError: it is the folder of a stage.
+    """
+    if is_complete(folder) or (folder / STAGE).exists():
+        raise DataError(f"{folder} is the folder of another stage.", "Choose another --out.")
 
 
 def expected_texts(folder: Path) -> tuple[float, float]:

@@ -175,6 +175,22 @@ def check_matches(folder: Path, manifest: Mapping[str, Any]) -> None:
         )
 
 
+def check_metadata(matches: Path, metadata: Sequence[Path]) -> None:
+    """See that matches were made with some lists.
+
+    Raises:
+        ConfigError: they were made with others.
+        DataError: the folder is unfinished or not one of matches, or a list cannot be read.
+    """
+    manifest = read_manifest(matches)
+    check_matches(matches, manifest)
+    digests = [one["sha256"] for one in manifest["config"]["metadata"]]
+    if [one.digest for one in describe_metadata(metadata)] != digests:
+        raise ConfigError(
+            f"{matches} was made with other metadata.", "Name the lists that were matched with."
+        )
+
+
 def num_ids(manifest: Mapping[str, Any]) -> int:
     """How many ids the lists of a manifest of matches or counts have together."""
     return sum(one["count"] for one in manifest["config"]["metadata"])
@@ -186,7 +202,7 @@ def table_sources(folder: Path) -> list[Source]:
     A part's table is `NAME.parquet`, or `NAME.pairs.parquet` as `collect pairs` calls it.
 
     Raises:
-        DataError: the folder is unfinished, or has rows and no such table.
+        DataError: the folder is unfinished, is no stage's, or has rows and no such table.
     """
     manifest = read_manifest(folder)
     sources = [
@@ -195,7 +211,7 @@ def table_sources(folder: Path) -> list[Source]:
         for name, file in part["files"].items()
         if name in (f"{part['name']}.parquet", f"{part['name']}.pairs.parquet")
     ]
-    if manifest.get("rows") and not sources:
+    if not sources and (manifest.get("rows") or "parts" not in manifest):
         raise DataError(f"{folder} holds no table of pairs.", "Give a folder of clipworks collect pairs.")
     return sources
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clipworks.files import read_manifest
+from clipworks.curate.matches import match_pairs
+from clipworks.files import read_manifest, write_manifest
 from tests.cli.conftest import Run
 from tests.curate.pools import make_rows, write_metadata, write_pairs
 
@@ -66,6 +67,36 @@ def test_lists_without_a_language_name_the_setting_that_gives_it(run: Run, tmp_p
     match = ("curate", "match", tmp_path, "--metadata", lists[0], "--metadata", lists[1])
     told = run(*match, "--out", tmp_path / "matches", status=1)
     assert "clipworks curate metadata --set language=CODE" in told.stderr
+
+
+def test_balancing_refuses_a_stages_folder_other_metadata_and_an_unknown_anchor(
+    run: Run, tmp_path: Path
+) -> None:
+    pairs = write_pairs(tmp_path / "pairs", make_rows(5))
+    metadata, other = write_metadata(tmp_path / "a.json"), write_metadata(tmp_path / "b.json", ["cat"])
+    matches = tmp_path / "matches"
+    match_pairs(pairs, matches, metadata=[metadata])
+    balance = ("curate", "balance", matches, "--pairs", pairs, "--metadata")
+    for folder in (matches, pairs):
+        told = run(*balance, metadata, "--out", folder, status=1)
+        assert f"{folder} is the folder of another stage." in told.stderr
+        assert not (folder / "counts").exists()
+    told = run(*balance, other, "--out", tmp_path / "out", status=1)
+    assert f"{matches} was made with other metadata." in told.stderr
+    assert not (tmp_path / "out").exists()
+    told = run(*balance, metadata, "--out", tmp_path / "out", "--set", "anchor=xx", status=1)
+    assert "The anchor is 'xx', but the metadata is for any." in told.stderr
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_folder_that_no_stage_wrote_holds_no_pairs(run: Run, tmp_path: Path, dry: tuple[str, ...]) -> None:
+    (tmp_path / "step").mkdir()
+    write_manifest(tmp_path / "step", {"step": 1, "files": {}})
+    metadata = write_metadata(tmp_path / "a.json")
+    for words in (("match", "--metadata", metadata), ("texts",)):
+        command = ("curate", *words, tmp_path / "step", "--out", tmp_path / "out", *dry)
+        assert f"{tmp_path / 'step'} holds no table of pairs." in run(*command, status=1).stderr
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_package_is_named_with_the_command(

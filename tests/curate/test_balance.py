@@ -116,6 +116,8 @@ def test_with_several_languages_each_gets_the_share_of_the_anchor() -> None:
     assert thresholds(counts[:4], lists[:1], BalanceConfig(t=7)) == {"en": 7}
     with pytest.raises(ConfigError, match="anchor"):
         thresholds(counts, lists, BalanceConfig(t=4, anchor="fr"))
+    with pytest.raises(ConfigError, match="The anchor is 'fr', but the metadata is for en, de"):
+        thresholds(counts, lists, BalanceConfig(tail_share=0.5, anchor="fr"))
 
 
 @pytest.mark.parametrize("wrong", [{"t": 0}, {"tail_share": 1.5}, {"texts": "all"}])
