@@ -51,9 +51,9 @@ def _parse(name: str, text: str, kind: Any) -> Any:
         if kind in (int, float):
             return kind(text)
     except (ValueError, KeyError) as error:
-        raise ConfigError(f"--set {name}={text}: the value must be a {_words(kind)}.") from error
+        raise ConfigError(f"--set {name}={text}: the value must be {_words(kind)}.") from error
     return text
 
 
 def _words(kind: type) -> str:
-    return {bool: "true or false", int: "whole number", float: "number"}[kind]
+    return {bool: "true or false", int: "a whole number", float: "a number"}[kind]

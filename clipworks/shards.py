@@ -195,7 +195,8 @@ class _Shard:
 
 def _shards(folder: Path) -> list[_Shard]:
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder of shards: it does not exist.")
+        reason = "it is a file" if folder.exists() else "it does not exist"
+        raise DataError(f"{folder} is not a folder of shards: {reason}.")
     if is_complete(folder):
         manifest = read_json(folder / MANIFEST)
         if isinstance(manifest, dict) and str(manifest.get("format")).startswith(FORMAT_NAME):

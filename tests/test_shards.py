@@ -260,6 +260,9 @@ def test_a_folder_without_tars_or_no_folder_is_an_error(tmp_path: Path) -> None:
         list(read_shards(tmp_path))
     with pytest.raises(DataError, match="does not exist"):
         list(read_shards(tmp_path / "nowhere"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="it is a file"):
+        list(read_shards(tmp_path / "file"))
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:

@@ -146,7 +146,8 @@ def open_pool(folder: Path, *, layout: str = "", scores: Sequence[Path] = ()) ->
         raise ConfigError(f"There is no layout {layout!r}.", f"Nearest: {', '.join(near)}.")
     is_ours = is_complete(folder) or (folder / STAGE).exists()  # an unfinished one is refused by part_files
     if not is_ours and not folder.is_dir():
-        raise DataError(f"{folder} is not a folder of tables: it does not exist.")
+        reason = "it is a file" if folder.exists() else "it does not exist"
+        raise DataError(f"{folder} is not a folder of tables: {reason}.")
     tables = tuple(part_files(folder, ".parquet") if is_ours else sorted(folder.glob("*.parquet")))
     if not tables:
         raise DataError(f"{folder} holds no .parquet file.", "Give a folder of metadata or fetched shards.")

@@ -209,6 +209,9 @@ def test_a_changed_list_or_filter_is_refused_in_a_folder_that_was_begun(pool: Pa
 def test_pools_that_are_none_are_refused(pool: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it does not exist"):
         open_pool(tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="it is a file"):
+        open_pool(tmp_path / "file")
     with pytest.raises(DataError, match=r"holds no \.parquet file"):
         open_pool(tmp_path)
     with pytest.raises(ConfigError, match="Nearest: datacomp"):

@@ -48,7 +48,7 @@ def test_settings_are_read_by_the_type_of_their_field() -> None:
         ("steps", "has no '='"),
         ("step=3", "steps"),
         ("steps=many", "must be a whole number"),
-        ("recolour=perhaps", "must be a true or false"),
+        ("recolour=perhaps", "must be true or false"),
         ("model=large", "no such setting"),
         ("steps=-1", "steps is -1"),
     ],
