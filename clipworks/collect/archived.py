@@ -4,7 +4,6 @@ An index on disk (SQLite) says where they are, so that memory does not grow with
 """
 
 import sqlite3
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +12,10 @@ from pathlib import Path
 
 from clipworks.addresses import parse_address
 from clipworks.collect.images import begins_like_a_picture
-from clipworks.collect.records import Record, read_records
+from clipworks.collect.records import read_record_at, read_records
 from clipworks.collect.responses import Response, decode_body, read_response
 from clipworks.errors import DataError, NetError
 
-_MAX_RECORD_BYTES = 64 << 20
-_GZIP_WBITS = 31
 _TABLES = (
     "create table if not exists archives (digest text primary key, pictures integer not null)",
     "create table if not exists pictures (address blob primary key, archive text not null,"
@@ -95,32 +92,14 @@ class ArchivedPictures:
 
 
 def _read(path: Path, offset: int) -> ArchivedPicture:
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(_MAX_RECORD_BYTES)
-    if data.startswith(b"\x1f\x8b"):
-        try:
-            data = zlib.decompressobj(_GZIP_WBITS).decompress(data, _MAX_RECORD_BYTES)
-        except zlib.error as error:
-            raise DataError(f"{path} is damaged at byte {offset}: {error}.") from error
-    head, _, rest = data.partition(b"\r\n\r\n")
-    length = next(
-        (line[15:].strip() for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")),
-        b"",
-    )
-    if not length.isdigit():
-        raise DataError(
-            f"{path} has no record at byte {offset}.", "It changed: delete the output and repeat."
-        )
-    block = rest[: int(length)]
-    record = Record(kind=b"response", head=head.lower(), raw_head=head, block=block, offset=offset)
+    record = read_record_at(path, offset)
     response = read_response(record)
     body = None if response is None else decode_body(response)
     if body is None:
         raise DataError(
             f"{path} has no picture at byte {offset}.", "It changed: delete the output and repeat."
         )
-    return ArchivedPicture(data=body, headers=_headers(block))
+    return ArchivedPicture(data=body, headers=_headers(record.block))
 
 
 def _is_picture(response: Response | None) -> bool:

@@ -101,7 +101,9 @@ def read_record_at(path: Path, offset: int) -> Record:
                 break
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
-    raise DataError(f"{path} holds no whole record at byte {offset:,}.")
+    raise DataError(
+        f"{path} holds no whole record at byte {offset:,}.", "It changed: delete the output and repeat."
+    )
 
 
 def field_of(head: bytes, raw_head: bytes, name: bytes) -> bytes:

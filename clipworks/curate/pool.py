@@ -41,6 +41,7 @@ DATACOMP: Columns = {
     "l14": "clip_l14_similarity_score",
     "faces": "face_bboxes",
     "sha256": "sha256",
+    "phash": "phash",
 }
 IMG2DATASET: Columns = {
     **DATACOMP,

@@ -332,7 +332,7 @@ def test_settings_out_of_range_and_missing_columns_are_errors(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="bucket_bytes is 0"):
         DedupConfig(bucket_bytes=0)
     pool = open_pool(make_pool(tmp_path / "pool", tables=1, rows=5))
-    with pytest.raises(DataError, match="no column for 'phash'"):
+    with pytest.raises(DataError, match="no column 'phash'"):
         dedup(pool, DedupConfig(kind="near", column="phash"), tmp_path / "a")
     with pytest.raises(ConfigError, match="names /nowhere, which does not exist"):
         dedup(pool, DedupConfig(kind="cosine", column="b32_img", centroids="/nowhere"), tmp_path / "b")
