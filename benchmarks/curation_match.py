@@ -42,12 +42,12 @@ import pyarrow as pa
 from pathlib import Path
 from clipworks.curate.match import build_matcher, match_texts
 from clipworks.curate.metadata import read_entries
+from clipworks.processes import peak_memory_bytes
 matcher = build_matcher(read_entries(Path(sys.argv[1])).texts)
 texts = pa.array(Path(sys.argv[2]).read_text(encoding="utf-8").splitlines(), pa.large_string())
 for begin in range(0, len(texts), 16_384):
     match_texts(matcher, texts[begin:begin + 16_384])
-lines = Path("/proc/self/status").read_text().splitlines()  # ru_maxrss would begin with the parent's
-print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024)
+print(peak_memory_bytes() / 2**20)
 """
 
 

@@ -1,12 +1,15 @@
 """Work spread over processes of this machine, some of which may die, or over threads of this process."""
 
 import os
+import resource
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait as wait_for_end
+from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
@@ -73,6 +76,21 @@ class Threads:
                     yield running.pop(future), ""
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # what the others wait for is ended by the caller
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this program has had in use at once so far, bytes.
+
+    Linux lets `ru_maxrss` begin with what the parent had, so that a small child of a large process seems
+    large; its own count of the new program is asked first (`VmHWM`, proc_pid_status(5)).
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="ascii", errors="replace").splitlines() if status.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def end_with_parent() -> None:

@@ -1,11 +1,10 @@
 """What is measured around a step and added to what it reports."""
 
-import resource
-import sys
 from dataclasses import dataclass, replace
 
 import torch
 
+from clipworks.processes import peak_memory_bytes
 from clipworks.train.config import TrainConfig
 from clipworks.train.flops import peak_flops, step_flops
 from clipworks.train.loader import Batch
@@ -45,5 +44,4 @@ def memory_bytes(device: torch.device) -> int:
     """Most memory that this process has used so far, on a graphics card that of PyTorch."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_memory_bytes()

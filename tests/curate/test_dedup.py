@@ -37,13 +37,14 @@ dedup(replace(open_pool(pool), columns={"uid": "uid", "phash": "phash"}),
 """
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 from clipworks.curate.dedup import DedupConfig, dedup
 from clipworks.curate.pool import open_pool
+from clipworks.processes import peak_memory_bytes
 pool, out = map(Path, sys.argv[1:3])
 manifest = dedup(open_pool(pool), DedupConfig(column="sha256", bucket_bytes=1 << 20), out)
-print(manifest["counts"]["rows kept"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(manifest["counts"]["rows kept"], peak_memory_bytes() // 1024)
 """
 
 Row = tuple[str, int]

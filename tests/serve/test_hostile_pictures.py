@@ -1,6 +1,5 @@
 """Files made to hurt: each is a picture or an error object, and costs little memory either way."""
 
-import resource
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pictures import encoded, picture, png_header
 from PIL import Image, PngImagePlugin
 from starlette.testclient import TestClient
 
+from clipworks.processes import peak_memory_bytes
 from clipworks.serve.app import create_app
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ADDRESS, COLOURS, ColourEngine, data_uri, refusal
@@ -103,10 +103,6 @@ REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
 }
 
 
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 @pytest.mark.parametrize("name", TAKEN)
 def test_odd_files_that_are_pictures_are_read_as_their_first_frame(
     shared_client: TestClient, name: str
@@ -123,12 +119,12 @@ def test_files_made_to_hurt_are_answered_without_their_memory(shared_client: Tes
     make, status, code = REFUSED[name]
     file = make()
     shared_client.post("/v1/embeddings", json={"model": "colours", "input": [data_uri(encoded(RED, "PNG"))]})
-    before = peak_bytes()
+    before = peak_memory_bytes()
     answer = shared_client.post(
         "/v1/embeddings", json={"model": "colours", "input": ["a", {"image": data_uri(file)}]}
     )
     refusal(answer, status, code, "input[1].image")
-    assert peak_bytes() - before < 40 << 20
+    assert peak_memory_bytes() - before < 40 << 20
 
 
 @pytest.mark.slow
@@ -137,9 +133,9 @@ def test_a_bomb_of_many_pixels_is_small_on_the_wire_and_refused_before_its_memor
     file = png_header(13_000, 13_000, bits=8, rows=rows)
     del rows
     assert len(file) < 2 << 20
-    before = peak_bytes()
+    before = peak_memory_bytes()
     engines: Any = {"colours": ColourEngine()}
     with TestClient(create_app(ServeSettings(), engines), base_url=ADDRESS) as client:
         refused = client.post("/v1/classify", files={"file": ("a.png", file)}, data={"labels": "a"})
     assert "169.0 million pixels" in refusal(refused, 413, "image_too_large", "input[0]")
-    assert peak_bytes() - before < 40 << 20
+    assert peak_memory_bytes() - before < 40 << 20
