@@ -9,7 +9,7 @@ from itertools import islice
 from clipworks.errors import ConfigError, NetError
 
 MAX_HOSTS = 8192
-"""Hosts remembered; those that nobody asks and that owe us no pause go first."""
+"""Hosts remembered; beyond it those that nobody asks are forgotten, unless they want to be left alone."""
 
 _DOWN_AFTER = 2.0
 _WEIGHT_OF_TIMEOUT = 0.4
@@ -114,7 +114,8 @@ class Hosts:
     def _forget(self) -> None:
         now = time.monotonic()
         for name, host in list(islice(self._hosts.items(), MAX_HOSTS // 8)):
-            if not host.users and host.next <= now:
+            # Of names that are dead there are millions; to ask one of them again costs nobody much.
+            if not host.users and (host.next <= now or host.down is not None):
                 del self._hosts[name]
 
 

@@ -1,13 +1,15 @@
 import asyncio
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from clipworks.collect.hosts import HostRules, Hosts
+from clipworks.collect.hosts import MAX_HOSTS, HostRules, Hosts
 from clipworks.errors import ConfigError, NetError
 
 DOWN = NetError("The host cannot be reached.", reason="unreachable")
+DEAD = NetError("The host name has no address.", reason="dns")
 SLOW = NetError("The host did not answer in time.", reason="timeout")
 
 
@@ -97,6 +99,24 @@ def test_a_host_that_was_down_is_asked_again_later() -> None:
             pass
 
     play(story, HostRules(delay_seconds=0, down_seconds=0))
+
+
+def test_dead_hosts_without_number_are_forgotten_and_one_that_wants_a_pause_is_not() -> None:
+    async def story(hosts: Hosts) -> None:
+        hosts.pause("busy", 60)
+        tracemalloc.start()
+        for number in range(4 * MAX_HOSTS):
+            if number == 2 * MAX_HOSTS:
+                early = tracemalloc.get_traced_memory()[0]
+            hosts.failed(f"{number}", DEAD)
+        late = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert late < 1.1 * early
+        with pytest.raises(NetError, match="left alone"):
+            async with hosts.turn("busy"):
+                pass
+
+    play(story)
 
 
 @pytest.mark.parametrize("wrong", [{"connections": 0}, {"delay_seconds": -1.0}, {"down_seconds": -1.0}])
