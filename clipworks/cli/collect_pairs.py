@@ -31,7 +31,6 @@ _SHOWN = (
 @click.argument("places", metavar="WARC...", nargs=-1, required=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of tables to write.")
 @click.option("--keep-textless", is_flag=True, help="Also write rows of pictures that have no text.")
-@click.option("--retry-failed", is_flag=True, help="Try archives again that could not be read or fetched.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option("--dry-run", is_flag=True, help="Print what is to be read and about how long it takes.")
 @json_option("one object with the counts")
@@ -39,7 +38,6 @@ def pairs(
     places: tuple[str, ...],
     out: Path,
     keep_textless: bool,
-    retry_failed: bool,
     workers: int,
     dry_run: bool,
     as_json: bool,
@@ -53,7 +51,8 @@ def pairs(
     OUT/NAME.pairs.parquet has a row for each picture of a page: page_url, image_url, texts
     [{key, text}], uid, and where it was found. docs/collect.md lists the columns.
 
-    An interrupted run goes on where it stopped when the command is repeated.
+    When the command is repeated, an interrupted run goes on where it stopped, and what could not be read or
+    fetched is tried again.
 
     \b
     Example:
@@ -74,9 +73,7 @@ def pairs(
             print_table((), [(name.replace("_", " "), f"{value:,.0f}") for name, value in plan.items()])
         return
     with progress_bar("Reading", "archives") as show:
-        manifest = collect_pairs(
-            places, out, keep_textless=keep_textless, retry_failed=retry_failed, workers=workers, show=show
-        )
+        manifest = collect_pairs(places, out, keep_textless=keep_textless, workers=workers, show=show)
     counts = _counts(manifest)
     if as_json:
         print_json({"out": str(out), **counts})
@@ -97,4 +94,4 @@ def _report(manifest: Mapping[str, Any]) -> None:
     for part in failed:
         note(f"Skipped: {part['source']}: {part['failure']}")
     if failed:
-        note(f"Repeat the command with --retry-failed to try {count_of(len(failed), 'archive')} again.")
+        note(f"Repeat the command to try {count_of(len(failed), 'archive')} again.")

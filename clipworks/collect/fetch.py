@@ -32,10 +32,10 @@ from clipworks.collect.workshop import Workshop
 from clipworks.crawler import Crawler, Route
 from clipworks.dialling import Resolve
 from clipworks.errors import DataError, NetError
-from clipworks.files import exclusive_lock, read_manifest, sha256_file
+from clipworks.files import read_manifest, sha256_file
 from clipworks.names import Names
 from clipworks.processes import Threads
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.stage import Made, ShowProgress, Source, held, run_stage
 from clipworks.tables import read_table
 
 STAGE = "collect fetch"
@@ -95,13 +95,11 @@ def plan_fetch(job: FetchJob, folder: Path, config: FetchConfig) -> Plan:
     """Put the rows in order, in a hidden folder inside the one that is to be written.
 
     Raises:
-        DataError: a file of the list is damaged, or the disk is full.
+        DataError: a file of the list is damaged, another process writes the folder, or the disk is full.
     """
     try:
-        with saving_memory(), exclusive_lock(folder / ".plan.lock", wait=False):
+        with saving_memory(), held(folder, ".plan.lock"):
             return make_plan(job.links, folder / ".plan", rows_per_shard=config.rows_per_shard)
-    except BlockingIOError as error:
-        raise DataError(f"{folder} is being written by another process.", "Wait for it.") from error
     finally:
         give_memory_back()
 
@@ -135,7 +133,7 @@ def fetch_images(
     plan = plan_fetch(job, folder, config)
     digests = [sha256_file(path) for path in (*job.opt_outs, *job.blocklists)]
     archives = [path.name for path in job.archives]
-    settings = {**config.result(), "lists": digests, "archives": archives}
+    settings = {**config.result(), "lists": digests, "archives": archives, "input": job.links.digest}
     with saving_memory(), _running(job, folder, config, workers, wires or Wires()) as (loop, tools):
 
         def work(source: Source, where: Path) -> Made:

@@ -25,6 +25,8 @@ from clipworks.tables import read_table, write_table
 
 STAGE = "reshard"
 INDEX = ".index"
+TABLES = ("sizes.json", "meta.json", "sample_ids.npy")
+"""Files beside the shards that DataComp's and open_clip's tools look for."""
 SHARD_NAME = "{:08d}"
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64())])
 _SCHEMA = pa.schema(
@@ -162,7 +164,7 @@ def pack_shards(
 def _write_tables(
     out: Path, subset: Path, manifest: Mapping[str, Any], listed: Mapping[str, int], wanted: int
 ) -> None:
-    """The small files that DataComp's and open_clip's tools look for."""
+    """Write TABLES."""
     sizes = {f"{part['name']}.tar": part["rows"] for part in manifest["parts"]}
     meta = {
         "output_shard_count": len(sizes),
@@ -173,11 +175,12 @@ def _write_tables(
         "not_found_count": wanted - listed.get("copies", 0),
         "damaged_tars": listed.get("damaged_tars", 0),
     }
-    if (out / "sample_ids.npy").exists() and read_json(out / "meta.json") == meta:
+    of_sizes, of_all, of_ids = (out / name for name in TABLES)
+    if of_ids.exists() and read_json(of_all) == meta:
         return
-    write_json(out / "sizes.json", sizes)
-    write_json(out / "meta.json", meta)
-    merge_subsets([subset], out / "sample_ids.npy")
+    write_json(of_sizes, sizes)
+    write_json(of_all, meta)
+    merge_subsets([subset], of_ids)
 
 
 def _list_tar(source: Source, folder: Path, *, subset: Path, chosen: Path | None, wants_faces: bool) -> Made:
