@@ -69,7 +69,7 @@ def fetch(  # noqa: PLR0913  # an argument for each option
     from dataclasses import replace
 
     try:
-        from clipworks.collect.fetch import FetchJob, fetch_images, retry_job
+        from clipworks.collect.fetch import FetchJob, check_job, fetch_images, retry_job
         from clipworks.collect.lists import find_list
         from clipworks.collect.settings import FetchConfig, with_fetch_settings
     except ModuleNotFoundError as error:
@@ -83,6 +83,7 @@ def fetch(  # noqa: PLR0913  # an argument for each option
     )
     job = replace(job, archives=archives, opt_outs=opt_outs, blocklists=blocklist)
     if dry_run:
+        check_job(job, config)
         _print_plan(job, config, as_json)
         return
     with progress_bar("Fetching", "shards") as show:

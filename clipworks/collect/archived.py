@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha224, sha256
 from pathlib import Path
+from threading import Lock
 
 from clipworks.addresses import parse_address
 from clipworks.collect.images import begins_like_a_picture
@@ -46,6 +47,7 @@ class ArchivedPictures:
     def __init__(self, archives: Sequence[Path], index: Path) -> None:
         self._archives = {_digest(path): path for path in archives}
         self.counts: Counter[str] = Counter()
+        self._lock = Lock()
         try:
             self._base = sqlite3.connect(index, isolation_level=None, check_same_thread=False)
             for table in _TABLES:
@@ -62,15 +64,19 @@ class ArchivedPictures:
         self._base.close()
 
     def find(self, url: str) -> ArchivedPicture | None:
-        """The picture of an address, or None where the archives hold none.
+        """The picture of an address, or None where the archives hold none. Any thread may call it.
 
         Raises:
-            DataError: the archive changed since it was indexed.
+            DataError: the archive changed since it was indexed, or the index is damaged.
         """
         for key in _keys(url):
-            row = self._base.execute(
-                "select archive, offset from pictures where address = ?", (key,)
-            ).fetchone()
+            try:
+                with self._lock:
+                    row = self._base.execute(
+                        "select archive, offset from pictures where address = ?", (key,)
+                    ).fetchone()
+            except sqlite3.Error as error:
+                raise DataError(f"The index of the archives cannot be read: {error}.") from error
             if row is not None and row[0] in self._archives:
                 return _read(self._archives[row[0]], row[1])
         return None

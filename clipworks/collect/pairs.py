@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from clipworks.collect.links import host_of
 from clipworks.collect.pages import Page, Picture, read_page
-from clipworks.collect.records import Record, read_records
+from clipworks.collect.records import NO_RECORD, Record, read_records
 from clipworks.collect.responses import Response, decode_body, read_response
 from clipworks.collect.wat import is_wat, read_noted
 from clipworks.errors import DataError
@@ -74,7 +74,7 @@ def make_pairs(source: Source, folder: Path, *, path: Path, keep_textless: bool)
     except DataError as error:
         return Made(rows=0, failure=error.message)
     if not counts["records"]:
-        return Made(rows=0, failure="It holds no whole WARC record.")
+        return Made(rows=0, failure=f"It {NO_RECORD}")
     name = source.name + PAIRS_SUFFIX
     write_table(folder / name, pairs.finish())
     counts["pairs"] = pairs.num_rows

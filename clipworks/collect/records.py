@@ -18,6 +18,9 @@ from clipworks.errors import DataError
 MAX_RECORD_BYTES = 64 << 20
 """Records above this are counted and passed over, so that memory has a limit."""
 
+NO_RECORD = "holds no whole WARC record."
+"""What is wrong with a file that is no archive."""
+
 GZIP = b"\x1f\x8b\x08"
 _MARK = b"WARC/"
 _WINDOW_BYTES = 1 << 20
@@ -81,6 +84,16 @@ def read_records(path: Path, counts: Counter[str]) -> Iterator[Record]:
             yield from _split(_gzip_pieces(file) if is_gzip else _plain_pieces(file), counts, is_gzip)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def check_archive(path: Path) -> None:
+    """See that a file is an archive.
+
+    Raises:
+        DataError: it cannot be read, or holds no record.
+    """
+    if next(read_records(path, Counter()), None) is None:
+        raise DataError(f"{path} {NO_RECORD}", "Name a WARC file.")
 
 
 def read_record_at(path: Path, offset: int) -> Record:
