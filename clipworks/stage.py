@@ -18,7 +18,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import ConfigError, DataError, reason_of
 from clipworks.files import (
     MANIFEST,
     STAGE,
@@ -218,7 +218,7 @@ def held(folder: Path, lock: str) -> Iterator[None]:
 
 def _unwritten(folder: Path, error: OSError) -> DataError:
     """What an error of the system says: of the file that it names, or of the folder."""
-    words = error.strerror or str(error)
+    words = reason_of(error)
     if isinstance(error.filename, str) and folder not in (
         Path(error.filename),
         *Path(error.filename).parents,

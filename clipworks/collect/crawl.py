@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from clipworks.collect.pairs import make_pairs
-from clipworks.errors import ConfigError, DataError, NetError
+from clipworks.errors import ConfigError, DataError, NetError, reason_of
 from clipworks.net import Fetcher, FetchRules
 from clipworks.stage import Made, ShowProgress, Source, is_made, run_stage
 
@@ -223,7 +223,7 @@ def _listed(path: Path) -> Iterator[str]:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as a list of paths: {error}.") from error
+        raise DataError(f"{path} cannot be read as a list of paths: {reason_of(error)}.") from error
     for line in text.split():
         yield line if is_address(line) else COMMON_CRAWL + line.lstrip("/")
 

@@ -13,7 +13,7 @@ from typing import IO, Any, Literal, NamedTuple
 
 from isal import isal_zlib
 
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 
 MAX_RECORD_BYTES = 64 << 20
 """Records above this are counted and passed over, so that memory has a limit."""
@@ -83,7 +83,7 @@ def read_records(path: Path, counts: Counter[str]) -> Iterator[Record]:
             file.seek(0)
             yield from _split(_gzip_pieces(file) if is_gzip else _plain_pieces(file), counts, is_gzip)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{path} cannot be read: {reason_of(error)}.") from error
 
 
 def check_archive(path: Path) -> None:
@@ -113,7 +113,7 @@ def read_record_at(path: Path, offset: int) -> Record:
                     return record
                 break
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{path} cannot be read: {reason_of(error)}.") from error
     raise DataError(
         f"{path} holds no whole record at byte {offset:,}.", "It changed: delete the output and repeat."
     )

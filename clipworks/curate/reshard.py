@@ -18,7 +18,7 @@ from clipworks.curate.packing import ReshardConfig, pack_shard
 from clipworks.curate.subsets import counts_in, merge_subsets, read_subset
 from clipworks.curate.tars import list_samples
 from clipworks.curate.uids import hex_of, uids_of
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 from clipworks.files import is_complete, read_json, read_manifest, sha256_file, write_json
 from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import read_table, write_table
@@ -190,7 +190,7 @@ def _list_tar(source: Source, folder: Path, *, subset: Path, chosen: Path | None
         faces = _faces_beside(path) if wants_faces else {}
         rows_of = None if chosen is None else _rows_of(chosen / f"{source.name}.parquet")
     except (OSError, DataError) as error:
-        return Made(rows=0, failure=f"{path} cannot be read: {error}.")
+        return Made(rows=0, failure=f"{path} cannot be read: {reason_of(error)}.")
     copies = counts_in(read_subset(subset), uids_of([sample.uid for sample in samples]))
     wanted = [(sample, int(n), 0) for sample, n in zip(samples, copies, strict=True) if n]
     if rows_of is not None:
@@ -243,4 +243,4 @@ def _digest_of(tar: Path, hashes: Mapping[str, str]) -> str:
         stat = tar.stat()
         return hashes.get(tar.name) or f"{stat.st_size} {stat.st_mtime_ns}"
     except OSError as error:
-        raise DataError(f"{tar} cannot be read: {error.strerror}.") from error
+        raise DataError(f"{tar} cannot be read: {reason_of(error)}.") from error
