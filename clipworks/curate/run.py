@@ -31,6 +31,7 @@ from clipworks.curate.recipes import CurateConfig, rows_filter, texts_filter
 from clipworks.curate.report import PAGE, write_report
 from clipworks.curate.reshard import TABLES, list_tars, pack_shards
 from clipworks.curate.scores import ScoreConfig, check_model, score_pool
+from clipworks.curate.subsets import read_subset
 from clipworks.curate.tallies import Rule, filter_rules, rows_rule, rules_as_json
 from clipworks.errors import ConfigError
 from clipworks.files import MANIFEST, read_json, read_manifest, write_json
@@ -304,8 +305,12 @@ def _list(step: Step, job: _Job, state: _State, folder: Path) -> Done:
     if not subset.exists():
         write_kept(state.last, subset)
     chosen = state.last if job.place.are_beside else None
-    job.by(list_tars)(job.place.tars, subset, folder, chosen=chosen, wants_faces=job.config.blur_faces)
-    return state, []
+    found = job.by(list_tars)(
+        job.place.tars, subset, folder, chosen=chosen, wants_faces=job.config.blur_faces
+    )
+    seen, kept = len(read_subset(subset)), int(found["counts"].get("copies", 0))
+    rule = Rule(rule="pictures found in the tars", unit="rows", seen=seen, kept=kept)
+    return state, [rule] * (seen != kept)
 
 
 def _pack(step: Step, job: _Job, state: _State, folder: Path) -> Done:
