@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, print_table, progress_bar
+from clipworks.cli.output import (
+    SETTINGS,
+    count_of,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    stage_progress,
+)
 from clipworks.errors import DataError, MissingExtraError
 
 _PACKAGES = ("ada_url", "isal", "orjson", "pyarrow", "selectolax")
@@ -72,7 +80,7 @@ def pairs(
         else:
             print_table((), [(name.replace("_", " "), f"{value:,.0f}") for name, value in plan.items()])
         return
-    with progress_bar("Reading", "archives") as show:
+    with stage_progress("Reading", "archives", out) as show:
         manifest = collect_pairs(places, out, keep_textless=keep_textless, workers=workers, show=show)
     counts = _counts(manifest)
     if as_json:
@@ -80,6 +88,10 @@ def pairs(
     else:
         print_table((), [(words, f"{counts[name]:,}") for name, words in _SHOWN if counts.get(name)])
     _report(manifest)
+    if not counts["pairs"] and counts.get("images"):
+        note(f"No picture has a text; --keep-textless writes the {counts['images']:,} without.")
+    elif not counts["pairs"] and counts.get("records"):
+        note("No page with a picture was found: are these response or WAT records?")
     if counts["archives"] == counts.get("failed_sources"):
         raise DataError("No archive could be read.", "The reasons stand above.")
 
