@@ -18,7 +18,7 @@ from clipworks.cli.output import (
 )
 from clipworks.errors import DataError, MissingExtraError
 
-_PACKAGES = ("ada_url", "isal", "orjson", "pyarrow", "selectolax")
+_PACKAGES = ("ada_url", "deflate", "isal", "orjson", "pyarrow", "selectolax")
 _SHOWN = (
     ("archives", "archives read"),
     ("failed_sources", "archives that could not be read"),
