@@ -26,6 +26,12 @@ class ClipworksError(Exception):
         return f"{self.message} {self.remedy}".strip()
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error says, of the system or of a library: its first line, without the full stop."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).splitlines()[0].rstrip(".")
+
+
 class ConfigError(ClipworksError):
     """A setting or argument is out of range, unknown or contradictory."""
 

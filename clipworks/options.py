@@ -17,8 +17,9 @@ Config = TypeVar("Config")
 def with_settings(config: Config, settings: Iterable[str]) -> Config:
     """A copy of a frozen dataclass with `name=value` settings, all together; the last of a name counts.
 
-    Values are read by the field's type: whole numbers, numbers, true/false, text, or `none` where
-    the field may be None. The dataclass checks ranges itself.
+    Values are read by the field's type: whole numbers (several with commas between where the field is a
+    tuple), numbers, true/false, text, or `none` where the field may be None. The dataclass checks ranges
+    itself.
 
     Raises:
         ConfigError: no `=`, an unknown name (the nearest known ones are named), or a value that
@@ -50,10 +51,13 @@ def _parse(name: str, text: str, kind: Any) -> Any:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
         if kind in (int, float):
             return kind(text)
+        if kind == tuple[int, ...]:
+            return tuple(int(one) for one in text.split(",") if one.strip())
     except (ValueError, KeyError) as error:
         raise ConfigError(f"--set {name}={text}: the value must be {_words(kind)}.") from error
     return text
 
 
-def _words(kind: type) -> str:
-    return {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+def _words(kind: Any) -> str:
+    words = {bool: "true or false", int: "a whole number", float: "a number"}
+    return words.get(kind, "whole numbers with commas between")

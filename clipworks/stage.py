@@ -3,13 +3,14 @@
 `stage.json` says what the folder is made with, before the first part. A part is one or several files and
 `NAME.part.json`, which is written after them and names them with their hashes: a part without it does
 not exist. `manifest.json` ends the folder. Whoever repeats the command goes on with the parts that are
-missing; parts do not depend on each other, on their order or on who makes them, so that the bytes of a
-finished folder are those of an undisturbed run.
+missing, failed, or of a source that has changed; parts do not depend on each other, on their order or on who
+makes them, so that the bytes of a finished folder are those of an undisturbed run. A folder that holds parts
+of anything else is refused.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -17,7 +18,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import ConfigError, DataError, reason_of
 from clipworks.files import (
     MANIFEST,
     STAGE,
@@ -97,7 +98,8 @@ def run_stage(
             failure, or on which its process dies again and again, becomes a failed part: it has no
             rows, a reason, and a count. Errors end the stage.
         sources: in the order of the finished table.
-        folder: made if needed; resumed if it was begun with the same stage, config and sources.
+        folder: made if needed; resumed if it was begun with the same stage and config. Its parts are kept,
+            but for failed ones and those of sources that changed; sources may be added.
         stage: name of the stage, kept in `stage.json`.
         config: everything that changes the result, as JSON values.
         workers: processes of this machine.
@@ -109,19 +111,22 @@ def run_stage(
 
     Raises:
         ConfigError: two sources have one name, or the folder was begun with something else.
-        DataError: another process is writing the folder, or it cannot be written.
+        DataError: another process is writing the folder, it cannot be written, or a file cannot be read.
     """
     names = Counter(source.name for source in sources)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise ConfigError(f"Two sources are called {twice[0]!r}.", "Rename one of the files.")
     with _begun(folder, stage, config):
+        stale = _find_stale(folder, sources)
         if is_complete(folder):
             manifest = read_manifest(folder)
-            if manifest.get("sources") == _digest_of(sources):
+            if manifest.get("sources") == _digest_of(sources) and "failed_sources" not in manifest["counts"]:
                 return manifest
             (folder / MANIFEST).unlink()
-        missing = [source for source in sources if find_part(folder, source) is None]
+        for part in stale:
+            _drop(folder, part)
+        missing = [source for source in sources if not is_made(folder, source)]
         done = len(sources) - len(missing)
         if show is not None:
             show(done, len(sources), "")
@@ -141,17 +146,25 @@ def make_part(work: Work, folder: Path, source: Source) -> None:
 
 def find_part(folder: Path, source: Source) -> dict[str, Any] | None:
     """What is known of a source's part; None where it is missing, or of another input, or cut."""
-    try:
-        part = read_json(folder / f"{source.name}{PART_SUFFIX}")
-    except DataError:
+    part = _read_part(folder / f"{source.name}{PART_SUFFIX}")
+    if part is None or part.get("digest") != source.digest:
         return None
-    if not isinstance(part, dict) or part.get("digest") != source.digest:
-        return None
-    files = part.get("files")
-    if not isinstance(files, dict):
-        return None
-    is_whole = all(_has_bytes(folder / name, file["bytes"]) for name, file in files.items())
+    is_whole = all(_has_bytes(folder / name, file["bytes"]) for name, file in part["files"].items())
     return part if is_whole else None
+
+
+def is_made(folder: Path, source: Source) -> bool:
+    """Whether a source's part is there and did not fail."""
+    part = find_part(folder, source)
+    return part is not None and not part.get("failure")
+
+
+def forget(folder: Path) -> None:
+    """Take away all that a stage has made in a folder, so that it begins anew."""
+    for name in (MANIFEST, STAGE):
+        (folder / name).unlink(missing_ok=True)
+    for path in list(folder.glob(f"*{PART_SUFFIX}")):
+        _drop(folder, path)
 
 
 def part_files(folder: Path, suffix: str) -> Iterator[Path]:
@@ -176,41 +189,116 @@ def digest_of_files(paths: Sequence[Path], *names: str) -> str:
 
 
 @contextmanager
-def _begun(folder: Path, stage: str, config: Mapping[str, Any]) -> Iterator[None]:
-    """The folder, begun or taken up, while nobody else writes it."""
-    job = {"stage": stage, "config": dict(config)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(folder / ".lock", wait=False):
-            if (folder / STAGE).exists():
-                _check_same(folder, job)
-            elif any(path.name != ".lock" and not path.name.startswith(".") for path in folder.iterdir()):
-                raise DataError(f"{folder} holds other files.", "Choose another --out.")
-            else:
-                write_json(folder / STAGE, job)
+def held(folder: Path, lock: str) -> Iterator[None]:
+    """A folder, made if needed, while nobody else holds its lock.
+
+    Args:
+        lock: name of the lock's file in it.
+
+    Raises:
+        DataError: it is a file, another process holds the lock, or what is done meanwhile meets an OSError.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(exclusive_lock(folder / lock, wait=False))
+        except FileExistsError as error:
+            raise DataError(f"{folder} is a file.", "Choose another --out.") from error
+        except BlockingIOError as error:
+            raise DataError(
+                f"{folder} is being written by another process.", "Wait for it, or choose another --out."
+            ) from error
+        except OSError as error:
+            raise _unwritten(folder, error) from error
+        try:
             yield
-    except BlockingIOError as error:
-        raise DataError(
-            f"{folder} is being written by another process.", "Wait for it, or choose another --out."
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written: {error.strerror or error}.",
-            "Make room and repeat the command: it goes on where it stopped.",
-        ) from error
+        except OSError as error:
+            raise _unwritten(folder, error) from error
+
+
+def _unwritten(folder: Path, error: OSError) -> DataError:
+    """What an error of the system says: of the file that it names, or of the folder."""
+    words = reason_of(error)
+    if isinstance(error.filename, str) and folder not in (
+        Path(error.filename),
+        *Path(error.filename).parents,
+    ):
+        return DataError(f"{error.filename} cannot be read: {words}.", "Mend it and repeat the command.")
+    return DataError(
+        f"{folder} cannot be written: {words}.",
+        "Make room and repeat the command: it goes on where it stopped.",
+    )
+
+
+@contextmanager
+def _begun(folder: Path, stage: str, config: Mapping[str, Any]) -> Iterator[None]:
+    """The folder, begun or taken up, while nobody else writes it. What made nothing has no claim on it."""
+    job = {"stage": stage, "config": dict(config)}
+    with held(folder, ".lock"):
+        holds_files = any(path.name != STAGE and not path.name.startswith(".") for path in folder.iterdir())
+        if not holds_files:
+            write_json(folder / STAGE, job)
+        elif (folder / STAGE).exists():
+            _check_same(folder, job)
+        else:
+            raise DataError(f"{folder} holds other files.", "Choose another --out.")
+        yield
 
 
 def _check_same(folder: Path, job: dict[str, Any]) -> None:
     begun = read_json(folder / STAGE)
     old = begun.get("config", {}) if isinstance(begun, dict) else {}
     if not isinstance(begun, dict) or begun.get("stage") != job["stage"]:
-        raise ConfigError(f"{folder} was begun by another stage.", "Choose another --out.")
+        other = begun.get("stage") if isinstance(begun, dict) else None
+        raise ConfigError(
+            f"{folder} was begun by another stage, {other!r}, not {job['stage']!r}.", "Choose another --out."
+        )
     for name in {**old, **job["config"]}:
         if old.get(name) != job["config"].get(name):
             raise ConfigError(
                 f"{folder} was begun with {name} {old.get(name)!r}, not {job['config'].get(name)!r}.",
                 "Use the same settings, choose another --out, or delete that folder.",
             )
+
+
+def _find_stale(folder: Path, sources: Sequence[Source]) -> list[Path]:
+    """The parts of sources that have changed, or have another name now.
+
+    Raises:
+        ConfigError: a part is of something that is not among the sources.
+    """
+    digests = {source.name: source.digest for source in sources}
+    paths = {source.path for source in sources}
+    stale = []
+    for file in sorted(folder.glob(f"*{PART_SUFFIX}")):
+        part, name = _read_part(file), file.name.removesuffix(PART_SUFFIX)
+        if part is None and name in digests:
+            continue
+        if part is not None and part.get("digest") == digests.get(name):
+            continue
+        if part is None or part.get("source") not in paths:
+            path = name if part is None else part.get("source")
+            raise ConfigError(
+                f"{folder} was begun with another input, {path}.",
+                "Use the same, choose another --out, or delete that folder.",
+            )
+        stale.append(file)
+    return stale
+
+
+def _drop(folder: Path, path: Path) -> None:
+    """Remove the files of a part, then what names them."""
+    for name in (_read_part(path) or {"files": ()})["files"]:
+        (folder / name).unlink(missing_ok=True)
+    path.unlink()
+
+
+def _read_part(path: Path) -> dict[str, Any] | None:
+    try:
+        part = read_json(path)
+    except DataError:
+        return None
+    return part if isinstance(part, dict) and isinstance(part.get("files"), dict) else None
 
 
 def _write_part(folder: Path, source: Source, made: Made) -> None:

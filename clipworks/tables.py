@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 from clipworks.files import atomic_write
 
 ROWS_PER_GROUP = 16_384
@@ -28,7 +28,7 @@ def write_table(path: Path, table: pa.Table) -> None:
             pq.write_table(table, file, compression="zstd", row_group_size=ROWS_PER_GROUP, version="2.6")
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written: {error.strerror or error}.",
+            f"{path} cannot be written: {reason_of(error)}.",
             "Make room and repeat the command: it goes on where it stopped.",
         ) from error
 
@@ -63,6 +63,18 @@ def read_batches(
         raise _unreadable(path, error) from error
 
 
+def column_names(path: Path) -> tuple[str, ...]:
+    """Names of a table's columns, from its end alone.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        return tuple(pq.read_schema(path).names)
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from error
+
+
 def num_rows(path: Path) -> int:
     """Rows of a table, from its end alone.
 
@@ -82,5 +94,4 @@ def _check_columns(path: Path, schema: pa.Schema, columns: Sequence[str] | None)
 
 
 def _unreadable(path: Path, error: BaseException) -> DataError:
-    words = str(error).strip().splitlines()
-    return DataError(f"{path} cannot be read as parquet: {words[0] if words else type(error).__name__}.")
+    return DataError(f"{path} cannot be read as parquet: {reason_of(error)}.")

@@ -53,6 +53,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "h11": ("net.py", "origins.py"),
     "httptools": ("exchange.py",),
     "huggingface_hub": ("model/pull.py",),
+    "deflate": ("collect/records.py",),
     "isal": ("collect/records.py", "collect/responses.py"),
     "jinja2": ("serve/",),
     "numba": ("compiled.py",),

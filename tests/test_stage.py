@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from stage_work import double, double_or_die
+from stage_work import double, double_or_die, raise_an_error
 
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import exclusive_lock
@@ -31,8 +33,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
 
 
-def run(folder: Path, sources: Sequence[Source] = SOURCES, workers: int = 1) -> dict[str, object]:
+def run(folder: Path, sources: Sequence[Source] = SOURCES, workers: int = 1) -> dict[str, Any]:
     return run_stage(double, sources, folder, stage="doubling", config={"n": 1}, workers=workers)
+
+
+def fail(source: Source, folder: Path) -> Made:
+    return Made(rows=0, failure="It cannot be read.")
 
 
 def test_the_manifest_sums_what_the_parts_say_in_the_order_of_the_sources(tmp_path: Path) -> None:
@@ -101,13 +107,60 @@ def test_an_error_of_the_work_ends_the_stage_and_the_parts_stay(tmp_path: Path) 
     assert len(list(part_files(tmp_path, ".txt"))) == len(SOURCES)
 
 
-def test_changed_sources_are_made_again_and_the_others_kept(tmp_path: Path) -> None:
-    run(tmp_path)
+def test_a_source_that_changed_is_made_again_and_one_that_is_added_made(tmp_path: Path) -> None:
+    run(tmp_path, SOURCES[:3])
     kept = (tmp_path / "part-001.txt").stat().st_mtime_ns
-    changed = [SOURCES[0], SOURCES[1], Source(name="part-002", path="zz", digest="new")]
-    assert run(tmp_path, changed)["rows"] == 1 + 2 + 2
+    (tmp_path / "part-002.txt").write_text("as it was")
+    manifest = run(tmp_path, [*SOURCES[:2], replace(SOURCES[2], digest="new"), SOURCES[3]])
+    assert [part["name"] for part in manifest["parts"]] == [f"part-{n:03}" for n in range(4)]
     assert (tmp_path / "part-001.txt").stat().st_mtime_ns == kept
-    assert (tmp_path / "part-002.txt").read_text() == "zzzz"
+    assert (tmp_path / "part-002.txt").read_text() == "abcabc"
+
+
+def test_what_a_source_left_under_another_name_or_before_it_changed_is_removed(tmp_path: Path) -> None:
+    def two_files(source: Source, folder: Path) -> Made:
+        (folder / f"{source.name}.log").write_text("")
+        made = double(source, folder)
+        return replace(made, files=[*made.files, f"{source.name}.log"])
+
+    run_stage(two_files, SOURCES[:2], tmp_path, stage="doubling", config={"n": 1})
+    run(tmp_path, [replace(SOURCES[0], name="part-000-ab12"), replace(SOURCES[1], digest="new")])
+    parts = {f"{name}{end}" for name in ("part-000-ab12", "part-001") for end in (".txt", ".part.json")}
+    assert set(contents(tmp_path)) == {"stage.json", "manifest.json", *parts}
+
+
+@pytest.mark.parametrize(
+    "sources", [SOURCES[:2], [*SOURCES[:2], Source(name="part-002", path="zz", digest="new")]]
+)
+def test_a_folder_of_other_sources_is_refused_and_kept(tmp_path: Path, sources: list[Source]) -> None:
+    run(tmp_path, SOURCES[:3])
+    whole = contents(tmp_path)
+    with pytest.raises(ConfigError, match="begun with another input, abc"):
+        run(tmp_path, sources)
+    assert contents(tmp_path) == whole
+    (tmp_path / "part-002.part.json").write_text("{")
+    with pytest.raises(ConfigError, match="begun with another input, part-002"):
+        run(tmp_path, SOURCES[:2])
+
+
+def test_what_failed_is_tried_again_whenever_the_stage_is_repeated(tmp_path: Path) -> None:
+    assert run_stage(fail, SOURCES[:1], tmp_path, stage="doubling", config={"n": 1})["rows"] == 0
+    assert run(tmp_path, SOURCES[:1])["counts"] == {"letters": 2}
+
+
+def test_a_stage_that_made_nothing_leaves_the_folder_to_others(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="disk is full"):
+        run_stage(raise_an_error, SOURCES[:1], tmp_path, stage="halving", config={"n": 3})
+    assert run(tmp_path)["stage"] == "doubling"
+
+
+def test_an_error_of_the_system_names_the_file_that_it_is_about(tmp_path: Path) -> None:
+    def read_what_is_gone(source: Source, folder: Path) -> Made:
+        (tmp_path / "gone.txt").read_text()
+        return double(source, folder)
+
+    with pytest.raises(DataError, match=r"gone\.txt cannot be read: No such file"):
+        run_stage(read_what_is_gone, SOURCES, tmp_path / "out", stage="doubling", config={})
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"digest": "1", "files": 3}'])
@@ -125,7 +178,7 @@ def test_a_folder_begun_otherwise_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "a")
     with pytest.raises(ConfigError, match=r"begun with n 1, not 2"):
         run_stage(double, SOURCES, tmp_path / "a", stage="doubling", config={"n": 2})
-    with pytest.raises(ConfigError, match="another stage"):
+    with pytest.raises(ConfigError, match=r"begun by another stage, 'doubling', not 'halving'"):
         run_stage(double, SOURCES, tmp_path / "a", stage="halving", config={"n": 1})
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "letter.doc").touch()
@@ -145,6 +198,8 @@ def test_a_folder_that_another_process_writes_is_refused(tmp_path: Path) -> None
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"/file is a file\. Choose another --out"):
+        run(tmp_path / "file")
     with pytest.raises(DataError, match="cannot be written"):
         run(tmp_path / "file" / "out")
 

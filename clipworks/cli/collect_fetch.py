@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table, progress_bar
+from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table, stage_progress
 from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def fetch(  # noqa: PLR0913  # an argument for each option
     from dataclasses import replace
 
     try:
-        from clipworks.collect.fetch import FetchJob, fetch_images, retry_job
+        from clipworks.collect.fetch import FetchJob, check_job, fetch_images, retry_job
         from clipworks.collect.lists import find_list
         from clipworks.collect.settings import FetchConfig, with_fetch_settings
     except ModuleNotFoundError as error:
@@ -83,9 +83,10 @@ def fetch(  # noqa: PLR0913  # an argument for each option
     )
     job = replace(job, archives=archives, opt_outs=opt_outs, blocklists=blocklist)
     if dry_run:
+        check_job(job, config)
         _print_plan(job, config, as_json)
         return
-    with progress_bar("Fetching", "shards") as show:
+    with stage_progress("Fetching", "shards", out) as show:
         manifest = fetch_images(job, out, config, workers=workers, show=show)
     _print_counts(out, manifest, as_json)
 
@@ -125,4 +126,7 @@ def _print_counts(out: Path, manifest: Mapping[str, Any], as_json: bool) -> None
     else:
         rows = sorted(counts.items(), key=lambda item: -item[1])
         print_table(["what became of it", "rows"], [[name, f"{number:,}"] for name, number in rows])
+    if not num_kept:
+        first = max(counts, key=counts.get)
+        note(f"No picture was kept, mostly because of {first!r}; docs/fetch.md says what that means.")
     note(f"{num_kept:,} pictures of {manifest['rows']:,} rows in {out}.")

@@ -7,10 +7,18 @@ from typing import Any
 
 import click
 
-from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, print_table, progress_bar
+from clipworks.cli.output import (
+    SETTINGS,
+    count_of,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    stage_progress,
+)
 from clipworks.errors import DataError, MissingExtraError
 
-_PACKAGES = ("ada_url", "isal", "orjson", "pyarrow", "selectolax")
+_PACKAGES = ("ada_url", "deflate", "isal", "orjson", "pyarrow", "selectolax")
 _SHOWN = (
     ("archives", "archives read"),
     ("failed_sources", "archives that could not be read"),
@@ -31,7 +39,6 @@ _SHOWN = (
 @click.argument("places", metavar="WARC...", nargs=-1, required=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of tables to write.")
 @click.option("--keep-textless", is_flag=True, help="Also write rows of pictures that have no text.")
-@click.option("--retry-failed", is_flag=True, help="Try archives again that could not be read or fetched.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option("--dry-run", is_flag=True, help="Print what is to be read and about how long it takes.")
 @json_option("one object with the counts")
@@ -39,7 +46,6 @@ def pairs(
     places: tuple[str, ...],
     out: Path,
     keep_textless: bool,
-    retry_failed: bool,
     workers: int,
     dry_run: bool,
     as_json: bool,
@@ -53,7 +59,8 @@ def pairs(
     OUT/NAME.pairs.parquet has a row for each picture of a page: page_url, image_url, texts
     [{key, text}], uid, and where it was found. docs/collect.md lists the columns.
 
-    An interrupted run goes on where it stopped when the command is repeated.
+    When the command is repeated, an interrupted run goes on where it stopped, and what could not be read or
+    fetched is tried again.
 
     \b
     Example:
@@ -73,16 +80,18 @@ def pairs(
         else:
             print_table((), [(name.replace("_", " "), f"{value:,.0f}") for name, value in plan.items()])
         return
-    with progress_bar("Reading", "archives") as show:
-        manifest = collect_pairs(
-            places, out, keep_textless=keep_textless, retry_failed=retry_failed, workers=workers, show=show
-        )
+    with stage_progress("Reading", "archives", out) as show:
+        manifest = collect_pairs(places, out, keep_textless=keep_textless, workers=workers, show=show)
     counts = _counts(manifest)
     if as_json:
         print_json({"out": str(out), **counts})
     else:
         print_table((), [(words, f"{counts[name]:,}") for name, words in _SHOWN if counts.get(name)])
     _report(manifest)
+    if not counts["pairs"] and counts.get("images"):
+        note(f"No picture has a text; --keep-textless writes the {counts['images']:,} without.")
+    elif not counts["pairs"] and counts.get("records"):
+        note("No page with a picture was found: are these response or WAT records?")
     if counts["archives"] == counts.get("failed_sources"):
         raise DataError("No archive could be read.", "The reasons stand above.")
 
@@ -97,4 +106,4 @@ def _report(manifest: Mapping[str, Any]) -> None:
     for part in failed:
         note(f"Skipped: {part['source']}: {part['failure']}")
     if failed:
-        note(f"Repeat the command with --retry-failed to try {count_of(len(failed), 'archive')} again.")
+        note(f"Repeat the command to try {count_of(len(failed), 'archive')} again.")

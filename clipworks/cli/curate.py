@@ -7,7 +7,15 @@ import click
 
 from clipworks.cli.curate_recipe import recipe
 from clipworks.cli.curate_texts import texts
-from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, progress_bar
+from clipworks.cli.output import (
+    SETTINGS,
+    count_of,
+    json_option,
+    note,
+    print_json,
+    progress_bar,
+    stage_progress,
+)
 from clipworks.errors import MissingExtraError
 
 _FILE = click.Path(path_type=Path)
@@ -96,12 +104,13 @@ def metadata(
       clipworks curate metadata --wordnet /usr/share/wordnet --out entries.json
       clipworks curate metadata --wikipedia dewiki-articles.xml.bz2 --set language=de --out entries.de.json
     """
-    from clipworks.curate.metadata import count_dead, write_entries
+    from clipworks.curate.metadata import check_replaceable, count_dead, write_entries
     from clipworks.curate.sources import MetadataConfig, MetadataFiles, gather_entries
     from clipworks.options import with_settings
 
     files = MetadataFiles(wordnet=wordnet, ngrams=ngrams, wikipedia=wikipedia, pageviews=pageviews)
     config = with_settings(MetadataConfig(), choices)
+    check_replaceable(out)
     if dry_run:
         size = files.num_bytes()
         _tell({"out": str(out), "bytes": size}, as_json, f"Would read {size:,} bytes.")
@@ -148,11 +157,13 @@ def match(
         told = {"pairs": read_manifest(pairs)["rows"], "entries": sum(one.count for one in described)}
         _tell(told, as_json, f"Would match {told['pairs']:,} pairs with {told['entries']:,} entries.")
         return
-    with progress_bar("Matching", "parts") as show:
+    with stage_progress("Matching", "parts", out) as show:
         manifest = match_pairs(pairs, out, metadata=lists, mode=mode, workers=workers, show=show)
     counts = {"texts": 0, "matched_texts": 0, "matches": 0, **manifest["counts"]}
     if "failed_sources" in counts:
         note(f"{count_of(counts['failed_sources'], 'part')} could not be read; see {out / 'manifest.json'}.")
+    if not counts["matches"]:
+        note("No text holds an entry: are the list and the texts of one language and script?")
     words = f"{counts['matched_texts']:,} of {counts['texts']:,} texts hold an entry"
     _tell({"out": str(out), **counts}, as_json, f"{words}, {counts['matches']:,} matches.")
 
@@ -194,27 +205,35 @@ def balance(
         --set t=20000
     """
     require_curate_extra()
-    from clipworks.curate.balance import BalanceConfig, balance_pairs, check_out, thresholds
-    from clipworks.curate.matches import check_metadata, count_matches, read_counts
+    from clipworks.curate.balance import BalanceConfig, balance_pairs, check_out, tail_shares, thresholds
+    from clipworks.curate.matches import check_metadata, count_matches, sum_counts
     from clipworks.curate.report import PAGE, write_report
+    from clipworks.files import read_manifest
     from clipworks.options import with_settings
 
     config = with_settings(BalanceConfig(), choices)
     check_out(out)
     check_metadata(matches, lists)
-    counted = count_matches(matches, out / "counts")
     if dry_run:
-        limits = thresholds(read_counts(out / "counts"), counted["config"]["metadata"], config)
-        words = ", ".join(f"{limit:,}{f' for {name}' if name else ''}" for name, limit in limits.items())
-        _tell({"t": limits, **counted["counts"]}, as_json, f"t would be {words}.")
+        counts, described = sum_counts(matches), read_manifest(matches)["config"]["metadata"]
+        limits = thresholds(counts, described, config)
+        shares = tail_shares(counts, described, limits)
+        words = ", ".join(
+            f"{limit:,}{f' for {name}' if name else ''}, with {shares[name]:.1%} of the matches below it"
+            for name, limit in limits.items()
+        )
+        _tell({"t": limits, "tail_share": shares}, as_json, f"t would be {words}.")
         return
-    with progress_bar("Balancing", "parts") as show:
+    with stage_progress("Balancing", "parts", out / "pairs") as show:
+        count_matches(matches, out / "counts")
         folders = (pairs, matches, out / "counts", out / "pairs")
         balance_pairs(*folders, config=config, workers=workers, show=show)
     report = write_report(out / "counts", out / "pairs", out / "report", metadata=lists)
     texts, kept = report["texts"], report["pairs"]
     told = {"out": str(out), "report": str(out / "report" / PAGE), "pairs": kept, "texts": texts}
     note(f"Report: {out / 'report' / PAGE}")
+    if not texts["matched"]:
+        note(f"No text was kept, since none in {matches} holds an entry.")
     words = f"{kept['kept']:,} of {kept['in']:,} pairs kept; {texts['kept']:,} texts"
     _tell(told, as_json, f"{words}, {texts['expected']:,.0f} expected.")
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, print_table, progress_bar
+from clipworks.cli.output import (
+    SETTINGS,
+    count_of,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    stage_progress,
+)
 from clipworks.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -77,7 +85,7 @@ def recipe(
         place = find_input(folder)
         _print_plan(place, make_plan(place, config), as_json)
         return
-    with _cluster(ray) as cluster, progress_bar("Curating", "parts") as show:
+    with _cluster(ray) as cluster, stage_progress("Curating", "parts", out) as show:
         done = curate(folder, out, config, recipe=recipe, workers=workers, cluster=cluster, show=show)
     if as_json:
         print_json(done)
@@ -88,6 +96,9 @@ def recipe(
     if done["damaged_tars"]:
         words = f"{count_of(done['damaged_tars'], 'damaged tar')}, of which the rest is left out"
         note(f"{words}; {out}/.steps/*-list/manifest.json says damaged_tars of each.")
+    emptied = next((rule for rule in done["rules"] if not rule["kept"]), None)
+    if emptied and not done["pictures"]:
+        note(f"Nothing is left: {emptied['rule']!r} (step {emptied['step']}) kept 0 of {emptied['seen']:,}.")
     if done["report"]:
         note(f"Report: {done['report']}")
     note(f"{done['pictures']:,} of {done['rows']:,} rows in {out}.")

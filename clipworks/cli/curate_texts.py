@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, progress_bar
+from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, stage_progress
 
 _FILE = click.Path(path_type=Path)
 
@@ -52,7 +52,7 @@ def texts(
         told = {"out": str(out), "pairs": rows}
         print_json(told) if as_json else click.echo(f"Would read the texts of {rows:,} pairs.")
         return
-    with progress_bar("Reading", "parts") as show:
+    with stage_progress("Reading", "parts", out) as show:
         manifest = describe_texts(pairs, out, config, workers=workers, show=show)
     counts = {"pairs": 0, "texts": 0, **manifest["counts"]}
     if "failed_sources" in counts:

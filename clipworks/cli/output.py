@@ -2,14 +2,22 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
 
+from clipworks.files import MANIFEST
+
 SETTINGS: dict[str, Any] = {"auto_envvar_prefix": "CLIPWORKS"}
 """Makes every option of a command readable from a `CLIPWORKS_*` variable."""
+
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Of progress, where no bar can be drawn."""
 
 
 class Line(click.types.StringParamType):
@@ -83,11 +91,14 @@ def note_precision(sentence: str) -> None:
 def progress_bar(title: str, unit: str, *, is_streaming: bool = False) -> Iterator[ShowProgress]:
     """A progress bar on stderr while the block runs; gives the function that moves it.
 
-    Nothing is shown where stderr is not a terminal, nor where `is_streaming` says that results are
-    printed meanwhile and these go to a terminal too.
+    Where stderr is not a terminal a line now and then takes its place. Nothing is shown where `is_streaming`
+    says that results are printed meanwhile and these go to a terminal too.
     """
-    if not sys.stderr.isatty() or (is_streaming and sys.stdout.isatty()):
+    if is_streaming and sys.stdout.isatty():
         yield lambda done, total, words="": None
+        return
+    if not sys.stderr.isatty():
+        yield _lines(title, unit)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -110,6 +121,33 @@ def progress_bar(title: str, unit: str, *, is_streaming: bool = False) -> Iterat
             bar.update(task, completed=done, total=total, words=words or unit, rate=rate)
 
         yield show
+
+
+@contextmanager
+def stage_progress(title: str, unit: str, out: Path) -> Iterator[ShowProgress]:
+    """A progress bar for what ends with a manifest in `out`; a note where that was there and stayed."""
+    before = _changed_at(out / MANIFEST)
+    with progress_bar(title, unit) as show:
+        yield show
+    if before and before == _changed_at(out / MANIFEST):
+        note(f"{out} was finished before; nothing was left to do.")
+
+
+def _changed_at(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _lines(title: str, unit: str) -> ShowProgress:
+    """Says how far it is when SECONDS_BETWEEN_LINES have passed since the beginning or the last line."""
+    last = time.monotonic()
+
+    def show(done: int, total: int, words: str = "") -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            note(f"{title}: {done:,} of {total:,} {words or unit}")
+
+    return show
 
 
 def count_of(number: int, singular: str) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha224, sha256
 from pathlib import Path
+from threading import Lock
 
 from clipworks.addresses import parse_address
 from clipworks.collect.images import begins_like_a_picture
 from clipworks.collect.records import read_record_at, read_records
 from clipworks.collect.responses import Response, decode_body, read_response
-from clipworks.errors import DataError, NetError
+from clipworks.errors import DataError, NetError, reason_of
 
 _TABLES = (
     "create table if not exists archives (digest text primary key, pictures integer not null)",
@@ -46,6 +47,7 @@ class ArchivedPictures:
     def __init__(self, archives: Sequence[Path], index: Path) -> None:
         self._archives = {_digest(path): path for path in archives}
         self.counts: Counter[str] = Counter()
+        self._lock = Lock()
         try:
             self._base = sqlite3.connect(index, isolation_level=None, check_same_thread=False)
             for table in _TABLES:
@@ -54,7 +56,7 @@ class ArchivedPictures:
                 self._add(digest, path)
         except sqlite3.Error as error:
             raise DataError(
-                f"{index} cannot be used: {error}.", "Delete it and repeat the command."
+                f"{index} cannot be used: {reason_of(error)}.", "Delete it and repeat the command."
             ) from error
 
     def close(self) -> None:
@@ -62,15 +64,19 @@ class ArchivedPictures:
         self._base.close()
 
     def find(self, url: str) -> ArchivedPicture | None:
-        """The picture of an address, or None where the archives hold none.
+        """The picture of an address, or None where the archives hold none. Any thread may call it.
 
         Raises:
-            DataError: the archive changed since it was indexed.
+            DataError: the archive changed since it was indexed, or the index is damaged.
         """
         for key in _keys(url):
-            row = self._base.execute(
-                "select archive, offset from pictures where address = ?", (key,)
-            ).fetchone()
+            try:
+                with self._lock:
+                    row = self._base.execute(
+                        "select archive, offset from pictures where address = ?", (key,)
+                    ).fetchone()
+            except sqlite3.Error as error:
+                raise DataError(f"The index of the archives cannot be read: {reason_of(error)}.") from error
             if row is not None and row[0] in self._archives:
                 return _read(self._archives[row[0]], row[1])
         return None
@@ -131,5 +137,5 @@ def _digest(path: Path) -> str:
     try:
         facts = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{path} cannot be read: {reason_of(error)}.") from error
     return sha256(f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode()).hexdigest()

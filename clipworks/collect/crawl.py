@@ -13,7 +13,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from clipworks.collect.pairs import make_pairs
-from clipworks.errors import ConfigError, DataError, NetError
-from clipworks.files import MANIFEST, is_complete, read_manifest
+from clipworks.errors import ConfigError, DataError, NetError, reason_of
 from clipworks.net import Fetcher, FetchRules
-from clipworks.stage import PART_SUFFIX, Made, ShowProgress, Source, find_part, run_stage
+from clipworks.stage import Made, ShowProgress, Source, is_made, run_stage
 
 STAGE_NAME = "collect pairs"
 
@@ -69,7 +68,6 @@ def collect_pairs(
     folder: Path,
     *,
     keep_textless: bool = False,
-    retry_failed: bool = False,
     workers: int = 1,
     show: ShowProgress | None = None,
     download: Download | None = None,
@@ -78,9 +76,9 @@ def collect_pairs(
 
     Args:
         places: paths of archives, folders and lists, and addresses.
-        folder: resumed where it was begun with the same settings.
+        folder: resumed where it was begun with the same settings; archives that could not be read or
+            fetched before are tried again.
         keep_textless: whether pictures without any text get a row, too.
-        retry_failed: whether archives that could not be read or fetched before are tried again.
         workers: processes.
         download: fetches what is far; through `net.py` if None.
 
@@ -92,8 +90,6 @@ def collect_pairs(
         DataError: a place does not exist, or the folder cannot be written.
     """
     sources = find_archives(places)
-    if retry_failed:
-        _forget_failed(folder, sources)
     work = partial(_make_part, keep_textless=keep_textless, download=download or fetch_archive)
     config = {"version": 1, "keep_textless": keep_textless}
     return run_stage(work, sources, folder, stage=STAGE_NAME, config=config, workers=workers, show=show)
@@ -102,7 +98,7 @@ def collect_pairs(
 def plan_pairs(places: Sequence[str], folder: Path) -> Plan:
     """What is to be done, without doing it. Raises as `collect_pairs`."""
     sources = find_archives(places)
-    missing = [source for source in sources if find_part(folder, source) is None]
+    missing = [source for source in sources if not is_made(folder, source)]
     size = sum(Path(source.path).stat().st_size for source in missing if not is_address(source.path))
     return Plan(
         archives=len(sources),
@@ -206,18 +202,6 @@ def _make_part(source: Source, folder: Path, *, keep_textless: bool, download: D
         return make_pairs(source, folder, path=path, keep_textless=keep_textless)
 
 
-def _forget_failed(folder: Path, sources: Iterable[Source]) -> None:
-    """Take away the failed parts, so that the stage makes them again."""
-    failed = [source for source in sources if (find_part(folder, source) or {}).get("failure")]
-    if not failed:
-        return
-    if is_complete(folder):
-        read_manifest(folder)
-        (folder / MANIFEST).unlink()
-    for source in failed:
-        (folder / f"{source.name}{PART_SUFFIX}").unlink(missing_ok=True)
-
-
 def _expand(place: str) -> Iterator[str]:
     if is_address(place):
         https_address(place)
@@ -239,7 +223,7 @@ def _listed(path: Path) -> Iterator[str]:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as a list of paths: {error}.") from error
+        raise DataError(f"{path} cannot be read as a list of paths: {reason_of(error)}.") from error
     for line in text.split():
         yield line if is_address(line) else COMMON_CRAWL + line.lstrip("/")
 

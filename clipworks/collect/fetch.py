@@ -23,8 +23,9 @@ from clipworks.addresses import parse_address
 from clipworks.blocklists import Blocklist, read_blocklist
 from clipworks.collect.archived import ArchivedPictures
 from clipworks.collect.layout import Outcome, ShardFiles
-from clipworks.collect.lists import LinkList, find_list
+from clipworks.collect.lists import LinkList, find_list, read_list
 from clipworks.collect.plan import Plan, make_plan
+from clipworks.collect.records import check_archive
 from clipworks.collect.settings import FetchConfig
 from clipworks.collect.thrift import give_memory_back, saving_memory
 from clipworks.collect.visits import REFUSALS, Found, Visits
@@ -32,10 +33,10 @@ from clipworks.collect.workshop import Workshop
 from clipworks.crawler import Crawler, Route
 from clipworks.dialling import Resolve
 from clipworks.errors import DataError, NetError
-from clipworks.files import exclusive_lock, read_manifest, sha256_file
+from clipworks.files import read_manifest, sha256_file
 from clipworks.names import Names
 from clipworks.processes import Threads
-from clipworks.stage import Made, ShowProgress, Source, run_stage
+from clipworks.stage import Made, ShowProgress, Source, held, run_stage
 from clipworks.tables import read_table
 
 STAGE = "collect fetch"
@@ -91,17 +92,28 @@ def retry_job(folder: Path, config: FetchConfig) -> FetchJob:
     return FetchJob(links=links, first_shard=1 + max((int(part["name"]) for part in parts), default=-1))
 
 
+def check_job(job: FetchJob, config: FetchConfig) -> None:
+    """See that a job can be done, before anything is written.
+
+    Raises:
+        DataError: an archive is none, a list is damaged, or it lacks the column to verify by.
+    """
+    for path in job.archives:
+        check_archive(path)
+    batch = next(read_list(job.links), None)
+    if config.verify != "none" and batch is not None and f"input_{config.verify}" not in batch.schema.names:
+        raise DataError(f"The input has no column {config.verify!r} to verify by.", "Leave --set verify out.")
+
+
 def plan_fetch(job: FetchJob, folder: Path, config: FetchConfig) -> Plan:
     """Put the rows in order, in a hidden folder inside the one that is to be written.
 
     Raises:
-        DataError: a file of the list is damaged, or the disk is full.
+        DataError: a file of the list is damaged, another process writes the folder, or the disk is full.
     """
     try:
-        with saving_memory(), exclusive_lock(folder / ".plan.lock", wait=False):
+        with saving_memory(), held(folder, ".plan.lock"):
             return make_plan(job.links, folder / ".plan", rows_per_shard=config.rows_per_shard)
-    except BlockingIOError as error:
-        raise DataError(f"{folder} is being written by another process.", "Wait for it.") from error
     finally:
         give_memory_back()
 
@@ -132,10 +144,11 @@ def fetch_images(
         DataError: a list or an archive is damaged, or the disk is full.
         ConfigError: the folder was begun with something else.
     """
+    check_job(job, config)
     plan = plan_fetch(job, folder, config)
     digests = [sha256_file(path) for path in (*job.opt_outs, *job.blocklists)]
     archives = [path.name for path in job.archives]
-    settings = {**config.result(), "lists": digests, "archives": archives}
+    settings = {**config.result(), "lists": digests, "archives": archives, "input": job.links.digest}
     with saving_memory(), _running(job, folder, config, workers, wires or Wires()) as (loop, tools):
 
         def work(source: Source, where: Path) -> Made:
@@ -181,10 +194,11 @@ def _running(
         )
 
     async def end(tools: _Tools) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        tools.workshop.drop_waiting()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:  # a thread may just begin a shard
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
         await tools.crawler.close()
         await asyncio.get_running_loop().shutdown_default_executor()
 
@@ -256,12 +270,8 @@ async def _fetch_all(tools: _Tools, urls: Sequence[str], files: ShardFiles) -> d
 async def _fetch_one(tools: _Tools, url: str, files: ShardFiles, *, is_last: bool) -> Outcome:
     held = 0
     try:
-        found = _find_archived(tools, url)
-        if found is None and not tools.config.web:
-            raise NetError("No archive holds it.", reason="not_archived")
-        if found is None:
-            found = await tools.visits.fetch(url, is_last=is_last)
-            held = len(found.data)
+        found = await _find(tools, url, is_last=is_last)
+        held = 0 if found.is_archived else len(found.data)
         return await _keep(tools, found, files)
     except NetError as error:
         return Outcome(
@@ -274,12 +284,23 @@ async def _fetch_one(tools: _Tools, url: str, files: ShardFiles, *, is_last: boo
         tools.crawler.let_go(held)
 
 
-def _find_archived(tools: _Tools, url: str) -> Found | None:
-    found = tools.archived.find(url) if tools.archived is not None else None
-    if found is None:
-        return None
-    tools.visits.check_archived(url, found.headers)
-    return Found(data=found.data, url=url, is_archived=True)
+async def _find(tools: _Tools, url: str, *, is_last: bool) -> Found:
+    """The file of an address, of an archive or of the web.
+
+    Raises:
+        NetError: there is none, whatever went wrong with it.
+    """
+    try:
+        if tools.archived is not None:
+            archived = await asyncio.to_thread(tools.archived.find, url)
+            if archived is not None:
+                tools.visits.check_archived(url, archived.headers)
+                return Found(data=archived.data, url=url, is_archived=True)
+        if tools.config.web:
+            return await tools.visits.fetch(url, is_last=is_last)
+    except (DataError, OSError, ValueError) as error:
+        raise NetError(f"It cannot be read: {error}", reason="damaged") from error
+    raise NetError("No archive holds it.", reason="not_archived")
 
 
 async def _keep(tools: _Tools, found: Found, files: ShardFiles) -> Outcome:
@@ -313,8 +334,6 @@ async def _keep(tools: _Tools, found: Found, files: ShardFiles) -> Outcome:
 
 def _verified(rows: pa.Table, outcomes: Sequence[Outcome], kind: str) -> list[Outcome]:
     """Outcomes, where the input's hash is that of the file."""
-    if f"input_{kind}" not in rows.schema.names:
-        raise DataError(f"The input has no column {kind!r} to verify by.", "Leave --set verify out.")
     wanted = rows.column(f"input_{kind}").to_pylist()
     return [
         one

@@ -4,6 +4,7 @@ What most addresses look like is joined by hand, with the same result; all other
 """
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 import ada_url
@@ -15,7 +16,9 @@ _EDGES = "".join(map(chr, range(0x21)))
 _BREAKS = str.maketrans("", "", "\t\n\r")
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*"
 _QUERY = r"(?:\?[A-Za-z0-9_.~!$&()*+,;:=@/?%-]*)?"
-_RELATIVE = re.compile(rf"(?:{_SEGMENT}/)*{_SEGMENT}{_QUERY}", re.ASCII)
+_BELOW = rf"(?:{_SEGMENT}/)*{_SEGMENT}{_QUERY}"
+_RELATIVE = re.compile(_BELOW, re.ASCII)
+_UPWARDS = re.compile(rf"((?:\.\./)+){_BELOW}", re.ASCII)
 _ROOTED = re.compile(rf"(?:/{_SEGMENT})+{_QUERY}", re.ASCII)
 _HOST = r"https?://(?!xn--)[a-z0-9-]+(?:\.(?!xn--)[a-z0-9-]+)*\.(?!xn--)[a-z]{2,24}"
 _ABSOLUTE = re.compile(rf"{_HOST}(?:/{_SEGMENT})+{_QUERY}", re.ASCII)
@@ -45,13 +48,9 @@ class Base:
 
     def resolve(self, text: str) -> tuple[str, Dropped | None]:
         """The absolute http or https address without its fragment, or "" and why there is none."""
-        if self.url:
-            if _RELATIVE.fullmatch(text):
-                return self._folder + text, None
-            if _ROOTED.fullmatch(text):
-                return self._origin + text, None
-        if _ABSOLUTE.fullmatch(text):
-            return text, None
+        url = self._by_hand(text)
+        if url:
+            return url, None
         text = text.strip(_EDGES).translate(_BREAKS)
         if not text or text.startswith("#"):
             return "", "no_address"
@@ -60,16 +59,48 @@ class Base:
             return "", "data_address" if scheme[1].lower() == "data" else "other_scheme"
         if scheme is None and "//" in text[1:]:
             text = _without_empty_segments(text)
-        url = _join(text, self.url)
+        url = self._by_hand(text) or _join(text, self.url)
         if not url:
             return "", "malformed_address"
         if not url.startswith(("http://", "https://")):
             return "", "other_scheme"
         return url.partition("#")[0], None
 
+    def _by_hand(self, text: str) -> str:
+        """The address of the usual forms, "" for others."""
+        first = text[:1]
+        if first == "h" and _ABSOLUTE.fullmatch(text):
+            return text
+        if not self.url:
+            return ""
+        if first == "/":
+            return self._origin + text if _ROOTED.fullmatch(text) else ""
+        if first == ".":
+            upwards = _UPWARDS.fullmatch(text)
+            if upwards is None:
+                return ""
+            length = upwards.end(1)
+            return self._above(length // 3) + text[length:]
+        return self._folder + text if _RELATIVE.fullmatch(text) else ""
+
+    def _above(self, levels: int) -> str:
+        """The folder so many levels up; the highest is above itself."""
+        folder, highest = self._folder, len(self._origin)
+        end = len(folder) - 1
+        while levels and end > highest:
+            end = folder.rfind("/", highest, end)
+            levels -= 1
+        return folder[: end + 1]
+
 
 def host_of(url: str) -> str:
     """The host of an absolute address, without user name and port."""
+    end = url.find("/", 8)
+    return _host_before_path(url if end < 0 else url[:end])
+
+
+@lru_cache(maxsize=1 << 12)
+def _host_before_path(url: str) -> str:
     authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
     host = authority.rpartition("@")[2]
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import ConfigError, DataError, reason_of
 from clipworks.files import MANIFEST, STAGE, sha256_file
 from clipworks.stage import part_files
 from clipworks.tables import num_rows, read_batches
@@ -200,8 +200,7 @@ def _read(file: Path) -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 yield from (batch.slice(start, _ROWS) for start in range(0, max(1, batch.num_rows), _ROWS))
     except _DAMAGE as error:
-        words = str(error).strip().splitlines()
-        raise DataError(f"{file} cannot be read: {words[0] if words else type(error).__name__}.") from error
+        raise DataError(f"{file} cannot be read: {reason_of(error)}.") from error
 
 
 def _read_lines(file: Path) -> Iterator[pa.RecordBatch]:

@@ -119,7 +119,10 @@ def _read_picture(shown: Shown, base: Base, counts: Counter[str]) -> Picture | N
 
 def read_texts(attributes: Attributes, caption: str = "") -> tuple[tuple[str, str], ...]:
     """The texts of a picture with their keys; empty ones are left out."""
-    found = [("alt", clean_text(attributes.get("alt")))]
+    alt = clean_text(attributes.get("alt"))
+    if not caption and "title" not in attributes and "data-image-title" not in attributes:
+        return (("alt", alt),) if alt else ()
+    found = [("alt", alt)]
     if "title" in attributes:
         found.append(("title", clean_text(attributes["title"])))
     if caption:

@@ -5,7 +5,7 @@ Rows of different pages stay apart: joining them by address is for `curate`, whi
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import md5, sha224
 from itertools import accumulate
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from clipworks.collect.links import host_of
 from clipworks.collect.pages import Page, Picture, read_page
-from clipworks.collect.records import Record, read_records
+from clipworks.collect.records import NO_RECORD, Record, read_records
 from clipworks.collect.responses import Response, decode_body, read_response
 from clipworks.collect.wat import is_wat, read_noted
 from clipworks.errors import DataError
@@ -52,7 +52,7 @@ Texts = Sequence[tuple[str, str]]
 
 _TEXTS = PAIRS.field("texts").type
 
-ROWS_PER_BATCH = 8192
+ROWS_PER_BATCH = 2048
 
 _HTML = ("text/html", "application/xhtml+xml")
 
@@ -74,7 +74,7 @@ def make_pairs(source: Source, folder: Path, *, path: Path, keep_textless: bool)
     except DataError as error:
         return Made(rows=0, failure=error.message)
     if not counts["records"]:
-        return Made(rows=0, failure="It holds no whole WARC record.")
+        return Made(rows=0, failure=f"It {NO_RECORD}")
     name = source.name + PAIRS_SUFFIX
     write_table(folder / name, pairs.finish())
     counts["pairs"] = pairs.num_rows
@@ -92,8 +92,7 @@ class _Table:
     def num_rows(self) -> int:
         return len(self.rows) + sum(int(batch.num_rows) for batch in self.batches)
 
-    def add(self, row: tuple[Any, ...]) -> None:
-        self.rows.append(row)
+    def pack_if_many(self) -> None:
         if len(self.rows) >= ROWS_PER_BATCH:
             self._pack()
 
@@ -166,23 +165,18 @@ def _read_html(record: Record, response: Response, archive: _Archive) -> None:
 
 def _add_rows(page: Page, url: str, name: str, offset: int, status: int, archive: _Archive) -> None:
     """One row for each address among a page's pictures, with all different texts."""
-    counts = archive.counts
+    counts, rows = archive.counts, archive.pairs.rows
     counts["pages_with_images"] += 1
-    merged: dict[str, tuple[Picture, Texts]] = {}
-    for picture in page.pictures:
-        known = merged.setdefault(picture.url, (picture, picture.texts))
-        if known[0] is not picture:
-            counts["repeated_images"] += 1
-            if picture.texts:
-                merged[picture.url] = known[0], tuple(dict.fromkeys((*known[1], *picture.texts)))
-    for image_url, (first, texts) in merged.items():
+    title, language = page.title, page.language
+    num_texts = 0
+    for image_url, texts, width, height, link in _merged(page.pictures, counts):
         if not texts and not archive.keep_textless:
             counts["images_without_text"] += 1
             continue
-        counts["texts"] += len(texts)
+        num_texts += len(texts)
         raw_url = image_url.encode()
         text = texts[0][1] if texts else ""
-        archive.pairs.add(
+        rows.append(
             (
                 md5(text.encode() + raw_url, usedforsecurity=False).hexdigest(),
                 url,
@@ -192,14 +186,29 @@ def _add_rows(page: Page, url: str, name: str, offset: int, status: int, archive
                 host_of(image_url),
                 name,
                 offset,
-                first.width,
-                first.height,
-                first.link,
-                page.language,
-                page.title,
+                width,
+                height,
+                link,
+                language,
+                title,
                 status,
             )
         )
+    counts["texts"] += num_texts
+    archive.pairs.pack_if_many()
+
+
+def _merged(pictures: Sequence[Picture], counts: Counter[str]) -> Iterable[Picture]:
+    """One picture for each address, the first, with the different texts of all."""
+    first = dict[str, Picture]()
+    for picture in pictures:
+        known = first.setdefault(picture.url, picture)
+        if known is not picture:
+            counts["repeated_images"] += 1
+            if picture.texts:
+                texts = tuple(dict.fromkeys((*known.texts, *picture.texts)))
+                first[picture.url] = known._replace(texts=texts)
+    return first.values()
 
 
 def _target(record: Record) -> str:

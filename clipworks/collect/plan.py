@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipworks.collect.lists import LinkList, guess_rows, read_list
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 from clipworks.files import is_complete, read_manifest, write_manifest
 from clipworks.stage import Source
 from clipworks.tables import write_table
@@ -83,7 +83,7 @@ def make_plan(links: LinkList, folder: Path, *, rows_per_shard: int) -> Plan:
         rows, shards = _gather(folder, schema, num_buckets, rows_per_shard)
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be written: {error.strerror or error}.", "Make room and repeat the command."
+            f"{folder} cannot be written: {reason_of(error)}.", "Make room and repeat the command."
         ) from error
     if not rows:
         raise DataError("There are no rows to fetch.")

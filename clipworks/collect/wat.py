@@ -5,7 +5,8 @@ A WAT file has of an `<img>` its `src`, `alt` and `title`, with entities decoded
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from clipworks.collect.records import Record
 
 _PATH = "IMG@/src"
 _MARK = b"IMG@"
+_LINKS, _IS_PICTURE = b'"Links":', b'"IMG@/src"'
+_LEAST_BYTES = 1 << 10
+"""Of links that are worth being looked through."""
 _LANGUAGES = ("HTML@/lang", "HTML@/xml:lang", "content-language")
 """What the elements that tell the language are called, the best first."""
 
@@ -47,9 +51,8 @@ def read_noted(record: Record, counts: Counter[str]) -> Noted | None:
     """
     if _MARK not in record.block:
         return None
-    try:
-        document = orjson.loads(record.block)
-    except orjson.JSONDecodeError:
+    document = _read_with_pictures(record.block)
+    if document is None:
         counts["damaged_records"] += 1
         return None
     envelope = _map(_map(document).get("Envelope"))
@@ -58,7 +61,7 @@ def read_noted(record: Record, counts: Counter[str]) -> Noted | None:
     head = _map(html.get("Head"))
     url = _text(_map(envelope.get("WARC-Header-Metadata")).get("WARC-Target-URI")).strip("<> ")
     url = url or _text(_map(envelope.get("ARC-Header-Metadata")).get("Target-URI"))
-    pictures = tuple(_pictures(html.get("Links"), Base(url, _text(head.get("Base"))), counts))
+    pictures = _pictures(html.get("Links"), Base(url, _text(head.get("Base"))), counts)
     if not pictures:
         return None
     container = _map(_map(document).get("Container"))
@@ -75,17 +78,42 @@ def read_noted(record: Record, counts: Counter[str]) -> Noted | None:
     )
 
 
-def _pictures(links: Any, base: Base, counts: Counter[str]) -> Iterator[Picture]:
+def _read_with_pictures(block: bytes) -> Any:
+    """The document without the links that are no pictures, which are most of it; None for what is no JSON.
+
+    Braces are looked for as bytes. Where one that stands in a text was taken for an end, the text runs into
+    the empty string behind it, of which no JSON becomes; then all of it is read.
+    """
+    begin = block.find(_LINKS)
+    end = block.find(b"}]", begin)
+    if begin >= 0 and end - begin >= _LEAST_BYTES:
+        pieces, at = [block[:begin] + _LINKS + b'[""'], block.find(_IS_PICTURE, begin, end)
+        while at >= 0:
+            last = block.find(b"}", at)
+            pieces.append(block[block.rfind(b"{", begin, at) : last + 1])
+            at = block.find(_IS_PICTURE, last, end)
+        pieces.append(b'""' + block[end + 1 :])
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(b',"",'.join(pieces))
+    try:
+        return orjson.loads(block)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _pictures(links: Any, base: Base, counts: Counter[str]) -> tuple[Picture, ...]:
     if not isinstance(links, list):
-        return
+        return ()
     images = [link for link in links if isinstance(link, dict) and link.get("path") == _PATH]
     counts["images"] += len(images)
+    found = []
     for image in images:
         url, reason = base.resolve(_text(image.get("url")))
         if reason is not None:
             counts[reason] += 1
-            continue
-        yield Picture(url, read_texts(image), None, None, None)
+        else:
+            found.append(Picture(url, read_texts(image), None, None, None))
+    return tuple(found)
 
 
 def _language(head: Mapping[str, Any]) -> str | None:
@@ -93,7 +121,9 @@ def _language(head: Mapping[str, Any]) -> str | None:
     found = dict[str, str]()
     for meta in head.get("Metas") or ():
         if isinstance(meta, dict):
-            name = _text(meta.get("name")) or _text(meta.get("http-equiv")).lower()
+            name = meta.get("name")
+            if not name or not isinstance(name, str):
+                name = _text(meta.get("http-equiv")).lower()
             if name in _LANGUAGES and name not in found:
                 found[name] = clean_text(_text(meta.get("content")))
     return next((found[name] for name in _LANGUAGES if found.get(name)), None)

@@ -40,6 +40,10 @@ class Workshop:
         self._waiting: deque[_Waiting] = deque()
         self._batches: set[asyncio.Task[None]] = set()
 
+    def drop_waiting(self) -> None:
+        """Begin no further batch for those that wait, who are cancelled by whoever calls this."""
+        self._waiting.clear()
+
     def close(self) -> None:
         """End the processes."""
         self._pool.shutdown(wait=True, cancel_futures=True)

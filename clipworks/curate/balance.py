@@ -32,17 +32,23 @@ from clipworks.curate.matches import (
 from clipworks.curate.tokens import Ids, Offsets
 from clipworks.curate.uids import Uids, draws_of, uids_of
 from clipworks.errors import ConfigError, DataError
-from clipworks.files import STAGE, atomic_write, is_complete, read_manifest
-from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
+from clipworks.files import STAGE, atomic_write, is_complete, read_json, read_manifest, write_json
+from clipworks.stage import Made, ShowProgress, Source, Workers, part_files, run_stage
 from clipworks.tables import num_rows, read_batches, read_table, write_table
 
-SUMS_SUFFIX = ".sums.json"
+SUMS_SUFFIX, DRAWS_SUFFIX = ".sums.json", ".draws.npy"
+MOST_DRAWS = 1 << 20
+"""Draws of a pool, about, that the deviation is reckoned with; of more, a share by id."""
 PROBABILITIES = "keep_probs"
 
 Floats = npt.NDArray[np.float64]
 
 _ANCHOR = "en"
 
+_DRAW = np.dtype([("f0", "<u8"), ("f1", "<u8"), ("stream", "<i8"), ("p", "<f8")])
+"""An id, the place of its text, and how likely it is kept."""
+_SHARE = 0x7368617265
+"""Seed of which ids are among MOST_DRAWS."""
 _CHOICE = np.uint64(0x63686F696365)
 """Added to the seed where one text of several is chosen, so that this does not decide whether it is kept."""
 
@@ -123,6 +129,14 @@ def thresholds(counts: Counts, lists: Sequence[Mapping[str, Any]], config: Balan
     }
 
 
+def tail_shares(counts: Counts, lists: Sequence[Mapping[str, Any]], t: Mapping[str, int]) -> dict[str, float]:
+    """`tail_share_of` per language, arguments as `thresholds` takes and gives them."""
+    return {
+        language: tail_share_of(part, limit)
+        for part, (language, limit) in zip(_split(counts, lists), t.items(), strict=True)
+    }
+
+
 def entry_probabilities(counts: Counts, t: npt.ArrayLike) -> Floats:
     """How likely an entry asks for one of its texts: float64 [entries], t / max(count, t); t may differ."""
     limits = np.asarray(t, np.float64)
@@ -184,7 +198,8 @@ def balance_pairs(
     t = thresholds(read_counts(counts), lists, config)
     described = {"t": t, "texts": config.texts, "seed": config.seed, **manifest["config"]}
     described["counts"] = sha256(read_counts(counts).tobytes()).hexdigest()
-    work = partial(_balance_part, matches=matches, counts=counts, t=t, config=config)
+    share = min(1.0, MOST_DRAWS / max(1, read_manifest(pairs)["rows"]))
+    work = partial(_balance_part, matches=matches, counts=counts, t=t, config=config, share=share)
     sources = _sources(pairs, matches)
     return run_stage(
         work, sources, out, stage="balance", config=described, workers=workers, pool=cluster, show=show
@@ -198,17 +213,40 @@ def check_out(folder: Path) -> None:
         DataError: it is the folder of a stage.
     """
     if is_complete(folder) or (folder / STAGE).exists():
-        raise DataError(f"{folder} is the folder of another stage.", "Choose another --out.")
+        begun = read_json(folder / STAGE) if (folder / STAGE).exists() else read_manifest(folder)
+        other = begun.get("stage") if isinstance(begun, dict) else None
+        raise DataError(f"{folder} is the folder of another stage, {other!r}.", "Choose another --out.")
 
 
 def expected_texts(folder: Path) -> tuple[float, float]:
-    """How many texts a finished folder was expected to keep, and the standard deviation of that."""
-    sums = []
-    for part in read_manifest(folder)["parts"]:
-        for name in part["files"]:
-            if name.endswith(SUMS_SUFFIX):
-                sums.append(json.loads((folder / name).read_bytes()))
-    return fsum(one["expected"] for one in sums), fsum(one["variance"] for one in sums) ** 0.5
+    """How many texts a finished folder was expected to keep, and the standard deviation of that.
+
+    Rows of one id are kept or dropped together, so that the deviation grows with ids that repeat.
+    """
+    sums = [json.loads(path.read_bytes()) for path in part_files(folder, SUMS_SUFFIX)]
+    draws = [np.load(path, allow_pickle=False) for path in part_files(folder, DRAWS_SUFFIX)]
+    share = min((one["share"] for one in sums), default=1.0)
+    variance = variance_of(np.concatenate([np.empty(0, _DRAW), *draws])) / share
+    return fsum(one["expected"] for one in sums), variance**0.5
+
+
+def variance_of(draws: npt.NDArray[Any]) -> float:
+    """Of the number of texts that are kept, where those of one id and place share one random number.
+
+    Both of two such texts are kept with the smaller of their probabilities; texts of different ids are
+    independent.
+
+    Args:
+        draws: _DRAW [N].
+    """
+    if not len(draws):
+        return 0.0
+    draws = draws[np.lexsort((-draws["p"], draws["stream"], draws["f1"], draws["f0"]))]
+    keys = draws[["f0", "f1", "stream"]]
+    first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    place = np.arange(len(draws)) - np.repeat(first, np.diff(np.append(first, len(draws))))
+    together = draws["p"] * (2 * place + 1)  # as many pairs have this text and one at least as likely
+    return float(together.sum() - (np.add.reduceat(draws["p"], first) ** 2).sum())
 
 
 def _sources(pairs: Path, matches: Path) -> list[Source]:
@@ -227,7 +265,14 @@ def _sources(pairs: Path, matches: Path) -> list[Source]:
 
 
 def _balance_part(
-    source: Source, folder: Path, *, matches: Path, counts: Path, t: Mapping[str, int], config: BalanceConfig
+    source: Source,
+    folder: Path,
+    *,
+    matches: Path,
+    counts: Path,
+    t: Mapping[str, int],
+    config: BalanceConfig,
+    share: float,
 ) -> Made:
     table = read_table(matches / f"{source.name}.parquet")
     ids_of = table["ids"].combine_chunks()
@@ -237,22 +282,25 @@ def _balance_part(
     rows, places = (np.asarray(table[name], np.int64) for name in ("row", "text"))
     kept_tables: list[pa.RecordBatch] = []
     chosen: list[Numbers] = []
+    draws = [np.empty(0, _DRAW)]
     first = 0
     for batch in read_batches(Path(source.path)):
         begin, end = np.searchsorted(rows, [first, first + len(batch)])
         here = slice(begin, end)
-        drawn = _draw(
-            uids_of(batch.column("uid").to_pylist()), rows[here] - first, places[here], probs[here], config
-        )
+        uids = uids_of(batch.column("uid").to_pylist())
+        drawn = _draw(uids, rows[here] - first, places[here], probs[here], config)
+        draws.append(_draws(uids, rows[here] - first, places[here], probs[here], config, share))
         kept_tables.append(_keep(batch, rows[here][drawn] - first, places[here][drawn], probs[here][drawn]))
         chosen.append(begin + drawn)
         first += len(batch)
     kept = np.concatenate([np.zeros(0, np.int64), *chosen])
-    names = [f"{source.name}{suffix}" for suffix in (".parquet", COUNTS_SUFFIX, SUMS_SUFFIX)]
+    names = [f"{source.name}{suffix}" for suffix in (".parquet", COUNTS_SUFFIX, SUMS_SUFFIX, DRAWS_SUFFIX)]
     result = pa.Table.from_batches(kept_tables) if kept_tables else read_table(Path(source.path))
     write_table(folder / names[0], result)
     save_counts(folder / names[1], ids[np.repeat(_is_in(kept, len(rows)), np.diff(ends))])
-    _write_sums(folder / names[2], _chance_of(rows, probs, config))
+    write_json(folder / names[2], {"expected": fsum(_chance_of(rows, probs, config)), "share": share})
+    with atomic_write(folder / names[3]) as file:
+        np.save(file, np.concatenate(draws))
     totals = {"matched_texts": len(rows), "kept_texts": len(kept), "pairs": num_rows(Path(source.path))}
     return Made(rows=len(result), counts=totals, files=names)
 
@@ -275,6 +323,21 @@ def _chance_of(rows: Numbers, probs: Floats, config: BalanceConfig) -> Floats:
         return probs
     first = np.flatnonzero(np.diff(rows, prepend=-1))
     return np.asarray(np.add.reduceat(probs, first) / np.diff(np.append(first, len(rows))), np.float64)
+
+
+def _draws(
+    uids: Uids, rows: Numbers, places: Numbers, probs: Floats, config: BalanceConfig, share: float
+) -> npt.NDArray[Any]:
+    """What is uncertain of some pairs, _DRAW [N]: of each text, or of each pair where one text is drawn."""
+    chances = _chance_of(rows, probs, config)
+    if config.texts == "one" and len(rows):
+        rows = rows[np.flatnonzero(np.diff(rows, prepend=-1))]
+        places = np.zeros(len(rows), np.int64)
+    chosen = np.flatnonzero((chances < 1) & (draws_of(uids[rows], _SHARE) < share))
+    draws = np.empty(len(chosen), _DRAW)
+    draws["f0"], draws["f1"] = uids["f0"][rows[chosen]], uids["f1"][rows[chosen]]
+    draws["stream"], draws["p"] = places[chosen], chances[chosen]
+    return draws
 
 
 def _keep(batch: pa.RecordBatch, rows: Numbers, places: Numbers, probs: Floats) -> pa.RecordBatch:
@@ -301,12 +364,6 @@ def _entry_probs(counts: Path, t: tuple[tuple[str, int], ...]) -> Floats:
 
 def _split(counts: Counts, lists: Sequence[Mapping[str, Any]]) -> list[Counts]:
     return np.split(counts, np.cumsum([one["count"] for one in lists])[:-1])
-
-
-def _write_sums(path: Path, probs: Floats) -> None:
-    sums = {"expected": fsum(probs), "variance": fsum(probs * (1 - probs))}
-    with atomic_write(path) as file:
-        file.write(json.dumps(sums).encode())
 
 
 def _is_in(numbers: Numbers, length: int) -> npt.NDArray[np.bool_]:

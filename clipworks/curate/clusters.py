@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import ConfigError, DataError, reason_of
 
 BATCH_ROWS = 1024
 ITERATIONS = 20
@@ -105,7 +105,7 @@ def read_hashes(path: Path) -> NDArray[np.uint64] | None:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as references: {error}.") from error
+        raise DataError(f"{path} cannot be read as references: {reason_of(error)}.") from error
     if array.dtype == np.uint64 and array.ndim == 1:
         return np.unique(array)
     read_matrix(path)
@@ -138,5 +138,7 @@ def _read(path: Path, dimensions: int, kinds: str) -> NDArray[Any]:
         if array.ndim != dimensions or array.dtype.kind not in kinds or not array.size:
             raise ValueError(f"it is {array.dtype} {list(array.shape)}")
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a table of {dimensions} dimensions: {error}.") from error
+        raise DataError(
+            f"{path} cannot be read as a table of {dimensions} dimensions: {reason_of(error)}."
+        ) from error
     return array

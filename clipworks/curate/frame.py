@@ -7,6 +7,7 @@ stage: memory does not grow with the pool, and what is answered is not asked aga
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,10 +26,10 @@ from clipworks.curate.kept import write_kept_rows
 from clipworks.curate.pool import FETCHED, Pool, Rows, has_column, read_rows, sources_of
 from clipworks.curate.subsets import place_in
 from clipworks.curate.uids import Uids, hex_of, made_uids, order_of, uids_of
-from clipworks.errors import ConfigError, DataError, MissingExtraError
+from clipworks.errors import ConfigError, DataError, MissingExtraError, reason_of
 from clipworks.files import atomic_write, sha256_file
 from clipworks.stage import Made, ShowProgress, Source, Workers, part_files, run_stage
-from clipworks.tables import num_rows, write_table
+from clipworks.tables import column_names, num_rows, write_table
 
 ROWS_PER_QUESTION = 4_000_000
 """Rows whose ids are in memory at a time, a gigabyte or less."""
@@ -143,10 +144,7 @@ def columns_of_tables(tables: Path) -> list[str]:
         DataError: it cannot be read, or has no uid.
     """
     first = _files_of(tables)[0]
-    try:
-        names = list(pq.read_schema(first).names)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{first} cannot be read as parquet: {str(error).splitlines()[0]}.") from error
+    names = column_names(first)
     if "uid" not in names:
         raise DataError(f"{first} has no column uid to join by; it has {', '.join(names)}.")
     return [name for name in names if name != "uid"]
@@ -213,7 +211,7 @@ def _join_group(
     first, last = map(int, source.path.split())
     tables = [table for table in pool.tables[first:last] if _rows_of(table)]
     ids = _ids(daft, pool, tables).select("value").distinct()
-    others = daft.read_parquet([str(file) for file in files]).select("uid", *columns)
+    others = daft.read_parquet([_literal(file) for file in files]).select("uid", *columns)
     others = others.with_column("value", _padded(daft, others["uid"])).exclude("uid")
     found = _answer(others.join(ids, on="value", how="inner"))
     uids = uids_of(found["value"].to_pylist())
@@ -237,7 +235,8 @@ def _join_group(
 
 def _ids(daft: Any, pool: Pool, tables: Sequence[Path]) -> Any:
     """Daft's frame of `value`, what makes rows the same, and `path`, the table; of fetched rows alone."""
-    frame = daft.read_parquet([str(t) for t in tables], file_path_column="path", ignore_corrupt_files=True)
+    paths = [_literal(table) for table in tables]
+    frame = daft.read_parquet(paths, file_path_column="path", ignore_corrupt_files=True)
     if has_column(pool, "status"):
         frame = frame.where(frame[pool.columns["status"]] == FETCHED)
     if has_column(pool, "uid"):
@@ -245,6 +244,11 @@ def _ids(daft: Any, pool: Pool, tables: Sequence[Path]) -> Any:
     else:
         value = frame[pool.columns["text"]].fill_null("") + frame[pool.columns["url"]].fill_null("")
     return frame.select(value.alias("value"), frame["path"])
+
+
+def _literal(path: Path) -> str:
+    """A path as Daft, which takes names for patterns, finds it."""
+    return re.sub(r"([*?\[\]{}])", r"[\1]", str(path))
 
 
 def _padded(daft: Any, uid: Any) -> Any:
@@ -259,8 +263,7 @@ def _answer(frame: Any) -> pa.Table:
     try:
         return frame.to_arrow()
     except (OSError, ValueError) as error:  # DaftCoreException is a ValueError
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"The tables cannot be read: {words}") from error
+        raise DataError(f"The tables cannot be read: {reason_of(error)}.") from error
 
 
 def _files_of(tables: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import fasttext
 
-from clipworks.errors import ConfigError, MissingExtraError
+from clipworks.errors import ConfigError, MissingExtraError, reason_of
 
 BUILT_IN = "lid.176.ftz"
 GCLD3 = "gcld3"
@@ -74,7 +74,7 @@ def _open_fasttext(path: Path) -> Identify:
         # that name and on lists in another.
         predict = fasttext.load_model(str(path)).f.predict
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise ConfigError(f"{path} cannot be read as a fastText model: {error}.") from error
+        raise ConfigError(f"{path} cannot be read as a fastText model: {reason_of(error)}.") from error
 
     def identify(texts: Sequence[str]) -> list[Verdict]:
         lines = (one_line(text).encode(errors="replace").decode() + "\n" for text in texts)

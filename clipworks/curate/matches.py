@@ -7,6 +7,7 @@ language, ids go on from list to list. Balancing reads these parts beside those 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
@@ -22,10 +23,10 @@ import pyarrow.compute as pc
 from clipworks.curate.match import Matcher, build_matcher, match_texts
 from clipworks.curate.metadata import Entries, read_entries
 from clipworks.curate.tokens import Ids, Offsets
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import ConfigError, DataError, reason_of
 from clipworks.files import atomic_write, read_manifest
-from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
-from clipworks.tables import read_batches, read_table, write_table
+from clipworks.stage import Made, ShowProgress, Source, Workers, part_files, run_stage
+from clipworks.tables import column_names, read_batches, read_table, write_table
 
 STAGE = "match"
 COUNTS = "entry_count.npy"
@@ -93,6 +94,8 @@ def match_pairs(
     build_matcher([], mode=mode)  # an unknown mode is told before processes start
     work = partial(_match_part, lists=lists, mode=mode)
     sources = table_sources(pairs)
+    if len(lists) > 1:
+        _check_languages(pairs, sources)
     return run_stage(work, sources, out, stage=STAGE, config=config, workers=workers, pool=cluster, show=show)
 
 
@@ -107,11 +110,22 @@ def count_matches(matches: Path, out: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(matches)
     check_matches(matches, manifest)
-    parts = [name for part in manifest["parts"] for name in part["files"] if name.endswith(COUNTS_SUFFIX)]
     digest = sha256("\n".join(_hashes(manifest)).encode()).hexdigest()
     source = Source(name="counts", path=str(matches), digest=digest)
-    work = partial(_sum_counts, parts=parts, length=num_ids(manifest))
+    work = partial(_write_counts, matches=matches)
     return run_stage(work, [source], out, stage="count", config=manifest["config"])
+
+
+def sum_counts(matches: Path) -> Counts:
+    """The same without writing it: uint64 [entries].
+
+    Raises:
+        DataError: as in `count_matches`.
+    """
+    manifest = read_manifest(matches)
+    check_matches(matches, manifest)
+    files = list(part_files(matches, COUNTS_SUFFIX))
+    return add_counts(files, num_ids(manifest))
 
 
 def read_counts(folder: Path) -> Counts:
@@ -125,7 +139,7 @@ def read_counts(folder: Path) -> Counts:
         return np.asarray(np.load(folder / COUNTS, allow_pickle=False), np.uint64)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"{folder / COUNTS} cannot be read: {error}.", "Delete the folder and repeat."
+            f"{folder / COUNTS} cannot be read: {reason_of(error)}.", "Delete the folder and repeat."
         ) from error
 
 
@@ -251,10 +265,11 @@ def _match_part(source: Source, folder: Path, *, lists: tuple[Metadata, ...], mo
     tables, all_ids = [], []
     first_row = 0
     columns = ["texts"] if len(lists) == 1 else ["texts", LANGUAGES]
+    matchers = [_matcher_of(one, mode) for one in lists]  # its errors are not the source's
     try:
         for batch in read_batches(Path(source.path), columns, rows=_BATCH_ROWS):
             texts, lengths = flat_texts(batch)
-            ends, ids = _match_batch(batch, texts.field("text"), lists, mode, counts)
+            ends, ids = _match_batch(batch, texts.field("text"), lists, matchers, counts)
             rows, places = _places(lengths)
             has = np.flatnonzero(np.diff(ends))
             offsets = pa.array(np.concatenate([ends[has], ends[-1:]]), pa.int32())
@@ -273,12 +288,31 @@ def _match_part(source: Source, folder: Path, *, lists: tuple[Metadata, ...], mo
     return Made(rows=len(table), counts=counts, files=names)
 
 
+def _check_languages(pairs: Path, sources: Sequence[Source]) -> None:
+    """See that the first table that can be read says the language of each text."""
+    for source in sources:
+        with suppress(DataError):
+            if LANGUAGES in column_names(Path(source.path)):
+                return
+            break
+    else:
+        return
+    raise ConfigError(
+        f"{pairs} has no column {LANGUAGES}, which tells the list of each text.",
+        "Make it with clipworks curate texts, or give one list.",
+    )
+
+
 def _match_batch(
-    batch: pa.RecordBatch, texts: pa.Array, lists: tuple[Metadata, ...], mode: str, counts: Counter[str]
+    batch: pa.RecordBatch,
+    texts: pa.Array,
+    lists: tuple[Metadata, ...],
+    matchers: Sequence[Matcher],
+    counts: Counter[str],
 ) -> tuple[Offsets, Ids]:
     """The ids in each text, by the list of its language where there are several."""
     if len(lists) == 1:
-        return match_texts(_matcher_of(lists[0], mode), texts)
+        return match_texts(matchers[0], texts)
     languages = batch.column(LANGUAGES).flatten()
     if len(languages) != len(texts):
         raise DataError(
@@ -286,10 +320,10 @@ def _match_batch(
         )
     rows, found = [np.zeros(0, np.int64)], [np.zeros(0, np.uint32)]
     known = 0
-    for one in lists:
+    for one, matcher in zip(lists, matchers, strict=True):
         chosen = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(languages, one.language), False)))
         if len(chosen):
-            ends, ids = match_texts(_matcher_of(one, mode), texts.take(pa.array(chosen)))
+            ends, ids = match_texts(matcher, texts.take(pa.array(chosen)))
             rows.append(np.repeat(chosen, np.diff(ends)))
             found.append(ids)
             known += len(chosen)
@@ -319,14 +353,14 @@ def _places(lengths: Numbers) -> tuple[Numbers, Numbers]:
     return rows, np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]
 
 
-def _sum_counts(source: Source, folder: Path, *, parts: Sequence[str], length: int) -> Made:
-    total = add_counts([Path(source.path) / name for name in parts], length)
+def _write_counts(source: Source, folder: Path, *, matches: Path) -> Made:
+    total = sum_counts(matches)
     content = BytesIO()
     np.save(content, total)
     with atomic_write(folder / COUNTS) as file:
         file.write(content.getvalue())
     counts = {"entries_without_matches": int(np.count_nonzero(total == 0)), "matches": int(total.sum())}
-    return Made(rows=length, counts=counts, files=[COUNTS])
+    return Made(rows=len(total), counts=counts, files=[COUNTS])
 
 
 def _as_json(metadata: Metadata) -> dict[str, Any]:

@@ -67,9 +67,19 @@ def build_entries(
 
 
 def count_dead(texts: Iterable[str]) -> int:
-    """How many entries can never match in the published way: one of its marks touches another
-    character, or they hold a tab or a line break."""
+    """How many entries can never match in the published way: one of its marks touches another character or
+    has one space to the next mark, or they hold a tab or a line break."""
     return sum(map(_is_dead, texts))
+
+
+def check_replaceable(path: Path) -> None:
+    """See that a list may be written: nothing is there, or another list of ours.
+
+    Raises:
+        DataError: it is a folder or some other file.
+    """
+    if path.is_dir() or (path.exists() and f'"{FORMAT}"'.encode() not in path.read_bytes()[:100]):
+        raise DataError(f"{path} is something else than a list of entries.", "Choose another --out.")
 
 
 def write_entries(path: Path, entries: Entries) -> None:
@@ -133,8 +143,9 @@ def _is_dead(entry: str) -> bool:
 
 
 def _is_alone(entry: str, at: int) -> bool:
-    """Whether spaces or the entry's ends stand around a character."""
-    return entry[at - 1 : at] in ("", " ") and entry[at + 1 : at + 2] in ("", " ")
+    """Whether spaces or the entry's ends stand around a mark; between two marks a text has two or more."""
+    has_space = entry[at - 1 : at] in ("", " ") and entry[at + 1 : at + 2] in ("", " ")
+    return has_space and (not entry[at + 2 : at + 3] or entry[at + 2] not in PUNCTUATION_MARKS)
 
 
 def _check_different(path: Path, texts: Sequence[str]) -> None:

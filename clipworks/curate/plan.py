@@ -95,10 +95,12 @@ def make_plan(place: Input, config: CurateConfig) -> tuple[Step, ...]:
     joined = columns_of_tables(Path(config.columns)) if config.columns else []
     pool = replace(place.pool, columns={**place.pool.columns, **{name: name for name in joined}})
     parsed = read_filter(pool, rows_filter(config))
+    wants_hashes = _asks_for_hashes(config) and not has_column(pool, "phash")
     prefix = _prefix_to_compute(place, config, parsed, joined)
+    if wants_hashes:
+        _check_tars(place, "perceptual hashes")
     _check(place, pool, config, parsed, [*joined, pool.columns.get(prefix, prefix)])
     first, rest = _split(parsed, waits_for=prefix)
-    wants_hashes = _asks_for_hashes(config) and not has_column(pool, "phash") and "phash" not in joined
     unique = _unique(config)
 
     return (
@@ -189,11 +191,7 @@ def _prefix_to_compute(place: Input, config: CurateConfig, parsed: Filter, joine
     if not wanted:
         return ""
     words = " and ".join(sorted(wanted))
-    if place.tars is None or not place.are_beside:
-        raise ConfigError(
-            f"{place.folder} lacks {words} scores or features, and has no tars beside its tables.",
-            "Give fetched shards, or --set columns=FOLDER with the scores.",
-        )
+    _check_tars(place, f"{words} scores or features")
     if not config.model:
         raise ConfigError(
             f"{place.folder} lacks {words} scores or features.",
@@ -206,6 +204,21 @@ def _prefix_to_compute(place: Input, config: CurateConfig, parsed: Filter, joine
             "Join the columns of one with --set columns=FOLDER.",
         )
     return words
+
+
+def _check_tars(place: Input, lacking: str) -> None:
+    """See that the pictures are there of which something is computed that a pool lacks.
+
+    Raises:
+        ConfigError: a tar is missing.
+    """
+    if not place.are_beside:
+        tables = (table for table in place.pool.tables if not table.with_suffix(".tar").exists())
+        table = next(tables, place.pool.tables[0])
+        raise ConfigError(
+            f"{place.folder} lacks {lacking}, and no {table.stem}.tar stands beside {table.name}.",
+            "Give fetched shards, join tables with --set columns=FOLDER, or change what asks for them.",
+        )
 
 
 def _missing_prefixes(pool: Pool, config: CurateConfig, parsed: Filter, joined: Sequence[str]) -> set[str]:

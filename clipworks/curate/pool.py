@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clipworks.curate.uids import Uids, made_uids, uids_of
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import ConfigError, DataError, reason_of
 from clipworks.files import NPZ_DAMAGE, STAGE, is_complete, sha256_file
 from clipworks.stage import Source, part_files
-from clipworks.tables import num_rows, read_batches
+from clipworks.tables import column_names, num_rows, read_batches
 
 Columns = Mapping[str, str]
 """What a rule asks for -> the column that holds it."""
@@ -169,18 +168,18 @@ def with_scores(pool: Pool, folders: Sequence[Path]) -> Pool:
     Raises:
         DataError: a table of theirs cannot be read.
     """
-    own = {name: name for other in folders for name in _names(other / pool.sample.name) if name != "uid"}
+    own = {n: n for other in folders for n in _names(_sample_of(other, pool.tables)) if n != "uid"}
     return replace(pool, columns={**pool.columns, **own}, scores=(*pool.scores, *folders))
 
 
 def has_features(pool: Pool, name: str) -> bool:
     """Whether an array of this name stands beside the first table, or beside that of scores."""
-    beside = (pool.sample, *(folder / pool.sample.name for folder in pool.scores))
-    try:
-        read_features(tuple(beside), name)
-    except DataError:
-        return False
-    return True
+    beside = (pool.sample, *(_sample_of(folder, pool.tables) for folder in pool.scores))
+    for table in beside:
+        with suppress(DataError):
+            read_features((table,), name)
+            return True
+    return False
 
 
 def first_readable(tables: Sequence[Path]) -> Path:
@@ -200,7 +199,7 @@ def first_readable(tables: Sequence[Path]) -> Path:
 def has_column(pool: Pool, name: str) -> bool:
     """Whether the pool's tables, or those of scores, hold what a name asks for."""
     column = pool.columns.get(name)
-    beside = (folder / pool.sample.name for folder in pool.scores)
+    beside = (_sample_of(folder, pool.tables) for folder in pool.scores)
     return column is not None and any(column in _names(path) for path in (pool.sample, *beside))
 
 
@@ -218,7 +217,9 @@ def places_within(folder: Path, table: Path) -> NDArray[np.int64]:
     except FileNotFoundError:
         return np.empty(0, np.int64)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {error}.", "Delete its folder and repeat.") from error
+        raise DataError(
+            f"{path} cannot be read: {reason_of(error)}.", "Delete its folder and repeat."
+        ) from error
     return places
 
 
@@ -287,7 +288,7 @@ def read_features(tables: tuple[Path, ...], name: str) -> NDArray[Any]:
                     continue
                 array: NDArray[Any] = file[name]
         except NPZ_DAMAGE as error:
-            raise DataError(f"{path} cannot be read as .npz: {error}.") from error
+            raise DataError(f"{path} cannot be read as .npz: {reason_of(error)}.") from error
         rows = num_rows(tables[0])
         if array.ndim != 2 or len(array) != rows:
             raise DataError(f"{path} has {name} {list(array.shape)}, but {tables[0].name} has {rows} rows.")
@@ -296,6 +297,12 @@ def read_features(tables: tuple[Path, ...], name: str) -> NDArray[Any]:
     raise DataError(
         f"There is no array {name!r} of {tables[0]}: {looked}.", "Make it with the scores of a model."
     )
+
+
+def _sample_of(folder: Path, tables: Sequence[Path]) -> Path:
+    """The first table of scores that is there: one whose pictures could not be read has none."""
+    places = [folder / table.name for table in tables]
+    return next((place for place in places if place.exists()), places[0])
 
 
 def _place_of(pool: Pool, table: Path, name: str) -> Path:
@@ -346,12 +353,7 @@ def _made(piece: pa.Table) -> Uids:
     return made_uids(texts, urls)
 
 
-@lru_cache(maxsize=64)
-def _names(table: Path) -> tuple[str, ...]:
-    try:
-        return tuple(pq.read_schema(table).names)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{table} cannot be read as parquet: {str(error).splitlines()[0]}.") from error
+_names = lru_cache(maxsize=64)(column_names)
 
 
 def _digest(pool: Pool, table: Path, *words: str) -> str:

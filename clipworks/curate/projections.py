@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.curate.hashes import BITS, Hashes
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import ConfigError, DataError, reason_of
 from clipworks.files import NPZ_DAMAGE, atomic_write
 
 
@@ -71,7 +71,7 @@ def read_projection(path: Path) -> Projection:
         with np.load(path, allow_pickle=False) as file:
             projection = Projection(mean=file["mean"], axes=file["axes"])
     except NPZ_DAMAGE as error:
-        raise DataError(f"{path} cannot be read as a projection: {error}.") from error
+        raise DataError(f"{path} cannot be read as a projection: {reason_of(error)}.") from error
     if projection.axes.shape != (BITS, *projection.mean.shape):
         raise DataError(f"{path} has axes {list(projection.axes.shape)}, not [64, {projection.mean.size}].")
     return projection

@@ -154,7 +154,7 @@ def _blocked(rows: Rows, config: FilterConfig) -> NDArray[Any]:
 def _hashes_of(rows: Rows, kind: str) -> list[str]:
     if kind != "phash":
         return rows.texts(kind)
-    return [f"{number:016x}" if number else "" for number in rows.table[kind].to_pylist()]
+    return ["" if number is None else f"{number:016x}" for number in rows.table[kind].to_pylist()]
 
 
 @lru_cache(maxsize=2)

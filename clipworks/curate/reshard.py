@@ -18,13 +18,15 @@ from clipworks.curate.packing import ReshardConfig, pack_shard
 from clipworks.curate.subsets import counts_in, merge_subsets, read_subset
 from clipworks.curate.tars import list_samples
 from clipworks.curate.uids import hex_of, uids_of
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 from clipworks.files import is_complete, read_json, read_manifest, sha256_file, write_json
 from clipworks.stage import Made, ShowProgress, Source, Workers, run_stage
 from clipworks.tables import read_table, write_table
 
 STAGE = "reshard"
 INDEX = ".index"
+TABLES = ("sizes.json", "meta.json", "sample_ids.npy")
+"""Files beside the shards that DataComp's and open_clip's tools look for."""
 SHARD_NAME = "{:08d}"
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64())])
 _SCHEMA = pa.schema(
@@ -162,7 +164,7 @@ def pack_shards(
 def _write_tables(
     out: Path, subset: Path, manifest: Mapping[str, Any], listed: Mapping[str, int], wanted: int
 ) -> None:
-    """The small files that DataComp's and open_clip's tools look for."""
+    """Write TABLES."""
     sizes = {f"{part['name']}.tar": part["rows"] for part in manifest["parts"]}
     meta = {
         "output_shard_count": len(sizes),
@@ -173,11 +175,12 @@ def _write_tables(
         "not_found_count": wanted - listed.get("copies", 0),
         "damaged_tars": listed.get("damaged_tars", 0),
     }
-    if (out / "sample_ids.npy").exists() and read_json(out / "meta.json") == meta:
+    of_sizes, of_all, of_ids = (out / name for name in TABLES)
+    if of_ids.exists() and read_json(of_all) == meta:
         return
-    write_json(out / "sizes.json", sizes)
-    write_json(out / "meta.json", meta)
-    merge_subsets([subset], out / "sample_ids.npy")
+    write_json(of_sizes, sizes)
+    write_json(of_all, meta)
+    merge_subsets([subset], of_ids)
 
 
 def _list_tar(source: Source, folder: Path, *, subset: Path, chosen: Path | None, wants_faces: bool) -> Made:
@@ -187,7 +190,7 @@ def _list_tar(source: Source, folder: Path, *, subset: Path, chosen: Path | None
         faces = _faces_beside(path) if wants_faces else {}
         rows_of = None if chosen is None else _rows_of(chosen / f"{source.name}.parquet")
     except (OSError, DataError) as error:
-        return Made(rows=0, failure=f"{path} cannot be read: {error}.")
+        return Made(rows=0, failure=f"{path} cannot be read: {reason_of(error)}.")
     copies = counts_in(read_subset(subset), uids_of([sample.uid for sample in samples]))
     wanted = [(sample, int(n), 0) for sample, n in zip(samples, copies, strict=True) if n]
     if rows_of is not None:
@@ -240,4 +243,4 @@ def _digest_of(tar: Path, hashes: Mapping[str, str]) -> str:
         stat = tar.stat()
         return hashes.get(tar.name) or f"{stat.st_size} {stat.st_mtime_ns}"
     except OSError as error:
-        raise DataError(f"{tar} cannot be read: {error.strerror}.") from error
+        raise DataError(f"{tar} cannot be read: {reason_of(error)}.") from error

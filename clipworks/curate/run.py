@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from clipworks.curate.balance import BalanceConfig, balance_pairs
@@ -28,12 +29,13 @@ from clipworks.curate.plan import Input, Step, find_input, make_plan, metadata_o
 from clipworks.curate.pool import Pool, sources_of, with_scores
 from clipworks.curate.recipes import CurateConfig, rows_filter, texts_filter
 from clipworks.curate.report import PAGE, write_report
-from clipworks.curate.reshard import list_tars, pack_shards
-from clipworks.curate.scores import ScoreConfig, score_pool
+from clipworks.curate.reshard import TABLES, list_tars, pack_shards
+from clipworks.curate.scores import ScoreConfig, check_model, score_pool
+from clipworks.curate.subsets import read_subset
 from clipworks.curate.tallies import Rule, filter_rules, rows_rule, rules_as_json
-from clipworks.errors import ConfigError, DataError
-from clipworks.files import MANIFEST, exclusive_lock, read_json, read_manifest, write_json
-from clipworks.stage import ShowProgress, Workers
+from clipworks.errors import ConfigError
+from clipworks.files import MANIFEST, read_json, read_manifest, write_json
+from clipworks.stage import PART_SUFFIX, ShowProgress, Workers, forget, held
 from clipworks.tars import DAMAGED
 
 STEPS_FOLDER = ".steps"
@@ -113,20 +115,13 @@ def curate(
     """
     place = find_input(folder)
     plan = make_plan(place, config)
-    steps = out / STEPS_FOLDER
-    try:
-        steps.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(steps / ".lock", wait=False):
-            details = {"recipe": recipe, "settings": asdict(config)}
-            _begin(steps, details | {"input": _digest_of(place)})
-            job = _Job(
-                place=place, config=config, details=details, workers=workers, cluster=cluster, show=show
-            )
-            return _run(plan, job, out)
-    except BlockingIOError as error:
-        raise DataError(
-            f"{out} is being written by another process.", "Wait for it, or choose another --out."
-        ) from error
+    with held(out, f"{STEPS_FOLDER}/.lock"):
+        if config.model and any(step.kind == "scores" and step.what for step in plan):
+            check_model(config.model)
+        details = {"recipe": recipe, "settings": asdict(config)}
+        _begin(out / STEPS_FOLDER, details | {"input": _digest_of(place)})
+        job = _Job(place=place, config=config, details=details, workers=workers, cluster=cluster, show=show)
+        return _run(plan, job, out)
 
 
 def _run(plan: Sequence[Step], job: _Job, out: Path) -> dict[str, Any]:
@@ -137,20 +132,39 @@ def _run(plan: Sequence[Step], job: _Job, out: Path) -> dict[str, Any]:
         details = {**job.details, "rules": rules_as_json(state.rules)} if is_last else {}
         words = f"{step.title} (step {number} of {len(plan)})"
         show = None if job.show is None else partial(_show, job.show, words)
+        known = _manifest_in(folder)
         after, rules = STEPS[step.kind](step, replace(job, details=details, show=show), state, folder)
+        if not is_last and known not in (b"", _manifest_in(folder)):
+            _forget_later(number, out)
         told = tuple(replace(rule, step=number) for rule in rules)
         state = replace(after, last=folder, rules=(*state.rules, *told))
-    counts = [read_json(path)["counts"] for path in (out / STEPS_FOLDER).glob(f"*/{MANIFEST}")]
-    failed, damaged = (max((c.get(n, 0) for c in counts), default=0) for n in ("failed_sources", DAMAGED))
+    manifests = [read_json(path) for path in (out / STEPS_FOLDER).glob(f"*/{MANIFEST}")]
+    parts = [part for manifest in manifests for part in manifest["parts"]]
     return {
         "out": str(out),
         "rows": job.place.rows,
         "pictures": read_manifest(out)["rows"],
-        "failed_tables": failed,
-        "damaged_tars": damaged,
+        "failed_tables": len({part["name"] for part in parts if "failure" in part}),
+        "damaged_tars": len({part["name"] for part in parts if part["counts"].get(DAMAGED)}),
         "report": state.report,
         "rules": rules_as_json(state.rules),
     }
+
+
+def _manifest_in(folder: Path) -> bytes:
+    path = folder / MANIFEST
+    return path.read_bytes() if path.exists() else b""
+
+
+def _forget_later(number: int, out: Path) -> None:
+    """Take away what was made of a step that has changed since: what had failed in it has not this time."""
+    for path in sorted((out / STEPS_FOLDER).iterdir()):
+        step = path.name.partition("-")[0]
+        if step.isdecimal() and int(step) > number:
+            rmtree(path) if path.is_dir() else path.unlink()
+    forget(out)
+    for name in TABLES:
+        (out / name).unlink(missing_ok=True)
 
 
 def _show(show: ShowProgress, words: str, done: int, total: int, _: str) -> None:
@@ -164,7 +178,7 @@ def _begin(steps: Path, job: Mapping[str, Any]) -> None:
         ConfigError: it was begun with something else.
     """
     wanted = json.loads(json.dumps(job))
-    if not (steps / BEGUN).exists():
+    if not (steps / BEGUN).exists() or not any(steps.rglob(f"*{PART_SUFFIX}")):  # nothing made, no claim
         write_json(steps / BEGUN, wanted)
         return
     old = read_json(steps / BEGUN)
@@ -223,8 +237,7 @@ def _contamination(step: Step, job: _Job, state: _State, folder: Path) -> Done:
         threshold=config.evaluation_cosine,
     )
     job.by(find_contaminated)(state.pool, settings, folder)
-    if not subset.exists():
-        write_kept(folder, subset)
+    write_kept(folder, subset)
     return replace(state, contaminated=str(subset)), []
 
 
@@ -292,8 +305,12 @@ def _list(step: Step, job: _Job, state: _State, folder: Path) -> Done:
     if not subset.exists():
         write_kept(state.last, subset)
     chosen = state.last if job.place.are_beside else None
-    job.by(list_tars)(job.place.tars, subset, folder, chosen=chosen, wants_faces=job.config.blur_faces)
-    return state, []
+    found = job.by(list_tars)(
+        job.place.tars, subset, folder, chosen=chosen, wants_faces=job.config.blur_faces
+    )
+    seen, kept = len(read_subset(subset)), int(found["counts"].get("copies", 0))
+    rule = Rule(rule="pictures found in the tars", unit="rows", seen=seen, kept=kept)
+    return state, [rule] * (seen != kept)
 
 
 def _pack(step: Step, job: _Job, state: _State, folder: Path) -> Done:

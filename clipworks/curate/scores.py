@@ -87,6 +87,11 @@ def score_pool(
     return run_stage(work, sources, out, stage=STAGE, config=values, workers=workers, pool=cluster, show=show)
 
 
+def check_model(name: str) -> None:
+    """Load a model that will be asked for scores. Raises as `clipworks.load`."""
+    _engine(name, ScoreConfig().precision)
+
+
 def _score_table(source: Source, folder: Path, *, pool: Pool, config: ScoreConfig) -> Made:
     table, counts = Path(source.path), Counter[str]()
     pieces: list[Rows] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 
 PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
 """The order in which senses are asked for."""
@@ -109,7 +109,7 @@ def read_offsets(path: Path) -> frozenset[int]:
     try:
         offsets = frozenset(int(line.strip()[1:]) for line in path.read_text("utf-8").splitlines() if line)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a list of synset ids: {error}.") from error
+        raise DataError(f"{path} cannot be read as a list of synset ids: {reason_of(error)}.") from error
     if not offsets:
         raise DataError(f"{path} holds no synset id.")
     return offsets
@@ -127,6 +127,6 @@ def _lines(path: Path) -> list[list[str]]:
         return lines
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read as a file of WordNet: {error}.",
+            f"{path} cannot be read as a file of WordNet: {reason_of(error)}.",
             "Give the folder with index.noun, noun.exc and the others of WordNet 3.0 (Debian: wordnet-base).",
         ) from error

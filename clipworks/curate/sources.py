@@ -15,8 +15,8 @@ from clipworks.curate.wikipedia import (
     read_pages,
     viewed_titles,
 )
-from clipworks.curate.wordnet import synset_names
-from clipworks.errors import ConfigError, DataError
+from clipworks.curate.wordnet import FILES, synset_names
+from clipworks.errors import ConfigError, DataError, reason_of
 
 ShowProgress = Callable[[int, int, str], None]
 
@@ -43,12 +43,12 @@ class MetadataFiles:
         try:
             return sum(path.stat().st_size for path in self._all())
         except OSError as error:
-            raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
+            raise DataError(f"{error.filename} cannot be read: {reason_of(error)}.") from error
 
     def _all(self) -> Iterable[Path]:
         yield from (*self.ngrams, *self.wikipedia, *self.pageviews)
         if self.wordnet is not None:
-            yield from sorted(self.wordnet.glob("data.*"))
+            yield from (self.wordnet / name for name in FILES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.curate.uids import Uids
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 from clipworks.files import atomic_write
 
 Records = NDArray[Any]
@@ -80,7 +80,9 @@ def read_bucket(spills: Sequence[Path], bucket: int) -> Records:
             first, last = np.load(starts_path, mmap_mode="r", allow_pickle=False)[bucket : bucket + 2]
             pieces.append(np.array(records[first:last]))
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} cannot be read: {error}.", "Delete its folder and repeat.") from error
+            raise DataError(
+                f"{path} cannot be read: {reason_of(error)}.", "Delete its folder and repeat."
+            ) from error
     return np.concatenate(pieces) if pieces else np.empty(0, record_type())
 
 

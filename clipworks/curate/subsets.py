@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.curate.uids import UID, Uids, from_halves, order_of
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 from clipworks.files import atomic_write
 
 MAGIC = b"\x93NUMPY"
@@ -39,7 +39,7 @@ def read_subset(path: Path) -> Uids:
         else:
             uids = np.memmap(path, UID, mode="r") if size else np.empty(0, UID)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a subset file: {error}.") from error
+        raise DataError(f"{path} cannot be read as a subset file: {reason_of(error)}.") from error
     if uids.dtype != UID or uids.ndim != 1:
         raise DataError(f"{path} is a table of {uids.dtype} {list(uids.shape)}, not of 'u8,u8' [N].")
     if not _is_sorted(uids):

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import nsmallest
 from html import unescape
+from itertools import chain
 from math import log2
 from pathlib import Path
 from typing import IO, Any
 from xml.etree.ElementTree import ParseError, iterparse
 
 from clipworks.curate.tally import Tally, joined
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 
 _WORD = r"[^\W_]+(?:['’-][^\W_]+)*"
 _RUN = re.compile(rf"{_WORD}(?:[ \t\u00a0]+{_WORD})*")
@@ -159,7 +160,10 @@ def viewed_titles(
     begin = f"{project} ".encode()
     for path in paths:
         with _opened(path) as file:
-            for line in file:
+            first = file.readline()
+            if len(first.split(b" ")) != 4:
+                raise DataError(f"{path} holds no page views.", "Its lines are `project title views bytes`.")
+            for line in chain([first], file):
                 if not line.startswith(begin):
                     continue
                 fields = line.split(b" ")
@@ -226,4 +230,4 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
     except (OSError, EOFError, zlib.error, ParseError, StopIteration) as error:
-        raise DataError(f"{path} cannot be read: {error}.", "Fetch it again.") from error
+        raise DataError(f"{path} cannot be read: {reason_of(error)}.", "Fetch it again.") from error

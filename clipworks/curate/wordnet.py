@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 
 FILES = ("data.noun", "data.verb", "data.adj", "data.adv")
 
@@ -32,7 +32,7 @@ def synset_names(folder: Path) -> Iterator[str]:
                         yield _name_in(line, path, number)
         except OSError as error:
             raise DataError(
-                f"{path} cannot be read: {error.strerror or error}.",
+                f"{path} cannot be read: {reason_of(error)}.",
                 "Name the folder with WordNet's data.noun; Debian: apt-get install wordnet-base.",
             ) from error
 

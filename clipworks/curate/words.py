@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.curate.folding import fold, joins
-from clipworks.errors import DataError
+from clipworks.errors import DataError, reason_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +85,7 @@ def _list_of(path: Path) -> WordList:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a list of words: {error}.") from error
+        raise DataError(f"{path} cannot be read as a list of words: {reason_of(error)}.") from error
     words = {fold(line.partition("#")[0]) for line in lines} - {""}
     if not words:
         raise DataError(f"{path} holds no word.")

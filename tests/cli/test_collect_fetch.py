@@ -1,4 +1,6 @@
 import json
+import re
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -6,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from clipworks.cli import main
+from clipworks.collect.settings import FetchConfig
 
 
 def run(*words: str) -> tuple[int, str, str]:
@@ -32,10 +35,21 @@ def test_a_list_becomes_shards_with_a_row_for_each_address(refused: Path, tmp_pa
     assert json.loads(stdout) == {"out": str(out), "rows": 4, "pictures": 0, "counts": counts}
     assert pq.read_table(out / "00000.parquet").num_rows == 4
     assert "0 pictures of 4 rows" in stderr
+    assert "No picture was kept, mostly because of 'blocked'; docs/fetch.md says" in stderr
     code, stdout, _ = run(*words)
     assert code == 0 and "opt_out" in stdout
     code, _, stderr = run(str(out), "--out", str(tmp_path / "again"), "--retry-failed")
     assert code == 1 and "no rows" in stderr
+
+
+def test_every_setting_stands_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "fetch.md").read_text(encoding="utf-8")
+    groups = [value for value in asdict(FetchConfig()).values() if isinstance(value, dict)]
+    names = {name for group in groups for name in group} | {field.name for field in fields(FetchConfig)}
+    groups_named = {"images", "visits", "hosts", "consent", "crawl"}
+    assert [
+        name for name in sorted(names - groups_named) if not re.search(f"`{name}\\b|set {name}=", page)
+    ] == []
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(refused: Path, tmp_path: Path) -> None:
@@ -52,6 +66,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(refused: Path, tmp_path: P
     ("words", "message"),
     [
         (["--set", "image_sise=3"], "Nearest"),
+        (["--set", "ports=a"], "whole numbers with commas between"),
+        (["--set", "ports=80,0"], "ports from 1 to 65535"),
+        (["--set", "verify=md5", "--dry-run"], "no column 'md5' to verify by"),
         (["--url-column", "nothing"], "no column 'nothing'"),
         (["--retry-failed"], "not a folder"),
     ],

@@ -24,6 +24,14 @@ def test_a_list_is_made_of_wordnet_and_counts(run: Run, tmp_path: Path) -> None:
     assert told["entries"] == len(entries)
     assert "Would read" in run("curate", "metadata", *sources, "--dry-run").stdout
     assert "nothing to make a list of" in run("curate", "metadata", "--out", tmp_path / "x", status=1).stderr
+    run("curate", "metadata", *sources)  # a list of ours may be made anew
+    (tmp_path / "mine.txt").write_text("mine")
+    for name in ("mine.txt", ""):
+        told = run("curate", "metadata", *sources[:-1], tmp_path / name, status=1).stderr
+        assert f"{tmp_path / name} is something else than a list of entries." in told
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    told = run("curate", "metadata", "--wordnet", tmp_path, "--out", tmp_path / "x", status=1).stderr
+    assert f"{tmp_path / 'data.noun'} cannot be read: No such file or directory." in told
 
 
 @pytest.mark.slow
@@ -36,11 +44,18 @@ def test_pairs_are_matched_and_balanced_and_a_repeat_changes_nothing(run: Run, t
     assert told["matched_texts"] <= told["texts"]
     balance = ("curate", "balance", tmp_path / "matches", "--pairs", pairs, "--metadata", metadata)
     balance = (*balance, "--out", tmp_path / "out", "--set", "t=20")
-    assert json.loads(run(*balance, "--dry-run", "--json").stdout)["t"] == {"": 20}
+    dry = json.loads(run(*balance, "--dry-run", "--json").stdout)
+    assert dry["t"] == {"": 20} and 0 < dry["tail_share"][""] < 1
+    assert (
+        f"t would be 20, with {dry['tail_share']['']:.1%} of the matches" in run(*balance, "--dry-run").stdout
+    )
+    assert not (tmp_path / "out").exists()
     first = json.loads(run(*balance, "--json").stdout)
     assert Path(first["report"]).exists()
     assert first["pairs"]["kept"] == read_manifest(tmp_path / "out" / "pairs")["rows"]
-    assert json.loads(run(*balance, "--json").stdout) == first
+    again = run(*balance, "--json")
+    assert json.loads(again.stdout) == first
+    assert f"{tmp_path / 'out' / 'pairs'} was finished before; nothing was left to do." in again.stderr
     assert "was begun with t" in run(*balance[:-1], "t=30", status=1).stderr
 
 
@@ -59,6 +74,7 @@ def test_a_table_that_cannot_be_matched_is_told(run: Run, tmp_path: Path) -> Non
     metadata = write_metadata(tmp_path / "list.json")
     told = run("curate", "match", pairs, "--metadata", metadata, "--out", tmp_path / "matches")
     assert "0 of 0 texts hold an entry" in told.stdout
+    assert "No text holds an entry: are the list and the texts of one language" in told.stderr
     assert "1 part could not be read; see" in told.stderr
 
 
@@ -79,7 +95,8 @@ def test_balancing_refuses_a_stages_folder_other_metadata_and_an_unknown_anchor(
     balance = ("curate", "balance", matches, "--pairs", pairs, "--metadata")
     for folder in (matches, pairs):
         told = run(*balance, metadata, "--out", folder, status=1)
-        assert f"{folder} is the folder of another stage." in told.stderr
+        stage = read_manifest(folder)["stage"]
+        assert f"{folder} is the folder of another stage, {stage!r}." in told.stderr
         assert not (folder / "counts").exists()
     told = run(*balance, other, "--out", tmp_path / "out", status=1)
     assert f"{matches} was made with other metadata." in told.stderr

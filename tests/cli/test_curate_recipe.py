@@ -96,6 +96,23 @@ def test_mistakes_are_sentences(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_that_keeps_nothing_names_the_rule_that_dropped_the_last_rows(
+    run: Run, images: Path, tmp_path: Path
+) -> None:
+    settings = ("--set", "unique=", "--set", "phash_distance=-1", "--set", "keep=min_side > 9999")
+    result = run("curate", images, "--recipe", "small", "--out", tmp_path / "out", *settings)
+    assert "Nothing is left: 'min_side > 9999.0' (step 1) kept 0 of" in result.stderr
+
+
+def test_rows_whose_tar_is_gone_are_told(run: Run, tmp_path: Path) -> None:
+    folder = make_fetched(tmp_path / "images", shards=2)
+    min(folder.glob("*.tar")).unlink()
+    settings = ("--set", "unique=", "--set", "phash_distance=-1")
+    result = run("curate", folder, "--recipe", "small", "--out", tmp_path / "out", *settings)
+    line = next(line for line in result.stdout.splitlines() if "pictures found in the tars" in line)
+    assert 0 < int(line.split()[-1]) < int(line.split()[-2])
+
+
 def test_a_damaged_tar_is_told(run: Run, images: Path, tmp_path: Path) -> None:
     folder = copytree(images, tmp_path / "images")
     tar = min(folder.glob("*.tar"))

@@ -1,10 +1,11 @@
 import gzip
 from pathlib import Path
+from threading import current_thread
 
 import pytest
 from picture_web import picture, running_pictures
 
-from clipworks.collect.archived import ArchivedPictures
+from clipworks.collect.archived import ArchivedPicture, ArchivedPictures
 from clipworks.collect.fetch import FetchJob, fetch_images
 from clipworks.collect.lists import find_list
 from clipworks.collect.settings import FetchConfig, with_fetch_settings
@@ -78,6 +79,26 @@ def test_archived_pictures_are_used_without_asking_the_web(archive: Path, tmp_pa
     assert {row["reason"] for row in rows if row["status"] == "success"} == {"archived"}
 
 
+def test_a_picture_that_cannot_be_read_costs_its_own_row_and_no_turn_of_the_loop(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, threads = ArchivedPictures.find, set[str]()
+
+    def fail_for_one(self: ArchivedPictures, url: str) -> ArchivedPicture | None:
+        threads.add(current_thread().name.partition("_")[0])
+        if "typed" in url:
+            raise DataError("The archive is damaged.")
+        return find(self, url)
+
+    monkeypatch.setattr(ArchivedPictures, "find", fail_for_one)
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(f"http://a.example/{name}.jpg" for name in ("plain", "typed", "packed")))
+    config = with_fetch_settings(FetchConfig(), ["web=false"])
+    manifest = fetch_images(FetchJob(links=find_list(path), archives=(archive,)), tmp_path / "out", config)
+    assert manifest["counts"] == {"archived": 2, "damaged": 1}
+    assert threads == {"writing"}
+
+
 def test_an_archive_that_is_missing_or_changes_is_said(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing\.warc"):
         ArchivedPictures([tmp_path / "missing.warc"], tmp_path / "index.sqlite")
@@ -92,3 +113,7 @@ def test_an_index_that_is_none_is_said(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "index.sqlite").write_bytes(b"this is no database" * 100)
     with pytest.raises(DataError, match="Delete it"):
         ArchivedPictures([archive], tmp_path / "index.sqlite")
+    archived = ArchivedPictures([archive], tmp_path / "good.sqlite")
+    archived.close()
+    with pytest.raises(DataError, match="cannot be read: Cannot operate on a closed database"):
+        archived.find("http://a.example/plain.jpg")

@@ -63,11 +63,9 @@ def served(*faults: bytes | None, cut: int = 0, has_ranges: bool = True) -> Hand
     return give
 
 
-def collected(
-    tmp_path: Path, place: str = f"s3://commoncrawl{NAME}", *, retry_failed: bool = False
-) -> tuple[int, str]:
+def collected(tmp_path: Path, place: str = f"s3://commoncrawl{NAME}") -> tuple[int, str]:
     """Rows, and why there are none."""
-    (part,) = collect_pairs([place], tmp_path / "out", retry_failed=retry_failed)["parts"]
+    (part,) = collect_pairs([place], tmp_path / "out")["parts"]
     return part["rows"], part.get("failure", "")
 
 
@@ -102,7 +100,7 @@ def test_what_is_not_there_is_a_failed_part_at_once(web: Web, tmp_path: Path, st
     web.pages[NAME] = served(answer(status=f"{status} No"))
     assert collected(tmp_path) == (0, f"It was not fetched: status (status {status}).")
     assert len(web.heads) == 1
-    assert collected(tmp_path, retry_failed=True) == (50, "")
+    assert collected(tmp_path) == (50, "")
 
 
 def test_a_server_that_never_gives_it_is_given_up(web: Web, tmp_path: Path) -> None:

@@ -238,6 +238,7 @@ def test_hashes_of_the_input_are_verified(web: PictureWeb, tmp_path: Path) -> No
         assert len(tar.getnames()) == 6
     with pytest.raises(DataError, match="md5"):
         fetch_images(job, tmp_path / "md5", config("verify=md5"), wires=web.wires)
+    assert not (tmp_path / "md5").exists()
 
 
 def test_a_finished_folder_is_left_alone_and_other_settings_are_refused(
@@ -250,6 +251,19 @@ def test_a_finished_folder_is_left_alone_and_other_settings_are_refused(
     assert len(web.requests) == num_requests
     with pytest.raises(ConfigError, match="image_size"):
         fetch_images(job, tmp_path / "out", config("image_size=64"), wires=web.wires)
+    with pytest.raises(ConfigError, match="begun with input"):
+        fetch_images(listed(tmp_path, ["http://a.example/ok/2"]), tmp_path / "out", config(), wires=web.wires)
+    assert fetch_images(job, tmp_path / "out", config(), wires=web.wires) == first
+
+
+def test_what_cannot_be_fetched_into_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "hello.txt").write_text("hello")
+    job = listed(tmp_path, ["http://a.example/ok/1"])
+    with pytest.raises(DataError, match=r"hello\.txt holds no whole WARC record"):
+        fetch_images(replace(job, archives=(tmp_path / "hello.txt",)), tmp_path / "out", config())
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match=r"hello\.txt is a file\. Choose another --out"):
+        fetch_images(job, tmp_path / "hello.txt", config())
 
 
 @pytest.mark.parametrize(

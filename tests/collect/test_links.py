@@ -27,6 +27,7 @@ PAGE = "https://a.example/docs/page.html?q=/x/#part"
         ("img\\cat.png", "https://a.example/docs/img/cat.png"),
         ("cat.svg#icon", "https://a.example/docs/cat.svg"),
         ("images//cat.png", "https://a.example/docs/images/cat.png"),
+        ("../..//img//cat.png", "https://a.example/img/cat.png"),
         ("/fit/https://b.example/cat.png", "https://a.example/fit/https://b.example/cat.png"),
         ("https://b.example/x//cat.png", "https://b.example/x//cat.png"),
         ("cat.png?next=//b", "https://a.example/docs/cat.png?next=//b"),
@@ -105,6 +106,15 @@ def test_shortcuts_give_what_the_parser_gives(text: str) -> None:
         assert url == ada_url.join_url(PAGE, text).partition("#")[0]
 
 
+@given(
+    st.sampled_from(["https://a.example/x/y/z.html", "http://a.example/", "https://a.example/x//y/?q=/"]),
+    st.lists(st.sampled_from(["../", "./", "a/", "b.png", "..", "?q=../"]), max_size=7).map("".join),
+)
+def test_shortcuts_upwards_give_what_the_parser_gives(page: str, text: str) -> None:
+    if text:
+        assert Base(page).resolve(text) == (ada_url.join_url(page, text), None)
+
+
 @given(st.from_regex(r"https?://[a-z0-9.-]{1,12}\.[a-z]{2,3}/[a-zA-Z0-9/._~-]{1,12}", fullmatch=True))
 def test_shortcuts_for_absolute_addresses_give_what_the_parser_gives(text: str) -> None:
     url, reason = Base(PAGE).resolve(text)
@@ -117,6 +127,7 @@ def test_shortcuts_for_absolute_addresses_give_what_the_parser_gives(text: str) 
         ("https://a.example/x@y:z", "a.example"),
         ("https://u:p@a.example:8080?x", "a.example"),
         ("https://[::1]:80/", "[::1]"),
+        ("https://a.example", "a.example"),
     ],
 )
 def test_the_host_stands_alone(url: str, host: str) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from web_archive import gzipped, record
 
 from clipworks.collect.records import Record, read_records
@@ -54,6 +56,29 @@ def test_a_record_gives_its_pictures_and_where_the_page_is(tmp_path: Path) -> No
     (picture,) = found.page.pictures
     assert picture.url == "https://a.example/base/a.png"
     assert picture.texts == (("alt", "x"), ("title", "y"))
+
+
+_NASTY = st.text(st.sampled_from('{}[],:"\\ aIMG@/src'), max_size=12)
+_LINK = st.fixed_dictionaries(
+    {"path": st.sampled_from(["IMG@/src", "A@/href", "IMG@/longdesc"])},
+    optional={"url": st.just("a.png"), "alt": _NASTY, "title": _NASTY, "text": _NASTY},
+)
+
+
+@given(st.lists(_LINK, max_size=4), st.booleans(), st.booleans(), _NASTY)
+@settings(max_examples=100, deadline=None)
+def test_pictures_among_many_links_are_those_of_the_whole_document(
+    links: list[dict[str, str]], is_tight: bool, is_turned: bool, title: str
+) -> None:
+    """The long link makes the links worth being looked through."""
+    links = [dict(reversed(link.items())) if is_turned else link for link in links]
+    whole = document([{"path": "A@/href", "url": "x" * 2000}, *links], Title=title)
+    block = json.dumps(whole, separators=(",", ":") if is_tight else None).encode()
+    counts, expected = Counter[str](), Counter[str]()
+    found = read_noted(Record(b"metadata", b"", b"", block, 0), counts)
+    short = json.dumps(document(links, Title=title)).encode()
+    assert found == read_noted(Record(b"metadata", b"", b"", short, 0), expected)
+    assert counts == expected
 
 
 def test_addresses_that_lead_nowhere_are_counted(tmp_path: Path) -> None:

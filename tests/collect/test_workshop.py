@@ -29,6 +29,23 @@ def test_pictures_are_made_in_other_processes() -> None:
 
 
 @pytest.mark.slow
+def test_when_all_is_given_up_no_further_batch_begins() -> None:
+    async def play() -> None:
+        workshop = Workshop(ImageRules(image_size=32), 1)
+        waiting = [asyncio.create_task(workshop.keep(picture(1))) for _ in range(5 * workshops.MAX_PICTURES)]
+        await asyncio.sleep(0)
+        workshop.drop_waiting()
+        for task in waiting:
+            task.cancel()
+        batches = asyncio.all_tasks() - {*waiting, asyncio.current_task()}
+        await asyncio.gather(*waiting, *batches, return_exceptions=True)
+        assert len(batches) == 2 and asyncio.all_tasks() == {asyncio.current_task()}
+        workshop.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.slow
 def test_a_picture_that_kills_its_decoder_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workshops, "keep_image", keep_or_die)
 

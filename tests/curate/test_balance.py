@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipworks.curate import balance, matches
 from clipworks.curate.balance import (
     BalanceConfig,
     balance_pairs,
@@ -22,7 +23,13 @@ from clipworks.curate.balance import (
     tail_share_of,
     thresholds,
 )
-from clipworks.curate.matches import count_matches, match_pairs, read_counts
+from clipworks.curate.matches import (
+    count_matches,
+    describe_metadata,
+    match_pairs,
+    read_counts,
+    table_sources,
+)
 from clipworks.errors import ConfigError, DataError
 from clipworks.stage import part_files
 from clipworks.tables import read_table
@@ -172,6 +179,36 @@ def test_as_many_texts_are_kept_as_the_closed_form_says(tmp_path: Path, rule: st
     assert all(kept[word] < counts[word] for word in HEAD)
 
 
+@pytest.mark.parametrize("rule", ["each", "one"])
+def test_rows_of_one_id_are_kept_together_so_that_the_deviation_grows_as_they_do(
+    tmp_path: Path, rule: str
+) -> None:
+    rows, config = make_rows(200), replace(CONFIG, texts=rule)
+    run(tmp_path / "once", rows, replace(config, t=10))
+    run(tmp_path / "thrice", rows * 3, replace(config, t=30), parts=4)
+    once, thrice = (expected_texts(tmp_path / one / "balanced") for one in ("once", "thrice"))
+    assert thrice == pytest.approx((3 * once[0], 3 * once[1]))
+
+
+def test_the_deviation_of_a_large_pool_is_that_of_a_share_of_its_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = make_rows(1000)
+    run(tmp_path / "whole", rows)
+    monkeypatch.setattr(balance, "MOST_DRAWS", 500)
+    run(tmp_path / "share", rows)
+    whole, share = (expected_texts(tmp_path / one / "balanced") for one in ("whole", "share"))
+    assert share[0] == whole[0] and share[1] == pytest.approx(whole[1], rel=0.1) and share[1] != whole[1]
+
+
+def test_of_two_texts_with_one_draw_both_are_kept_with_the_smaller_probability() -> None:
+    pairs = [(1, 1, 0, 0.5), (1, 1, 0, 0.2), (1, 1, 1, 0.5), (2, 1, 0, 0.5)]
+    uniform = (np.arange(1000) + 0.5) / 1000
+    kept = (uniform < 0.5).astype(float) + (uniform < 0.2)
+    expected = kept.var() + 0.25 + 0.25
+    assert balance.variance_of(np.array(pairs, balance._DRAW)) == pytest.approx(expected)
+
+
 def test_each_keeps_the_texts_that_passed_and_one_keeps_one_at_most(tmp_path: Path) -> None:
     rows = make_rows(600)
     run(tmp_path / "each", rows)
@@ -243,6 +280,17 @@ def test_languages_are_matched_and_balanced_apart(tmp_path: Path) -> None:
         assert [
             (code, text["text"]) in texts for code, text in zip(row["languages"], row["texts"], strict=True)
         ]
+
+
+def test_a_list_that_changed_or_texts_without_a_language_end_the_matching(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs", make_rows(5), parts=1)
+    lists = [write_metadata(tmp_path / f"{code}.json", ["cat"], code) for code in ("en", "de")]
+    with pytest.raises(ConfigError, match="has no column languages, which tells the list"):
+        match_pairs(pairs, tmp_path / "out", metadata=lists)
+    with pytest.raises(DataError, match="was changed while it was used"):
+        (described,) = describe_metadata(lists[:1])
+        (source,) = table_sources(pairs)
+        matches._match_part(source, tmp_path, lists=(replace(described, digest="0"),), mode="metaclip")
 
 
 def test_matches_of_other_pairs_and_counts_of_other_metadata_are_refused(tmp_path: Path) -> None:

@@ -91,6 +91,16 @@ def test_columns_are_joined_by_id_whatever_the_order_and_the_files(
     assert manifest["counts"] == {"joined": found, "rows in": 90}
 
 
+def test_names_that_look_like_patterns_are_names(tmp_path: Path) -> None:
+    listed = make_tables(tmp_path / "pool[1]{a}*?")
+    pool = open_pool(tmp_path / "pool[1]{a}*?")
+    keep_one_of_each(pool, tmp_path / "out")
+    kept = [places_within(tmp_path / "out", table).tolist() for table in pool.tables]
+    assert kept == expected(listed)
+    pq.write_table(pa.table({"uid": [listed[0][0]], "beauty": [1.0]}), tmp_path / "scores[0].parquet")
+    assert join_columns(pool, tmp_path / "scores[0].parquet", tmp_path / "joined")["counts"]["joined"] > 0
+
+
 def test_tables_that_cannot_be_joined_are_named(tmp_path: Path) -> None:
     listed = make_tables(tmp_path / "pool")
     pool, path = open_pool(tmp_path / "pool"), tmp_path / "scores.parquet"

@@ -80,6 +80,12 @@ def found(
     return [part.tolist() for part in np.split(ids, ends[1:-1])] if len(texts) else []
 
 
+@pytest.mark.parametrize("text", [",,", ", ,", ",  ,", ", , ,"])
+def test_two_marks_of_a_text_have_two_spaces_or_more_between_them(text: str) -> None:
+    assert ", ," not in space_text(text)
+    assert (",  ," in space_text(text)) is (text == ",,")
+
+
 @pytest.mark.parametrize("mode", MODES)
 @settings(max_examples=150, deadline=None)
 @given(st.lists(words, min_size=1, max_size=12, unique=True), st.lists(words, min_size=1, max_size=6))

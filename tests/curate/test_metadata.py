@@ -63,8 +63,8 @@ def test_a_full_list_leaves_the_rest_and_counts_it() -> None:
 
 
 def test_entries_with_a_mark_at_a_character_are_dead_and_others_are_not() -> None:
-    assert count_dead(["U.S.", "St. Louis", "a\tb", "a\n", "what?", "a`"]) == 6
-    assert count_dead(["cat", "a , b", ",", "(cat)", "cat's", "a  b", "AC/DC", ""]) == 0
+    assert count_dead(["U.S.", "St. Louis", "a\tb", "a\n", "what?", "a`", ", ,"]) == 7
+    assert count_dead([",  ,", "a ,  . b", "cat", "a , b", ",", "(cat)", "cat's", "a  b", "AC/DC", ""]) == 0
 
 
 def test_a_list_is_read_as_it_was_written_and_the_same_list_has_the_same_bytes(tmp_path: Path) -> None:

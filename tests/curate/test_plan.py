@@ -1,6 +1,7 @@
 """Plans: the order of their steps, and what they miss before anything is done."""
 
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pyarrow as pa
@@ -99,5 +100,13 @@ def test_what_is_missing_is_said_before_anything_is_done(
 
 
 def test_scores_need_tars_beside_the_tables(pool: Path) -> None:
-    with pytest.raises(ConfigError, match="has no tars beside its tables"):
+    with pytest.raises(ConfigError, match=r"no \d+\.tar stands beside"):
         make_plan(find_input(pool), CurateConfig(cosine=0.9, features="b16_img"))
+
+
+def test_hashes_need_every_tar(images: Path, tmp_path: Path) -> None:
+    folder = copytree(images, tmp_path / "images")
+    (folder / "00000.tar").unlink()
+    with pytest.raises(ConfigError, match=r"lacks perceptual hashes, and no 00000\.tar stands beside 00000"):
+        plan(folder, "small")
+    assert "scores" not in kinds(plan(folder, "small", "phash_distance=-1"))

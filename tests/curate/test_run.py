@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from fetched import make_fetched
 
-from clipworks.curate.recipes import CurateConfig, datacomp_basic, metaclip, small
+from clipworks.curate import filters
+from clipworks.curate.pool import Pool, read_rows
+from clipworks.curate.recipes import CurateConfig, datacomp_basic, datacomp_clip_score, metaclip, small
 from clipworks.curate.run import curate
 from clipworks.curate.subsets import read_subset
 from clipworks.errors import ConfigError, DataError
@@ -120,6 +122,40 @@ def test_other_settings_or_another_input_are_refused(fetched: Path, tmp_path: Pa
     make_fetched(folder, shards=1, seed=5)
     with pytest.raises(ConfigError, match="begun with another input"):
         curate(folder, tmp_path / "out", config_of(small(), *WITHOUT_DAFT))
+
+
+def test_a_run_that_failed_before_it_made_anything_leaves_the_folder_to_others(
+    fetched: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="no-such-model"):
+        curate(fetched, tmp_path / "out", config_of(datacomp_clip_score(), "unique=", "model=no-such-model"))
+    assert curate(fetched, tmp_path / "out", config_of(small(), *WITHOUT_DAFT))["pictures"] == 19
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_sentence(fetched: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(DataError, match=r"/out is a file\. Choose another --out"):
+        curate(fetched, tmp_path / "out", config_of(small(), *WITHOUT_DAFT))
+
+
+@pytest.mark.slow
+def test_a_table_that_could_not_be_read_is_tried_again(
+    fetched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_once(pool: Pool, table: Path, *words: Any, **settings: Any) -> Any:
+        if table.stem == "00001":
+            raise DataError("It cannot be read.")
+        return read_rows(pool, table, *words, **settings)
+
+    config = config_of(datacomp_basic(), "unique=", "keep=min_side >= 30", "samples_per_shard=4")
+    curate(fetched, tmp_path / "whole", config)
+    with monkeypatch.context() as patched:
+        patched.setattr(filters, "read_rows", fail_once)
+        assert curate(fetched, tmp_path / "out", config)["failed_tables"] == 1
+    assert curate(fetched, tmp_path / "out", config)["failed_tables"] == 0
+    assert contents(tmp_path / "out").keys() == contents(tmp_path / "whole").keys()
+    for one in (tmp_path / "whole").glob("*.tar"):
+        assert (tmp_path / "out" / one.name).read_bytes() == one.read_bytes()
 
 
 def test_only_the_caption_is_packed_where_only_it_was_asked(fetched: Path, tmp_path: Path) -> None:

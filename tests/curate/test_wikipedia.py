@@ -156,6 +156,9 @@ def test_titles_count_hours_with_enough_views_of_the_project(tmp_path: Path) -> 
     assert viewed_titles(paths, project="en", **limits) == ["Red panda", "Dog", "Fish"]
     assert viewed_titles(paths, project="de", **limits) == ["Katze"]
     assert viewed_titles(paths, project="en", **{**limits, "most": 1}) == ["Red panda"]
+    (tmp_path / "words.txt").write_text("cat 3\n")
+    with pytest.raises(DataError, match=r"words\.txt holds no page views"):
+        viewed_titles([tmp_path / "words.txt"], project="en", **limits)
 
 
 def test_all_sources_become_one_list_in_the_published_order(tmp_path: Path) -> None:
