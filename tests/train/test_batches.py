@@ -196,6 +196,12 @@ def test_probabilities_in_the_json_balance_while_training(tmp_path: Path) -> Non
     assert found[None] / 2000 == pytest.approx(0.45, abs=0.04)
 
 
+def test_an_empty_text_takes_no_other_texts_probability(tmp_path: Path) -> None:
+    made = Captions(source_of(tmp_path), 1.0)
+    found = choose(made, {"texts": ["", "a", "b"], "keep_probs": [0.0, 1.0, "x"]})
+    assert found["a"] / 2000 == pytest.approx(0.5, abs=0.04) and found["b"] == 0
+
+
 def write_balanced(folder: Path, keep: dict[int, float]) -> None:
     rows = [{"uid": f"{n:032x}", "texts": [f"caption {n}"], "keep_probs": [p]} for n, p in keep.items()]
     write_table(folder / "part.parquet", pa.Table.from_pylist(rows))
@@ -218,6 +224,15 @@ def test_a_table_of_balancing_decides_how_often_a_text_is_drawn(tmp_path: Path) 
 def test_a_table_without_texts_is_refused(tmp_path: Path) -> None:
     write_balanced(tmp_path / "kept", {})
     with pytest.raises(DataError, match="column|holds no texts"):
+        Captions(source_of(tmp_path, balance="kept"), 1.0)
+
+
+@pytest.mark.parametrize("rule", ["each", "one"])
+def test_texts_that_a_draw_has_kept_are_not_drawn_again(tmp_path: Path, rule: str) -> None:
+    write_balanced(tmp_path / "kept", {0: 0.5})
+    manifest = json.loads((tmp_path / "kept" / "manifest.json").read_text())
+    write_manifest(tmp_path / "kept", manifest | {"config": {"texts": rule}})
+    with pytest.raises(DataError, match="would balance twice.*texts=all"):
         Captions(source_of(tmp_path, balance="kept"), 1.0)
 
 
