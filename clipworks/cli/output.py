@@ -2,8 +2,10 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -46,6 +48,57 @@ def model_option() -> Callable[[_Command], _Command]:
     )
 
 
+def template_option(use: str) -> Callable[[_Command], _Command]:
+    """The option --template of commands about one's own classes; `use` says what the sentences are for."""
+    return click.option(
+        "--template",
+        "templates",
+        multiple=True,
+        type=Line(),
+        envvar="CLIPWORKS_TEMPLATE",
+        help=f'Sentence with {{}} for the class, {use}.  [default: "{{}}", "a photo of a {{}}"]',
+    )
+
+
+def own_data_option(lists: str) -> Callable[[_Command], _Command]:
+    """The option --data of commands about one's own classes; `lists` names the files that may be in it."""
+    return click.option(
+        "--data",
+        required=True,
+        type=click.Path(path_type=Path),
+        help=f"Class folders, a list ({lists}) with pictures, or tar shards.",
+    )
+
+
+def settings_option(what: str) -> Callable[[_Command], _Command]:
+    """The option --set; `what` says which settings there are."""
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        envvar="CLIPWORKS_SET",
+        help=f"Change a setting{what}; repeatable.",
+    )
+
+
+def print_plan(plan: Mapping[str, Any], as_json: bool, num_pictures: int) -> None:
+    """What a --dry-run found, as rows or JSON, and that it did nothing."""
+    if as_json:
+        print_json(plan)
+    else:
+        print_table([], [[name, str(value)] for name, value in plan.items()])
+    note(f"{count_of(num_pictures, 'picture')} would be read; nothing was written.")
+
+
+def note_result(result: Mapping[str, Any]) -> None:
+    """The sentences of a result, and why pictures were left out, on stderr."""
+    for sentence in result["words"]:
+        note(sentence)
+    for row in result["data"]["skipped"]:
+        note(f"Skipped: {row['reason']}")
+
+
 def print_json(value: Any) -> None:
     """One JSON value on one line of stdout; a byte of a file name that is not UTF-8 as `\\udce9`."""
     text = json.dumps(value, ensure_ascii=False)
@@ -79,13 +132,41 @@ def note_precision(sentence: str) -> None:
         note(f"Computed in {sentence}")
 
 
+class Pace:
+    """Says when the next plain line is due where stderr is no terminal: first, every so often, and last."""
+
+    SECONDS = 30.0
+
+    def __init__(self) -> None:
+        self._next = -float("inf")
+
+    def is_due(self, *, is_last: bool) -> bool:
+        """Whether to write a line now."""
+        now = time.monotonic()
+        if now < self._next and not is_last:
+            return False
+        self._next = now + self.SECONDS
+        return True
+
+
 @contextmanager
-def progress_bar(title: str, unit: str, *, is_streaming: bool = False) -> Iterator[ShowProgress]:
+def progress_bar(
+    title: str, unit: str, *, is_streaming: bool = False, is_long: bool = False
+) -> Iterator[ShowProgress]:
     """A progress bar on stderr while the block runs; gives the function that moves it.
 
-    Nothing is shown where stderr is not a terminal, nor where `is_streaming` says that results are
-    printed meanwhile and these go to a terminal too.
+    Nothing is shown where `is_streaming` says that results are printed meanwhile and these go to a
+    terminal too, nor where stderr is not a terminal; but there `is_long` writes a line now and then.
     """
+    if not sys.stderr.isatty() and is_long:
+        pace = Pace()
+
+        def tell(done: int, total: int, words: str = "") -> None:
+            if pace.is_due(is_last=done == total):
+                note(f"{title}: {done:,} of {total:,} {words or unit}")
+
+        yield tell
+        return
     if not sys.stderr.isatty() or (is_streaming and sys.stdout.isatty()):
         yield lambda done, total, words="": None
         return

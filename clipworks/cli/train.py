@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clipworks.cli.live import ShowStep, clock, live_table
-from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table
+from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table, settings_option
 from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -57,14 +57,7 @@ _RECIPES = "tiny, pictogram, finetune, or a published run such as datacomp-small
     help="Processes that decode a stream of pictures; 0 decodes in threads.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write event files for TensorBoard into the run folder.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    envvar="CLIPWORKS_SET",
-    help="Change a setting; repeatable.",
-)
+@settings_option("")
 @click.option("--check", is_flag=True, help="Test data, memory and two steps, write nothing, and stop.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
 @json_option("one object with the run folder, and steps and loss if it trained; what was found with --check")

@@ -19,6 +19,9 @@ Split = Literal["train", "val", "test", ""]
 LIST_FILES = ("metadata.jsonl", "captions.jsonl", "labels.jsonl")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 
+TEMPLATES = ("{}", "a photo of a {}")
+"""Sentences with `{}` for the class, where none are given."""
+
 LARGEST_SKIPPED_SHARE = 0.05
 """A run in which more pictures than this cannot be used ends with an error."""
 

@@ -40,6 +40,8 @@ def test_a_dry_run_prints_the_settings_that_the_data_ask_for(
     assert plan(write_captions(tmp_path / "captions"))["objective"] == "contrastive"
     assert plan(labelled, "--objective", "contrastive", "--lora", "4")["lora_rank"] == 4
     assert not (tmp_path / "run").exists()
+    arguments = ("finetune", tiny_model, "--data", labelled, "--out", tmp_path / "run", "--dry-run")
+    assert "0 is not in the range x>=1" in run(*arguments, "--lora", "0", status=2).stderr
 
 
 def test_a_rate_that_is_too_high_is_one_sentence(run: Run, tmp_path: Path, tiny_model: str) -> None:
@@ -56,7 +58,8 @@ def test_the_result_loads_converts_and_serves_like_any_checkpoint(
     data = write_classes(tmp_path / "classes", per_class=6)
     out = tmp_path / "run"
     printed = run("finetune", tiny_model, "--data", data, "--out", out, "--lora", "2", *QUICK)
-    assert "is a checkpoint" in printed.stderr and "exported" in printed.stdout
+    assert "of validation right" in printed.stderr and "is a checkpoint" in printed.stderr
+    assert "exported" in printed.stdout
     picture = data / "red" / "00.png"
     engine = clipworks.load(str(out), precision="f32")
     vector = engine.embed_images([picture])

@@ -1,12 +1,15 @@
 """`clipworks train`: settings are checked and shown before anything runs."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from clipworks.cli.live import Smooth, clock, rows_of
+from clipworks.cli.live import Smooth, clock, line_of, rows_of
+from clipworks.cli.output import Pace
 from clipworks.shards import Sample, write_shards
 from clipworks.train.metrics import Step
 from clipworks.train.recipes import find
@@ -62,7 +65,10 @@ def test_a_check_says_what_it_found_and_a_run_is_scored(run: Run, tmp_path: Path
     assert (found["samples"], found["shards"], found["problems"]) == (20, 1, {})
     assert "all steps" in run(*arguments, *small, "--check").stdout
     assert not (tmp_path / "run").exists()
-    told = json.loads(run(*arguments, *small, "--eval", pool, "--tensorboard", "--json").stdout)
+    result = run(*arguments, *small, "--eval", pool, "--tensorboard", "--json")
+    told = json.loads(result.stdout)
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("step 1 of 3") and lines[1].startswith("step 3 of 3") and len(lines) == 3
     assert told["steps"] == 3 and 0 <= told["pool/image_to_text_r1"] <= 1
     assert (
         list((tmp_path / "run").glob("events.out.tfevents.*")) and (tmp_path / "run" / "report.html").exists()
@@ -104,4 +110,15 @@ def test_the_table_shows_means_and_what_is_left() -> None:
     assert rows["speed"] == "16 pairs/s   MFU 40.0%"
     assert rows["data wait"] == "25.0%   skipped 2"
     assert (rows["memory"], rows["held/top1"]) == ("1.00 GiB", "0.2500")
+    line = line_of(config, steps[-1], smooth)
+    assert line.startswith("step 2 of 100   0:03:16 left   loss 2.0500   chance 3.4657   speed 16 pairs/s")
+    smooth.add(replace(steps[-1], loss=math.nan, gradient_norm=math.inf))
+    assert dict(rows_of(config, steps[-1], smooth, {}))["loss"] == rows["loss"]
     assert clock(3 * 86_400 + 61) == "3 d 0:01:01"
+
+
+def test_without_a_terminal_a_line_comes_first_at_times_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 10.0, 31.0, 40.0, 50.0])
+    monkeypatch.setattr("clipworks.cli.output.time", SimpleNamespace(monotonic=lambda: next(now)))
+    pace = Pace()
+    assert [pace.is_due(is_last=number == 4) for number in range(5)] == [True, False, True, False, True]
