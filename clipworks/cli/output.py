@@ -133,19 +133,22 @@ def note_precision(sentence: str) -> None:
 
 
 class Pace:
-    """Says when the next plain line is due where stderr is no terminal: first, every so often, and last."""
+    """Says when a plain line is due where stderr is no terminal: after some seconds, then every so often, and
+    at the end of what has had one."""
 
-    SECONDS = 30.0
+    FIRST_SECONDS, SECONDS = 5.0, 30.0
 
     def __init__(self) -> None:
-        self._next = -float("inf")
+        self._next = time.monotonic() + self.FIRST_SECONDS
+        self._has_told = False
 
     def is_due(self, *, is_last: bool) -> bool:
         """Whether to write a line now."""
         now = time.monotonic()
-        if now < self._next and not is_last:
+        if now < self._next and not (is_last and self._has_told):
             return False
         self._next = now + self.SECONDS
+        self._has_told = True
         return True
 
 

@@ -22,6 +22,9 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif"
 TEMPLATES = ("{}", "a photo of a {}")
 """Sentences with `{}` for the class, where none are given."""
 
+LARGEST_TARS_BYTES = 4 << 30
+"""Encoded pictures out of tars; those in files stay there."""
+
 LARGEST_SKIPPED_SHARE = 0.05
 """A run in which more pictures than this cannot be used ends with an error."""
 
@@ -83,7 +86,7 @@ def read_examples(folder: Path) -> list[Example]:
 
     Raises:
         DataError: the folder is missing or of none of the three forms, a class folder is empty, a list
-            names no picture or one that is not there, or a shard is damaged.
+            names no picture or one that is not there, a shard is damaged, or shards hold too much.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder.", "Give --data a class folder, a list or tar shards.")
@@ -135,7 +138,15 @@ def _read_list(path: Path) -> Iterator[Example]:
 
 
 def _read_tars(folder: Path) -> Iterator[Example]:
+    num_bytes = 0
     for sample in read_shards(folder):
+        num_bytes += len(sample.image)
+        if num_bytes > LARGEST_TARS_BYTES:
+            raise DataError(
+                f"{folder} holds more than {LARGEST_TARS_BYTES / 2**30:.0f} GiB of encoded pictures, which "
+                "are held in memory.",
+                "Give them as files in class folders or with a list, or use `clipworks train`.",
+            )
         yield Example(
             name=sample.key,
             image=sample.image,

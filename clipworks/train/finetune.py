@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.files import atomic_write, read_json, write_json
+from clipworks.model.heads import check_prompts
 from clipworks.model.linear import LinearHead, write_head
 from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint, fingerprint, write_checkpoint
@@ -108,12 +109,13 @@ def finetune(
         DataError: the pictures cannot be used, `out` holds something else, or the learning rate destroys
             the model.
         ConfigError: the LoRA rank is above the width of a tower.
+        InputError: a template has no `{}`.
         KeyboardInterrupt: after Ctrl-C, with the last whole step saved.
         SystemExit: after SIGTERM, likewise; the code is 143.
     """
     show = on_progress or (lambda done, total, words: None)
     if tune.objective == "classification":
-        labels_of(examples)  # said before pictures are decoded
+        check_prompts(labels_of(examples)[0], templates)  # said before pictures are decoded
     settings = {**tune.to_json(), "templates": list(templates), "fingerprint": checkpoint.fingerprint}
     refuse_other(out, SETTINGS, settings)
     material = read_material(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clipworks.errors import ConfigError
 from clipworks.files import atomic_write, read_json, write_json, write_manifest
 from clipworks.model.engine import Engine
+from clipworks.model.heads import check_prompts
 from clipworks.model.linear import TAPS, LinearHead, Tap, write_head
 from clipworks.plots import Line, draw_lines
 from clipworks.train.examples import TEMPLATES, Example, digest_of
@@ -86,8 +87,9 @@ def probe(
 
     Raises:
         DataError: the pictures cannot be used, or `out` holds something else.
+        InputError: a template has no `{}`.
     """
-    labels_of(examples)  # said before minutes go into features
+    check_prompts(labels_of(examples)[0], config.templates)  # said before minutes go into features
     settings = {**asdict(config), "fingerprint": engine.fingerprint, "preprocess": engine.preprocess}
     refuse_other(out, SETTINGS, settings)
     show = on_progress or (lambda done, total, what: None)

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from clipworks.cli.live import Smooth, clock, line_of, rows_of
-from clipworks.cli.output import Pace
+from clipworks.cli.live import Smooth, clock, line_of, live_table, rows_of
+from clipworks.cli.output import Pace, progress_bar
 from clipworks.shards import Sample, write_shards
 from clipworks.train.metrics import Step
 from clipworks.train.recipes import find
@@ -65,10 +65,7 @@ def test_a_check_says_what_it_found_and_a_run_is_scored(run: Run, tmp_path: Path
     assert (found["samples"], found["shards"], found["problems"]) == (20, 1, {})
     assert "all steps" in run(*arguments, *small, "--check").stdout
     assert not (tmp_path / "run").exists()
-    result = run(*arguments, *small, "--eval", pool, "--tensorboard", "--json")
-    told = json.loads(result.stdout)
-    lines = result.stderr.splitlines()
-    assert lines[0].startswith("step 1 of 3") and lines[1].startswith("step 3 of 3") and len(lines) == 3
+    told = json.loads(run(*arguments, *small, "--eval", pool, "--tensorboard", "--json").stdout)
     assert told["steps"] == 3 and 0 <= told["pool/image_to_text_r1"] <= 1
     assert (
         list((tmp_path / "run").glob("events.out.tfevents.*")) and (tmp_path / "run" / "report.html").exists()
@@ -117,8 +114,29 @@ def test_the_table_shows_means_and_what_is_left() -> None:
     assert clock(3 * 86_400 + 61) == "3 d 0:01:01"
 
 
-def test_without_a_terminal_a_line_comes_first_at_times_and_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 10.0, 31.0, 40.0, 50.0])
-    monkeypatch.setattr("clipworks.cli.output.time", SimpleNamespace(monotonic=lambda: next(now)))
+def paced(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    clock = iter(seconds)
+    monkeypatch.setattr("clipworks.cli.output.time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+
+def test_without_a_terminal_a_line_comes_at_times_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    paced(monkeypatch, 0.0, 1.0, 6.0, 30.0, 37.0, 40.0)
     pace = Pace()
-    assert [pace.is_due(is_last=number == 4) for number in range(5)] == [True, False, True, False, True]
+    assert [pace.is_due(is_last=number == 4) for number in range(5)] == [False, True, False, True, True]
+    paced(monkeypatch, 0.0, 1.0)
+    assert not Pace().is_due(is_last=True)
+
+
+def test_a_log_of_a_long_command_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paced(monkeypatch, 0.0, 6.0, 7.0, 8.0)
+    with progress_bar("Fine-tuning", "steps", is_long=True) as show:
+        for done in (1, 2, 3):
+            show(done, 3, "of 3 steps" if done == 2 else "")
+    assert capsys.readouterr().err == "Fine-tuning: 1 of 3 steps\nFine-tuning: 3 of 3 steps\n"
+    paced(monkeypatch, 0.0, 6.0)
+    config = replace(find("tiny"), steps=100)
+    with live_table(config) as table:
+        table(Step(step=9, loss=1.0, learning_rate=1.0, gradient_norm=1.0, logit_scale=1.0, seconds=1.0), {})
+    assert capsys.readouterr().err.startswith("step 10 of 100   0:01:30 left   loss 1.0000")

@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from clipworks.curate.balance import BalanceConfig, balance_pairs
 from clipworks.curate.matches import count_matches, match_pairs
@@ -17,6 +18,7 @@ from tests.curate.pools import make_rows, write_metadata, write_pairs
 T = 20
 
 
+@pytest.mark.slow
 def test_texts_are_drawn_as_often_as_the_counts_of_curation_say(tmp_path: Path) -> None:
     """Pairs -> matches -> counts -> probabilities -> a source, against the published formula."""
     rows = make_rows(300)

@@ -12,7 +12,7 @@ import pytest
 from own_pictures import write_captions, write_classes
 
 import clipworks
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import sha256_bytes
 from clipworks.model.linear import read_head
 from clipworks.model.weights import read_checkpoint
@@ -151,6 +151,15 @@ def test_a_complete_run_is_left_alone_and_another_is_refused_before_the_pictures
 def test_impossible_settings_are_one_sentence(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         TuneConfig(**values)
+
+
+def test_a_sentence_without_a_place_for_the_class_is_refused_before_the_pictures_are_read(
+    tiny_clip: TinyClip, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipworks.train.finetune.read_material", lambda *_, **__: pytest.fail("read first"))
+    checkpoint, examples = read_checkpoint(Path(tiny_clip.native)), read_examples(data)
+    with pytest.raises(InputError, match="'a photo' has no"):
+        finetune(checkpoint, examples, tmp_path / "run", QUICK, name="x", templates=["{}", "a photo"])
 
 
 def test_the_rate_falls_with_the_width_and_rises_for_lora() -> None:

@@ -297,7 +297,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         train(config(), shards, tmp_path)
 
 
-@pytest.mark.parametrize("words", ["CUDA", "can't allocate memory", ""])
+@pytest.mark.parametrize("words", ["CUDA", "can't allocate memory", "another fault"])
 def test_memory_that_has_run_out_is_one_sentence(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:

@@ -123,6 +123,13 @@ def test_a_path_without_a_task_is_named(tmp_path: Path, name: str) -> None:
         read_tasks([tmp_path / name], tiny())
 
 
+def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "test").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="Two of --eval are called 'test'"):
+        read_tasks([tmp_path / "a" / "test", tmp_path / "b" / "test"], tiny())
+
+
 def test_too_little_to_score_is_named() -> None:
     picture = draw("red", "bar")
     with pytest.raises(DataError, match="1 captioned pictures"):
