@@ -95,7 +95,7 @@ def train(  # noqa: PLR0913
     if dry_run:
         click.echo(json.dumps(config.to_json(), indent=None if as_json else 1))
     elif check:
-        _check(config, data, as_json)
+        _check(config, data, out, as_json)
     else:
         watch = _Watch(config=config, out=out, with_events=tensorboard)
         last = _train(watch, data, held_out, workers)
@@ -144,8 +144,10 @@ class _Watch:
 
 def _train(watch: _Watch, data: Path, held_out: Sequence[Path], workers: int) -> "Step | None":
     from clipworks.cli.held_out import read_tasks
+    from clipworks.train.checkpoint import refuse_other_run
     from clipworks.train.loop import train as run
 
+    refuse_other_run(watch.out, watch.config)  # before pictures are read
     tasks = read_tasks(held_out, watch.config)
     with ExitStack() as stack:
         show = stack.enter_context(live_table(watch.config))
@@ -160,9 +162,11 @@ def _train(watch: _Watch, data: Path, held_out: Sequence[Path], workers: int) ->
     return watch.steps[0] if watch.steps else None
 
 
-def _check(config: "TrainConfig", data: Path, as_json: bool) -> None:
+def _check(config: "TrainConfig", data: Path, out: Path, as_json: bool) -> None:
     from clipworks.train.check import check_run
+    from clipworks.train.checkpoint import refuse_other_run
 
+    refuse_other_run(out, config)
     found = check_run(config, data)
     if as_json:
         print_json(asdict(found))

@@ -93,10 +93,10 @@ def move(images_BCHW: Tensor, moves_B23: Tensor) -> Tensor:
 
 
 def normalise(images_BCHW: Tensor, preprocess: PreprocessConfig) -> Tensor:
-    """0..1 pixels -> what the network reads: (x - mean) / std per channel."""
+    """0..1 pixels -> what the network reads: (x - mean) / std per channel, in their place."""
     mean = torch.tensor(preprocess.mean, device=images_BCHW.device)[:, None, None]
     std = torch.tensor(preprocess.std, device=images_BCHW.device)[:, None, None]
-    return (images_BCHW - mean) / std
+    return images_BCHW.sub_(mean).div_(std)
 
 
 def draw_kept_patches(

@@ -1,7 +1,7 @@
 """A run folder: whose it is, its lines of metrics, and its end as a checkpoint."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -34,26 +34,40 @@ def open_run(folder: Path, config: TrainConfig, hash_data: Callable[[], str]) ->
         DataError: the folder holds a run with another configuration or other data, or holds files
             and no run, or is a file.
     """
-    settings = json.loads(json.dumps(config.to_json()))
+    path = folder / CONFIG
+    refuse_other_run(folder, config)
+    data_sha256 = hash_data()
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"config": config.to_json(), "data_sha256": data_sha256})
+    elif read_json(path).get("data_sha256") != data_sha256:
+        raise _another(folder, ["the data"])
+
+
+def refuse_other_run(folder: Path, config: TrainConfig) -> None:
+    """See that a run with this configuration can be made or resumed in a folder; nothing is written.
+
+    Raises:
+        DataError: as in `open_run`, but for the data.
+    """
     path = folder / CONFIG
     if not path.exists():
         require_empty(folder, CONFIG)
-        data_sha256 = hash_data()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"config": settings, "data_sha256": data_sha256})
         return
-    found = read_json(path)
+    wanted = json.loads(json.dumps(config.to_json()))
     # A run of an older version lacks settings that came later; they are at what was done then.
-    before = {**_defaults(), **found.get("config", {})}
-    differing = [k for k, v in settings.items() if k not in FREE_SETTINGS and before.get(k) != v]
-    differing += [k for k in before if k not in settings]
-    if not differing and found.get("data_sha256") != hash_data():
-        differing = ["the data"]
+    before = {**_defaults(), **read_json(path).get("config", {})}
+    differing = [k for k, v in wanted.items() if k not in FREE_SETTINGS and before.get(k) != v]
+    differing += [k for k in before if k not in wanted]
     if differing:
-        raise DataError(
-            f"{folder} holds another run; it differs in {', '.join(differing)}.",
-            "Choose another --out, or repeat the command with the first settings to resume.",
-        )
+        raise _another(folder, differing)
+
+
+def _another(folder: Path, differing: Sequence[str]) -> DataError:
+    return DataError(
+        f"{folder} holds another run; it differs in {', '.join(differing)}.",
+        "Choose another --out, or repeat the command with the first settings to resume.",
+    )
 
 
 def cut_metrics(folder: Path, steps: int) -> None:

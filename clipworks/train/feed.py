@@ -105,14 +105,15 @@ def open_feed(data: Path, config: TrainConfig) -> Feed:
 def _finish(raw: Raw, config: TrainConfig, step: int, rows: slice, device: torch.device) -> Batch:
     """Bytes go to the device and become numbers there."""
     pixels_BHWC = torch.from_numpy(raw.pixels).to(device, non_blocking=True)
-    images_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float().div_(255)
+    # In this order and in place: this is what a step waits for, where its data are there already.
+    images_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float().contiguous().div_(255)
     kept = _kept_patches(config, step, rows)
     captions = None
     if config.shared_captions != "negative":
         numbers = torch.from_numpy(_number_texts(raw.tokens)).to(device, non_blocking=True)
         captions = Captions(of_image_BK=numbers[:, None], chosen_B=numbers)
     return Batch(
-        images_BCHW=normalise(images_BCHW, config.model.preprocess).contiguous(),
+        images_BCHW=normalise(images_BCHW, config.model.preprocess),
         tokens_BT=torch.from_numpy(raw.tokens).to(device, non_blocking=True),
         captions=captions,
         kept_BT=None if kept is None else torch.from_numpy(kept).to(device, non_blocking=True),

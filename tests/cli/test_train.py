@@ -72,6 +72,16 @@ def test_a_check_says_what_it_found_and_a_run_is_scored(run: Run, tmp_path: Path
     )
 
 
+def test_a_folder_of_another_run_is_refused_before_anything_is_read(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    told = {"config": find("tiny").to_json(), "data_sha256": ""}
+    (tmp_path / "run" / "train.json").write_text(json.dumps(told))
+    arguments = ("train", "--recipe", "tiny", "--data", tmp_path / "no", "--out", tmp_path / "run")
+    for more in (("--check",), ("--eval", tmp_path / "none")):
+        error = run(*arguments, "--set", "steps=7", *more, status=1).stderr
+        assert "holds another run; it differs in steps" in error
+
+
 @pytest.mark.slow
 def test_from_takes_over_the_shape_of_a_checkpoint(run: Run, tmp_path: Path) -> None:
     arguments = ("train", "--recipe", "tiny", "--data", tmp_path, "--out", tmp_path / "run", "--dry-run")
