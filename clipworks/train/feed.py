@@ -4,7 +4,7 @@ Both kinds give the same batches whatever step a run begins at, and the same row
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -48,7 +48,7 @@ class Feed:
         rows: slice = slice(None),
         device: torch.device | None = None,
         processes: int = 0,
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """The batches of the steps `first_step` … `config.steps - 1`; some are made while one is used.
 
         Args:

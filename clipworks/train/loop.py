@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -127,7 +127,8 @@ class _Run:
         meter = start_meter(config, processes.device, processes.world)
         guards = Guards(config)
         batches = feed.batches(config, done, rows=rows, device=processes.device, processes=workers)
-        with self.open_metrics() as metrics, catch_signals() as caught:
+        # Closed here, since an error that is on its way keeps it alive, and with it all that is read ahead.
+        with closing(batches), self.open_metrics() as metrics, catch_signals() as caught:
             started = time.perf_counter()
             for number, batch in enumerate(batches, start=done):
                 waited = time.perf_counter() - started

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -223,6 +224,14 @@ def test_ctrl_c_at_any_moment_of_a_step_saves_before_it_stops(
     with pytest.raises(KeyboardInterrupt):
         train(config(), shards, tmp_path)
     assert int(list_states(tmp_path)[-1].name) == len(losses(tmp_path)) == 2
+
+
+def test_nothing_is_read_on_once_a_run_has_stopped(shards: Path, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    streamed = replace(config(), reading="stream", recolour=False)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train(streamed, shards, tmp_path, on_step=lambda _: os.kill(os.getpid(), signal.SIGINT))
+    assert stopped.tb is not None and set(threading.enumerate()) <= before
 
 
 def test_a_second_ctrl_c_ends_a_step_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
