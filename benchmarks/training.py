@@ -99,7 +99,8 @@ def _add_shards(arguments: argparse.Namespace) -> None:
         write_result(name, {})
     document = read_json(path)
     shards = document["results"].setdefault("shards", {})
-    shards[f"{arguments.precision}, {arguments.workers} processes"] = found
+    workers = f" {arguments.workers} processes" if arguments.workers else ""
+    shards[arguments.precision + workers] = found
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=2))
 
