@@ -131,7 +131,7 @@ def _read_list(path: Path) -> Iterator[Example]:
         yield Example(
             name=Path(name).as_posix(),
             image=file,
-            label=_first(row, _LABEL_KEYS),
+            label=_label_of(row),
             texts=_texts_of(row),
             split=_split_of(row, place),
         )
@@ -150,7 +150,7 @@ def _read_tars(folder: Path) -> Iterator[Example]:
         yield Example(
             name=sample.key,
             image=sample.image,
-            label=_first(sample.details, _LABEL_KEYS),
+            label=_label_of(sample.details),
             texts=sample.texts,
             split=_split_of(sample.details, f"Sample {sample.key}"),
         )
@@ -189,6 +189,13 @@ def _folders_of(parent: Path) -> list[Path]:
 def _first(row: Mapping[str, Any], keys: Sequence[str]) -> str:
     values = (row.get(key) for key in keys)
     return next((value.strip() for value in values if isinstance(value, str) and value.strip()), "")
+
+
+def _label_of(row: Mapping[str, Any]) -> str:
+    """The class, which may be a number."""
+    numbers = (row.get(key) for key in _LABEL_KEYS)
+    number = next((v for v in numbers if isinstance(v, int) and not isinstance(v, bool)), None)
+    return _first(row, _LABEL_KEYS) or ("" if number is None else str(number))
 
 
 def _texts_of(row: Mapping[str, Any]) -> tuple[str, ...]:

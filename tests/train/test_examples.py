@@ -1,5 +1,6 @@
 """`--data`: three forms give the same examples; what is wrong is one sentence with its place."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,13 @@ def test_shards_give_labels_and_splits_of_their_details(tmp_path: Path) -> None:
     (found,) = read_examples(tmp_path)
     assert (found.label, found.texts, found.split) == ("red", ("a red square", "red"), "test")
     assert found.read() == sample.image
+
+
+def test_classes_may_be_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(drawn("red", 0))
+    rows = [{"file": "a.png", "label": 0}, {"file": "a.png", "class": 12}, {"file": "a.png", "label": True}]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [one.label for one in read_examples(tmp_path)] == ["0", "12", ""]
 
 
 def test_shards_beyond_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
