@@ -43,7 +43,7 @@ from clipworks.shards import read_shards
 from clipworks.train import recipes
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import Processes
-from clipworks.train.flops import peak_flops
+from clipworks.train.flops import peak_flops, step_flops
 from clipworks.train.loader import Batch
 from clipworks.train.loop import train
 from clipworks.train.metrics import METRICS, read_lines
@@ -173,7 +173,8 @@ def _measure(shape: str, device: torch.device, arguments: argparse.Namespace) ->
             _wait(device)
             if number:
                 seconds[name].append(time.perf_counter() - start)
-    done = {name: _operations(model, longest) for name in ours}
+    counted = step_flops(config, text_tokens=longest, image_patches=model.vision.grid**2)
+    done = {name: counted / config.batch_size for name in ours}
     done[OPEN_CLIP] = 3.0 * operation_count(model).pair
     peak = None if device.type == "cpu" else peak_flops(device, "bf16")
     found: dict[str, Any] = {"longest_caption": longest, "n": arguments.rounds}
@@ -271,13 +272,6 @@ def _open_clip_step(
     schedule = cosine_lr(optimizer, config.learning_rate, config.warmup_steps, config.steps)
     loss = open_clip.loss.ClipLoss()
     return lambda: train_one_epoch(model, data, loss, 0, optimizer, None, schedule, None, options)
-
-
-def _operations(config: ClipConfig, tokens: int) -> float:
-    """Per pair in our step: a forward pass and twice that backward, but no gradient of the pixels."""
-    vision = config.vision
-    patches = 2 * vision.grid**2 * 3 * vision.patch_size**2 * vision.width
-    return 3.0 * operation_count(config, text_tokens=tokens, is_last_pooled=True).pair - patches
 
 
 def _wait(device: torch.device) -> None:
