@@ -100,11 +100,11 @@ def normalise(images_BCHW: Tensor, preprocess: PreprocessConfig) -> Tensor:
 
 
 def draw_kept_patches(
-    count: int, patches: int, dropout: float, rng: np.random.Generator
+    count: int, patches: int, dropout: float, rng: np.random.Generator, *, rows: slice = slice(None)
 ) -> npt.NDArray[np.int64]:
-    """Which patches each picture shows, int64 [count, kept], rising in each row."""
+    """Which patches some of `count` pictures show, int64 [rows, kept], rising in each row."""
     kept = max(1, round(patches * (1 - dropout)))
-    order = rng.random((count, patches)).argsort(axis=1)[:, :kept]
+    order = rng.random((count, patches))[rows].argsort(axis=1)[:, :kept]
     return np.sort(order, axis=1)
 
 

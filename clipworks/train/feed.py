@@ -133,5 +133,4 @@ def _kept_patches(config: TrainConfig, step: int, rows: slice) -> npt.NDArray[np
         return None
     rng = np.random.default_rng([config.seed, 1, step])
     patches = config.model.vision.grid**2
-    kept = draw_kept_patches(config.batch_size, patches, config.patch_dropout, rng)
-    return kept[rows]
+    return draw_kept_patches(config.batch_size, patches, config.patch_dropout, rng, rows=rows)
