@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from clipworks.errors import DataError
+from clipworks.errors import CheckpointError, DataError
 from clipworks.files import atomic_write
 from clipworks.model.config import ClipConfig
 from clipworks.model.tensorfiles import read_safetensors, safetensors_bytes
@@ -132,7 +132,7 @@ def tune_model(
         What happened, and the weights of the best epoch that was trained.
 
     Raises:
-        DataError: the loss is no finite number, or the rate destroys the model.
+        DataError: the loss is no finite number, the rate destroys the model, or a saved state is damaged.
         KeyboardInterrupt: after Ctrl-C.
         SystemExit: after SIGTERM.
     """
@@ -360,9 +360,12 @@ def _load(
     """Put a saved state into the model and the optimizer; an empty progress where there is none."""
     if not (out / STATE).exists():
         return Progress()
-    arrays = read_safetensors(out / STATE)
-    about = json.loads(arrays.pop("about").tobytes())
-    epochs = tuple(Epoch(**row) for row in about.pop("epochs"))
+    try:
+        arrays = read_safetensors(out / STATE)
+        about = json.loads(arrays.pop("about").tobytes())
+        epochs = tuple(Epoch(**row) for row in about.pop("epochs"))
+    except (CheckpointError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{out / STATE} is damaged.", "Delete it, and the run begins again.") from error
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     with torch.no_grad():
         for name, parameter in trained.items():

@@ -113,6 +113,11 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
         with pytest.raises(error):
             run(tiny_clip, data, tmp_path / "cut", on_progress=interrupt)
         assert not (tmp_path / "cut" / "manifest.json").exists()
+    state = (tmp_path / "cut" / STATE).read_bytes()
+    (tmp_path / "cut" / STATE).write_bytes(state[:-9])
+    with pytest.raises(DataError, match="state.safetensors is damaged.*Delete it"):
+        run(tiny_clip, data, tmp_path / "cut")
+    (tmp_path / "cut" / STATE).write_bytes(state)
     resumed = run(tiny_clip, data, tmp_path / "cut")
     assert resumed["fingerprint"] == whole["fingerprint"]
     names = ("train_loss", "train_score", "val_loss", "val_score")
