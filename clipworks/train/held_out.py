@@ -166,9 +166,9 @@ def _recalls(row_NE: Tensor, column_NE: Tensor, same: NDArray[np.int64]) -> dict
     """
     same_N = torch.from_numpy(same).to(row_NE.device)
     better: list[Tensor] = []
-    for rows_CE, own_C in zip(row_NE.split(ROWS), same_N.split(ROWS), strict=True):
-        cosines_CN = rows_CE @ column_NE.T
-        is_right_CN = own_C[:, None] == same_N
+    for start in range(0, len(row_NE), ROWS):
+        cosines_CN = row_NE[start : start + ROWS] @ column_NE.T
+        is_right_CN = same_N[start : start + ROWS, None] == same_N
         best_C = cosines_CN.masked_fill(~is_right_CN, -2.0).amax(dim=1)
         better.append(((cosines_CN >= best_C[:, None]) & ~is_right_CN).sum(dim=1))
     ranks_N = torch.cat(better)
