@@ -99,12 +99,17 @@ def train(  # noqa: PLR0913
     else:
         watch = _Watch(config=config, out=out, with_events=tensorboard)
         last = _train(watch, data, held_out, workers)
-        if int(os.environ.get("RANK", "0")):  # of the processes that torchrun starts, the first one speaks
+        if not _is_first():
             return
         if as_json:
             done = {"steps": last.step + 1, "loss": last.loss} if last else {}
             print_json({"out": str(out), **done, **watch.scores})
         note(f"{out} is complete." if last else f"{out} was complete already.")
+
+
+def _is_first() -> bool:
+    """Of the processes that torchrun starts, the first one speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(kw_only=True, frozen=True, slots=True)
@@ -147,7 +152,8 @@ def _train(watch: _Watch, data: Path, held_out: Sequence[Path], workers: int) ->
     from clipworks.train.checkpoint import refuse_other_run
     from clipworks.train.loop import train as run
 
-    refuse_other_run(watch.out, watch.config)  # before pictures are read
+    if _is_first():
+        refuse_other_run(watch.out, watch.config)  # before pictures are read
     tasks = read_tasks(held_out, watch.config)
     with ExitStack() as stack:
         show = stack.enter_context(live_table(watch.config))
