@@ -8,15 +8,23 @@ done: three forward passes, with captions as long as they were, and of the last 
 Needs benchmarks/requirements-peers.txt (open_clip with its trainer).
 
 Run: python -m benchmarks.training [--shapes b32 b16 l14] [--batch 32] [--rounds 2] [--device cuda]
+
+With --shards a run of `clipworks train` reads real shards, and the share of its time that went by waiting for
+data is added to the results as `shards`; nothing else is measured then, and no peer is needed:
+
+python -m benchmarks.training --shards FOLDER [--precision bf16] [--steps 12] [--workers 0]
 """
 
 import argparse
 import gc
+import json
 import logging
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,18 +33,21 @@ import torch
 from torch import Tensor
 
 from benchmarks.inference import SHAPES
-from benchmarks.machine import write_result
+from benchmarks.machine import RESULTS, describe_commit, write_result
+from clipworks.files import read_json
 from clipworks.model import catalogue, formats
 from clipworks.model.config import ClipConfig
 from clipworks.model.costs import operation_count
 from clipworks.model.network import Clip, initialise
+from clipworks.shards import read_shards
+from clipworks.train import recipes
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import Processes
+from clipworks.train.flops import peak_flops, step_flops
 from clipworks.train.loader import Batch
+from clipworks.train.loop import train
+from clipworks.train.metrics import METRICS, read_lines
 from clipworks.train.step import build_learner, take_step
-
-PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}
-"""Dense bfloat16 products, 10^12 operations a second, by NVIDIA's data sheets; by part of a card's name."""
 
 CAPTION_TOKENS = (6, 20)
 """Shortest and longest caption with its two end tokens: about 4 to 14 words."""
@@ -53,7 +64,14 @@ def main() -> None:
     parser.add_argument("--accumulation", type=int, default=1)
     parser.add_argument("--compiled", action="store_true", help="our blocks under torch.compile")
     parser.add_argument("--no-peer", action="store_true", help="only ours")
+    parser.add_argument("--shards", type=Path, help="train on these instead, and measure the wait for data")
+    parser.add_argument("--steps", type=int, default=12, help="with --shards")
+    parser.add_argument("--workers", type=int, default=0, help="with --shards: processes that decode")
+    parser.add_argument("--precision", default="bf16", choices=["f32", "bf16"], help="with --shards")
     arguments = parser.parse_args()
+    if arguments.shards is not None:
+        _add_shards(arguments)
+        return
     device = torch.device(arguments.device)
     logging.disable(logging.INFO)  # open_clip's line per step
     results: dict[str, Any] = {
@@ -68,7 +86,60 @@ def main() -> None:
         results[shape] = _measure(shape, device, arguments)
         print(shape, results[shape], flush=True)
         gc.collect()
-    write_result("training" if device.type == "cpu" else "training_gpu", results)
+    name = "training" if device.type == "cpu" else "training_gpu"
+    write_result(name, results | {key: old for key, old in _known(name).items() if key == "shards"})
+
+
+def _add_shards(arguments: argparse.Namespace) -> None:
+    """Put the measurement of a run beside what is in the file, which belongs to its own commit."""
+    name = "training_gpu" if torch.cuda.is_available() else "training"
+    found = _measure_shards(arguments)
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        write_result(name, {})
+    document = read_json(path)
+    shards = document["results"].setdefault("shards", {})
+    workers = f" {arguments.workers} processes" if arguments.workers else ""
+    shards[arguments.precision + workers] = found
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=2))
+
+
+def _measure_shards(arguments: argparse.Namespace) -> dict[str, Any]:
+    """A short run of the trainer in a published shape, from its own `metrics.jsonl`."""
+    config = replace(
+        recipes.datacomp_small(),
+        steps=arguments.steps,
+        batch_size=arguments.batch,
+        precision=arguments.precision,
+        recompute=False,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        train(config, arguments.shards, Path(scratch) / "run", workers=arguments.workers)
+        rows = read_lines(Path(scratch) / "run" / METRICS)
+    later = rows[1:]  # the first one waits for its data, whatever the speed
+    seconds, waited = (sum(row[name] for row in later) for name in ("seconds", "wait_seconds"))
+    sizes = [len(sample.image) for sample in read_shards(arguments.shards)]
+    return {
+        "commit": describe_commit(),
+        "threads": torch.get_num_threads(),
+        "model": "ViT-B/32",
+        "batch": arguments.batch,
+        "n": len(later),
+        "samples": len(sizes),
+        "mean_picture_bytes": round(statistics.mean(sizes)),
+        "pairs_per_s": round(arguments.batch * len(later) / seconds, 2),
+        "data_wait_share": round(waited / seconds, 5),
+        "longest_wait_s": round(max(row["wait_seconds"] for row in later), 4),
+        "first_wait_s": round(rows[0]["wait_seconds"], 4),
+        "skipped": sum(row["skipped"] for row in rows),
+    }
+
+
+def _known(name: str) -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = read_json(path)["results"] if path.exists() else {}
+    return found
 
 
 def _measure(shape: str, device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -102,9 +173,10 @@ def _measure(shape: str, device: torch.device, arguments: argparse.Namespace) ->
             _wait(device)
             if number:
                 seconds[name].append(time.perf_counter() - start)
-    done = {name: _operations(model, longest) for name in ours}
+    counted = step_flops(config, text_tokens=longest, image_patches=model.vision.grid**2)
+    done = {name: counted / config.batch_size for name in ours}
     done[OPEN_CLIP] = 3.0 * operation_count(model).pair
-    peak = next((tflops for part, tflops in PEAK_TFLOPS.items() if part in _name(device)), None)
+    peak = None if device.type == "cpu" else peak_flops(device, "bf16")
     found: dict[str, Any] = {"longest_caption": longest, "n": arguments.rounds}
     for name, values in seconds.items():
         rate = arguments.batch / statistics.median(values)
@@ -113,7 +185,7 @@ def _measure(shape: str, device: torch.device, arguments: argparse.Namespace) ->
             "min_s": round(min(values), 4),
             "median_s": round(statistics.median(values), 4),
             "tflops": round(rate * done[name] / 1e12, 3),
-            "mfu": None if peak is None else round(rate * done[name] / 1e12 / peak, 3),
+            "mfu": None if peak is None else round(rate * done[name] / peak, 3),
         }
         if OPEN_CLIP in seconds and name != OPEN_CLIP:
             ratios = [theirs / mine for theirs, mine in zip(seconds[OPEN_CLIP], values, strict=True)]
@@ -200,17 +272,6 @@ def _open_clip_step(
     schedule = cosine_lr(optimizer, config.learning_rate, config.warmup_steps, config.steps)
     loss = open_clip.loss.ClipLoss()
     return lambda: train_one_epoch(model, data, loss, 0, optimizer, None, schedule, None, options)
-
-
-def _operations(config: ClipConfig, tokens: int) -> float:
-    """Per pair in our step: a forward pass and twice that backward, but no gradient of the pixels."""
-    vision = config.vision
-    patches = 2 * vision.grid**2 * 3 * vision.patch_size**2 * vision.width
-    return 3.0 * operation_count(config, text_tokens=tokens, is_last_pooled=True).pair - patches
-
-
-def _name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _wait(device: torch.device) -> None:

@@ -27,7 +27,7 @@ def with_settings(config: Config, settings: Iterable[str]) -> Config:
     """
     assert is_dataclass(config) and not isinstance(config, type)
     types_by_name = get_type_hints(type(config))
-    known = [field.name for field in fields(config) if not is_dataclass(types_by_name[field.name])]
+    known = [field.name for field in fields(config) if _is_one_value(types_by_name[field.name])]
     changes: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -38,6 +38,11 @@ def with_settings(config: Config, settings: Iterable[str]) -> Config:
             raise ConfigError(f"--set {name}: there is no such setting.", f"Nearest: {', '.join(near)}.")
         changes[name] = _parse(name, text, types_by_name[name])
     return replace(config, **changes)
+
+
+def _is_one_value(kind: Any) -> bool:
+    """Whether a field takes a number, a text or the like; what holds several has an option of its own."""
+    return not is_dataclass(kind) and get_origin(kind) is not tuple
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

@@ -180,7 +180,7 @@ def match(
     "choices",
     multiple=True,
     metavar="NAME=VALUE",
-    help="t, tail_share (0.06 where t is not given), texts (each or one), seed or anchor.",
+    help="t, tail_share (0.06 where t is not given), texts (each, one or all), seed or anchor.",
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option("--dry-run", is_flag=True, help="Count, and say t and the tail share; keep nothing.")

@@ -7,13 +7,16 @@ import click
 
 from clipworks.cli.output import (
     SETTINGS,
-    Line,
-    count_of,
     json_option,
     note,
+    note_result,
+    own_data_option,
     print_json,
+    print_plan,
     print_table,
     progress_bar,
+    settings_option,
+    template_option,
 )
 from clipworks.errors import MissingExtraError
 
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from clipworks.train.examples import Example
     from clipworks.train.tuning import TuneConfig
 
-_TEMPLATES = ("{}", "a photo of a {}")
 _ENDS = {
     "before": "the model before",
     "tuned": "tuned",
@@ -32,12 +34,7 @@ _ENDS = {
 
 @click.command(context_settings=SETTINGS)
 @click.argument("model")
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Class folders, a list (metadata.jsonl, captions.jsonl) with pictures, or tar shards.",
-)
+@own_data_option("metadata.jsonl, captions.jsonl")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder; becomes a checkpoint."
 )
@@ -49,24 +46,13 @@ _ENDS = {
     help="auto: classification where every picture has a label, else contrastive on captions.",
 )
 @click.option(
-    "--lora", default=0, metavar="RANK", help="Train low-rank updates of q, k, v and out only; 8 is usual."
+    "--lora",
+    type=click.IntRange(1),
+    metavar="RANK",
+    help="Train low-rank updates of q, k, v and out only, of this rank; 8 is usual.",
 )
-@click.option(
-    "--template",
-    "templates",
-    multiple=True,
-    type=Line(),
-    envvar="CLIPWORKS_TEMPLATE",
-    help='Sentence with {} for the class: where it starts.  [default: "{}", "a photo of a {}"]',
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    envvar="CLIPWORKS_SET",
-    help="Change a setting (docs/finetune.md); repeatable.",
-)
+@template_option("where it starts")
+@settings_option(" (docs/finetune.md)")
 @click.option("--dry-run", is_flag=True, help="Read the list of pictures, print the plan, and stop.")
 @json_option("the content of OUT/result.json")
 def finetune(  # noqa: PLR0913  # an argument for each option
@@ -74,7 +60,7 @@ def finetune(  # noqa: PLR0913  # an argument for each option
     data: Path,
     out: Path,
     objective: str,
-    lora: int,
+    lora: int | None,
     templates: tuple[str, ...],
     settings: tuple[str, ...],
     dry_run: bool,
@@ -102,20 +88,17 @@ def finetune(  # noqa: PLR0913  # an argument for each option
     if dry_run:
         _print_plan(model, examples, tune, as_json)
         return
-    result = _finetune(model, examples, out, tune, templates or _TEMPLATES)
+    result = _finetune(model, examples, out, tune, templates)
     if as_json:
         print_json(result)
     else:
         print_table(["on the test part", "right", "95 % interval", "n"], _rows(result))
-    for sentence in result["words"]:
-        note(sentence)
-    for row in result["data"]["skipped"]:
-        note(f"Skipped: {row['reason']}")
+    note_result(result)
     note(f"{out} is a checkpoint (alpha {result['alpha']:g}, fingerprint {result['fingerprint'][:12]}…).")
 
 
 def _configured(
-    examples: list["Example"], objective: str, lora: int, settings: tuple[str, ...]
+    examples: list["Example"], objective: str, lora: int | None, settings: tuple[str, ...]
 ) -> "TuneConfig":
     from clipworks.options import with_settings
     from clipworks.train.tuning import TuneConfig
@@ -123,7 +106,7 @@ def _configured(
     if objective == "auto":
         is_labelled = all(example.label for example in examples)
         objective = "classification" if is_labelled else "contrastive"
-    named = [f"objective={objective}", f"lora_rank={lora}"]
+    named = [f"objective={objective}", f"lora_rank={lora or 0}"]
     return with_settings(TuneConfig(), [*named, *settings])
 
 
@@ -132,6 +115,7 @@ def _finetune(
 ) -> dict[str, Any]:
     from clipworks.model.loading import open_checkpoint
     from clipworks.model.pull import public_name
+    from clipworks.train.examples import TEMPLATES
     from clipworks.train.finetune import finetune as run
 
     checkpoint = open_checkpoint(model)
@@ -142,7 +126,7 @@ def _finetune(
             out,
             tune,
             name=public_name(model),
-            templates=templates,
+            templates=templates or TEMPLATES,
             on_progress=show,
         )
 
@@ -158,11 +142,7 @@ def _print_plan(model: str, examples: list["Example"], tune: "TuneConfig", as_js
         "steps_at_most": tune.epochs * -(-len(examples) // tune.batch_size),
         "settings": tune.to_json(),
     }
-    if as_json:
-        print_json(plan)
-    else:
-        print_table([], [[name, str(value)] for name, value in plan.items()])
-    note(f"{count_of(len(examples), 'picture')} would be read; nothing was written.")
+    print_plan(plan, as_json, len(examples))
 
 
 def _rows(result: dict[str, Any]) -> list[list[str]]:

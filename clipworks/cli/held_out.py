@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipworks.errors import DataError
+from clipworks.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from clipworks.train.config import TrainConfig
@@ -18,20 +18,28 @@ def read_tasks(paths: Sequence[Path], config: "TrainConfig") -> "list[Task]":
     folders of pictures gives classification by the folders' names.
 
     Raises:
+        ConfigError: two paths would give tasks of one name.
         DataError: a path is none of these, or holds too little.
         InputError: a picture cannot be opened.
     """
-    return [_read_task(path, config) for path in paths]
+    names = [_name_of(path) for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"Two of --eval are called {name!r}, as their scores would be.", "Rename one.")
+    return [_read_task(path, name, config) for path, name in zip(paths, names, strict=True)]
 
 
-def _read_task(path: Path, config: "TrainConfig") -> "Task":
+def _name_of(path: Path) -> str:
+    return path.stem if path.is_file() else path.resolve().name
+
+
+def _read_task(path: Path, name: str, config: "TrainConfig") -> "Task":
     from clipworks.search.pictures import EXTENSIONS, read_caption_file, read_captions
     from clipworks.shards import read_shards
     from clipworks.train.held_out import captioned_task, class_task
 
     if not path.exists():
         raise DataError(f"{path} does not exist.", "--eval takes a folder of pictures or a captions file.")
-    name = path.stem if path.is_file() else path.resolve().name
     folder = path.parent if path.is_file() else path
     rows = read_caption_file(path) if path.is_file() else read_captions(path)
     pairs = [(folder / key, row["caption"]) for key, row in sorted(rows.items()) if row["caption"]]

@@ -1,4 +1,4 @@
-"""A table on stderr that shows a run as it goes; where stderr is no terminal, nothing."""
+"""A table on stderr that shows a run as it goes; where stderr is no terminal, a line now and then."""
 
 import math
 import os
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
+
+from clipworks.cli.output import Pace, note
 
 if TYPE_CHECKING:
     from clipworks.train.config import TrainConfig
@@ -36,7 +38,7 @@ class Smooth:
         self.skipped += step.skipped
         for name in _SMOOTH:
             value = getattr(step, name)
-            if value is not None:
+            if value is not None and math.isfinite(value):
                 before = self.values.get(name, value)
                 self.values[name] = before + _SMOOTHING * (value - before)
 
@@ -45,7 +47,7 @@ def rows_of(
     config: "TrainConfig", step: "Step", smooth: Smooth, scores: Mapping[str, float]
 ) -> list[tuple[str, str]]:
     """What the table says: names and values as people read them."""
-    values = smooth.values
+    values = {"gradient_norm": math.inf, "loss": math.inf, **smooth.values}
     seconds = values["seconds"]
     left = (config.steps - step.step - 1) * seconds
     mfu = f"   MFU {values['mfu']:.1%}" if "mfu" in values else ""
@@ -65,6 +67,13 @@ def rows_of(
     return rows + [(name, f"{value:.4f}") for name, value in scores.items()]
 
 
+def line_of(config: "TrainConfig", step: "Step", smooth: Smooth) -> str:
+    """The same in a line, for logs."""
+    told = dict(rows_of(config, step, smooth, {}))
+    names = ("loss", "speed", "data wait")
+    return f"step {told['step']}   " + "   ".join(f"{name} {told[name]}" for name in names)
+
+
 def clock(seconds: float) -> str:
     """`1:02:03`, with days in front where there are any."""
     whole = round(seconds)
@@ -77,8 +86,18 @@ def clock(seconds: float) -> str:
 def live_table(config: "TrainConfig") -> Iterator[ShowStep]:
     """The table while the block runs; gives the function that moves it on."""
     smooth = Smooth()
-    if not sys.stderr.isatty() or int(os.environ.get("RANK", "0")):
-        yield lambda step, scores: smooth.add(step)
+    if int(os.environ.get("RANK", "0")):
+        yield lambda step, scores: None
+        return
+    if not sys.stderr.isatty():
+        pace = Pace()
+
+        def tell(step: "Step", scores: Mapping[str, float]) -> None:
+            smooth.add(step)
+            if pace.is_due(is_last=step.step + 1 == config.steps):
+                note(line_of(config, step, smooth))
+
+        yield tell
         return
     from rich.console import Console
     from rich.live import Live

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,8 +16,6 @@ SETTINGS: dict[str, Any] = {"auto_envvar_prefix": "CLIPWORKS"}
 """Makes every option of a command readable from a `CLIPWORKS_*` variable."""
 
 
-SECONDS_BETWEEN_LINES = 30.0
-"""Of progress, where no bar can be drawn."""
 
 
 class Line(click.types.StringParamType):
@@ -54,6 +52,57 @@ def model_option() -> Callable[[_Command], _Command]:
     )
 
 
+def template_option(use: str) -> Callable[[_Command], _Command]:
+    """The option --template of commands about one's own classes; `use` says what the sentences are for."""
+    return click.option(
+        "--template",
+        "templates",
+        multiple=True,
+        type=Line(),
+        envvar="CLIPWORKS_TEMPLATE",
+        help=f'Sentence with {{}} for the class, {use}.  [default: "{{}}", "a photo of a {{}}"]',
+    )
+
+
+def own_data_option(lists: str) -> Callable[[_Command], _Command]:
+    """The option --data of commands about one's own classes; `lists` names the files that may be in it."""
+    return click.option(
+        "--data",
+        required=True,
+        type=click.Path(path_type=Path),
+        help=f"Class folders, a list ({lists}) with pictures, or tar shards.",
+    )
+
+
+def settings_option(what: str) -> Callable[[_Command], _Command]:
+    """The option --set; `what` says which settings there are."""
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        envvar="CLIPWORKS_SET",
+        help=f"Change a setting{what}; repeatable.",
+    )
+
+
+def print_plan(plan: Mapping[str, Any], as_json: bool, num_pictures: int) -> None:
+    """What a --dry-run found, as rows or JSON, and that it did nothing."""
+    if as_json:
+        print_json(plan)
+    else:
+        print_table([], [[name, str(value)] for name, value in plan.items()])
+    note(f"{count_of(num_pictures, 'picture')} would be read; nothing was written.")
+
+
+def note_result(result: Mapping[str, Any]) -> None:
+    """The sentences of a result, and why pictures were left out, on stderr."""
+    for sentence in result["words"]:
+        note(sentence)
+    for row in result["data"]["skipped"]:
+        note(f"Skipped: {row['reason']}")
+
+
 def print_json(value: Any) -> None:
     """One JSON value on one line of stdout; a byte of a file name that is not UTF-8 as `\\udce9`."""
     text = json.dumps(value, ensure_ascii=False)
@@ -85,6 +134,26 @@ def note_precision(sentence: str) -> None:
     """Say what arithmetic a model ran in, where that was measured rather than asked for."""
     if sentence:
         note(f"Computed in {sentence}")
+
+
+class Pace:
+    """Says when a plain line is due where stderr is no terminal: after some seconds, then every so often, and
+    at the end of what has had one."""
+
+    FIRST_SECONDS, SECONDS = 5.0, 30.0
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + self.FIRST_SECONDS
+        self._has_told = False
+
+    def is_due(self, *, is_last: bool) -> bool:
+        """Whether to write a line now."""
+        now = time.monotonic()
+        if now < self._next and not (is_last and self._has_told):
+            return False
+        self._next = now + self.SECONDS
+        self._has_told = True
+        return True
 
 
 @contextmanager
@@ -138,13 +207,10 @@ def _changed_at(path: Path) -> int:
 
 
 def _lines(title: str, unit: str) -> ShowProgress:
-    """Says how far it is when SECONDS_BETWEEN_LINES have passed since the beginning or the last line."""
-    last = time.monotonic()
+    pace = Pace()
 
     def show(done: int, total: int, words: str = "") -> None:
-        nonlocal last
-        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
+        if pace.is_due(is_last=done == total):
             note(f"{title}: {done:,} of {total:,} {words or unit}")
 
     return show

@@ -7,13 +7,16 @@ import click
 
 from clipworks.cli.output import (
     SETTINGS,
-    Line,
-    count_of,
     json_option,
     note,
+    note_result,
+    own_data_option,
     print_json,
+    print_plan,
     print_table,
     progress_bar,
+    settings_option,
+    template_option,
 )
 from clipworks.errors import ConfigError
 
@@ -24,12 +27,7 @@ if TYPE_CHECKING:
 
 @click.command(context_settings=SETTINGS)
 @click.argument("model")
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Class folders, a list (metadata.jsonl, labels.jsonl) with pictures, or tar shards.",
-)
+@own_data_option("metadata.jsonl, labels.jsonl")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option(
     "--shots",
@@ -38,22 +36,8 @@ if TYPE_CHECKING:
     metavar="N,N,...",
     help="Pictures per class of the few-shot curve; all of them come last anyway. Empty for none.",
 )
-@click.option(
-    "--template",
-    "templates",
-    multiple=True,
-    type=Line(),
-    envvar="CLIPWORKS_TEMPLATE",
-    help='Sentence with {} for the class, for the zero-shot line.  [default: "{}", "a photo of a {}"]',
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    envvar="CLIPWORKS_SET",
-    help="Change a setting: draws, seed, max_iterations; repeatable.",
-)
+@template_option("for the zero-shot line")
+@settings_option(": draws, seed, max_iterations")
 @click.option("--dry-run", is_flag=True, help="Read the data, print the plan, and stop.")
 @json_option("the content of OUT/result.json")
 def probe(
@@ -78,12 +62,11 @@ def probe(
       clipworks classify new.jpg --head probes/mine/head.safetensors
     """
     from clipworks.options import with_settings
-    from clipworks.train.examples import read_examples
+    from clipworks.train.examples import TEMPLATES, read_examples
     from clipworks.train.probe import ProbeConfig
 
-    config = with_settings(ProbeConfig(shots=_numbers(shots)), settings)
-    if templates:
-        config = with_templates(config, templates)
+    asked = ProbeConfig(shots=_numbers(shots), templates=templates or TEMPLATES)
+    config = with_settings(asked, settings)
     examples = read_examples(data)
     if dry_run:
         _print_plan(model, examples, config, as_json)
@@ -93,19 +76,8 @@ def probe(
         print_json(result)
     else:
         print_table(["where", *_columns(result)], _rows(result))
-    for sentence in result["words"]:
-        note(sentence)
-    skipped = result["data"]["skipped"]
-    for row in skipped:
-        note(f"Skipped: {row['reason']}")
+    note_result(result)
     note(f"{out} holds result.json, curve.svg and head.safetensors ({result['head']['tap']} the projection).")
-
-
-def with_templates(config: "ProbeConfig", templates: tuple[str, ...]) -> "ProbeConfig":
-    """The configuration with other templates."""
-    from dataclasses import replace
-
-    return replace(config, templates=templates)
 
 
 def _probe(model: str, examples: list["Example"], out: Path, config: "ProbeConfig") -> dict[str, Any]:
@@ -140,11 +112,7 @@ def _print_plan(model: str, examples: list["Example"], config: "ProbeConfig", as
         "stated_splits": dict(Counter(example.split or "none" for example in examples)),
         "fits": 2 * 15 * (1 + len(config.shots) * config.draws),
     }
-    if as_json:
-        print_json(plan)
-    else:
-        print_table([], [[name, str(value)] for name, value in plan.items()])
-    note(f"{count_of(len(examples), 'picture')} would be read; nothing was written.")
+    print_plan(plan, as_json, len(examples))
 
 
 def _columns(result: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clipworks.cli.live import ShowStep, clock, live_table
-from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table
+from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table, settings_option
 from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -57,14 +57,7 @@ _RECIPES = "tiny, pictogram, finetune, or a published run such as datacomp-small
     help="Processes that decode a stream of pictures; 0 decodes in threads.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write event files for TensorBoard into the run folder.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    envvar="CLIPWORKS_SET",
-    help="Change a setting; repeatable.",
-)
+@settings_option("")
 @click.option("--check", is_flag=True, help="Test data, memory and two steps, write nothing, and stop.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
 @json_option("one object with the run folder, and steps and loss if it trained; what was found with --check")
@@ -102,16 +95,21 @@ def train(  # noqa: PLR0913
     if dry_run:
         click.echo(json.dumps(config.to_json(), indent=None if as_json else 1))
     elif check:
-        _check(config, data, as_json)
+        _check(config, data, out, as_json)
     else:
         watch = _Watch(config=config, out=out, with_events=tensorboard)
         last = _train(watch, data, held_out, workers)
-        if int(os.environ.get("RANK", "0")):  # of the processes that torchrun starts, the first one speaks
+        if not _is_first():
             return
         if as_json:
             done = {"steps": last.step + 1, "loss": last.loss} if last else {}
             print_json({"out": str(out), **done, **watch.scores})
         note(f"{out} is complete." if last else f"{out} was complete already.")
+
+
+def _is_first() -> bool:
+    """Of the processes that torchrun starts, the first one speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(kw_only=True, frozen=True, slots=True)
@@ -151,8 +149,11 @@ class _Watch:
 
 def _train(watch: _Watch, data: Path, held_out: Sequence[Path], workers: int) -> "Step | None":
     from clipworks.cli.held_out import read_tasks
+    from clipworks.train.checkpoint import refuse_other_run
     from clipworks.train.loop import train as run
 
+    if _is_first():
+        refuse_other_run(watch.out, watch.config)  # before pictures are read
     tasks = read_tasks(held_out, watch.config)
     with ExitStack() as stack:
         show = stack.enter_context(live_table(watch.config))
@@ -167,9 +168,11 @@ def _train(watch: _Watch, data: Path, held_out: Sequence[Path], workers: int) ->
     return watch.steps[0] if watch.steps else None
 
 
-def _check(config: "TrainConfig", data: Path, as_json: bool) -> None:
+def _check(config: "TrainConfig", data: Path, out: Path, as_json: bool) -> None:
     from clipworks.train.check import check_run
+    from clipworks.train.checkpoint import refuse_other_run
 
+    refuse_other_run(out, config)
     found = check_run(config, data)
     if as_json:
         print_json(asdict(found))

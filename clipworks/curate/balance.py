@@ -67,7 +67,8 @@ class BalanceConfig:
     tail share."""
     texts: str = "each"
     """`each`: each text of a pair is kept or not; a pair stays while it has one. `one`: one of its texts
-    that hold entries is drawn, and kept or not."""
+    that hold entries is drawn, and kept or not. `all`: none is dropped that holds an entry, for who draws
+    by `keep_probs` while training."""
     seed: int = 0
     """Other seeds keep other texts of the head entries."""
 
@@ -76,8 +77,8 @@ class BalanceConfig:
             raise ConfigError(f"t is {self.t}, but must be 1 or more.")
         if not 0 <= self.tail_share <= 1:
             raise ConfigError(f"tail_share is {self.tail_share}, but must be from 0 to 1.")
-        if self.texts not in ("each", "one"):
-            raise ConfigError(f"texts is {self.texts!r}, but must be 'each' or 'one'.")
+        if self.texts not in ("each", "one", "all"):
+            raise ConfigError(f"texts is {self.texts!r}, but must be 'each', 'one' or 'all'.")
 
 
 def tail_share_of(counts: Counts, t: float) -> float:
@@ -307,6 +308,8 @@ def _balance_part(
 
 def _draw(uids: Uids, rows: Numbers, places: Numbers, probs: Floats, config: BalanceConfig) -> Numbers:
     """Which of the texts that hold entries are kept; their numbers, ascending."""
+    if config.texts == "all":
+        return np.arange(len(rows))
     if config.texts == "one" and len(rows):
         first = np.flatnonzero(np.diff(rows, prepend=-1))
         lengths = np.diff(np.append(first, len(rows)))
@@ -319,6 +322,8 @@ def _draw(uids: Uids, rows: Numbers, places: Numbers, probs: Floats, config: Bal
 
 def _chance_of(rows: Numbers, probs: Floats, config: BalanceConfig) -> Floats:
     """How likely each independent draw of a part keeps a text: one per text, or one per pair."""
+    if config.texts == "all":
+        return np.ones_like(probs)
     if config.texts == "each" or not len(rows):
         return probs
     first = np.flatnonzero(np.diff(rows, prepend=-1))

@@ -93,18 +93,18 @@ def move(images_BCHW: Tensor, moves_B23: Tensor) -> Tensor:
 
 
 def normalise(images_BCHW: Tensor, preprocess: PreprocessConfig) -> Tensor:
-    """0..1 pixels -> what the network reads: (x - mean) / std per channel."""
+    """0..1 pixels -> what the network reads: (x - mean) / std per channel, in their place."""
     mean = torch.tensor(preprocess.mean, device=images_BCHW.device)[:, None, None]
     std = torch.tensor(preprocess.std, device=images_BCHW.device)[:, None, None]
-    return (images_BCHW - mean) / std
+    return images_BCHW.sub_(mean).div_(std)
 
 
 def draw_kept_patches(
-    count: int, patches: int, dropout: float, rng: np.random.Generator
+    count: int, patches: int, dropout: float, rng: np.random.Generator, *, rows: slice = slice(None)
 ) -> npt.NDArray[np.int64]:
-    """Which patches each picture shows, int64 [count, kept], rising in each row."""
+    """Which patches some of `count` pictures show, int64 [rows, kept], rising in each row."""
     kept = max(1, round(patches * (1 - dropout)))
-    order = rng.random((count, patches)).argsort(axis=1)[:, :kept]
+    order = rng.random((count, patches))[rows].argsort(axis=1)[:, :kept]
     return np.sort(order, axis=1)
 
 

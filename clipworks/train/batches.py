@@ -4,9 +4,11 @@ What a batch holds depends on data, seed and step alone; how many workers there 
 share a batch, changes nothing. Memory is that of the batches ahead, whatever the data.
 """
 
+import signal
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from clipworks.errors import DataError
+from clipworks.processes import end_with_parent
 from clipworks.train.config import TrainConfig
 from clipworks.train.reader import Reader
 
@@ -26,6 +30,10 @@ AHEAD = 2
 
 CHUNK = 16
 """Samples that a worker reads at a time."""
+
+GRACE_SECONDS = 30
+"""How long a process that decodes lives on after SIGTERM: clusters send it to every process of a job, and
+the step that the run then ends and saves may wait for its data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,17 +68,24 @@ def stream_batches(
         processes: that decode.
 
     Raises:
-        DataError: the data cannot be read.
+        DataError: the data cannot be read, or a process that decodes died.
     """
     with _workers(sources, config, threads, processes) as submit:
         waiting: deque[list[Future[_Chunk]]] = deque()
         numbers = iter(steps)
         for _ in steps:
-            while len(waiting) <= AHEAD and (step := next(numbers, None)) is not None:
-                positions = range(step * config.batch_size, (step + 1) * config.batch_size)[rows]
-                starts = range(positions.start, positions.stop, CHUNK)
-                waiting.append([submit(start, min(CHUNK, positions.stop - start)) for start in starts])
-            yield _join([future.result() for future in waiting.popleft()])
+            try:
+                while len(waiting) <= AHEAD and (step := next(numbers, None)) is not None:
+                    positions = range(step * config.batch_size, (step + 1) * config.batch_size)[rows]
+                    starts = range(positions.start, positions.stop, CHUNK)
+                    waiting.append([submit(start, min(CHUNK, positions.stop - start)) for start in starts])
+                chunks = [future.result() for future in waiting.popleft()]
+            except BrokenProcessPool as error:
+                raise DataError(
+                    "A process that decodes pictures died.",
+                    "If memory was short, give fewer --workers; the same command goes on.",
+                ) from error
+            yield _join(chunks)
 
 
 _Chunk = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], "Counter[str]"]
@@ -107,14 +122,21 @@ def _workers(
 class _Process:
     """What a process that decodes holds."""
 
-    reader: Reader
+    task: "tuple[Sequence[Source], TrainConfig]"
+    reader: Reader | None = None
 
     @classmethod
     def start(cls, sources: "Sequence[Source]", config: TrainConfig) -> None:
-        cls.reader = Reader(sources, config)
+        """Leave Ctrl-C, which reaches every process of a terminal, to the parent; end when it does."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
+        end_with_parent()
+        cls.task = (sources, config)
 
     @classmethod
     def read(cls, first: int, count: int) -> _Chunk:
+        if cls.reader is None:  # made here and not at the start, so that its errors reach the parent
+            cls.reader = Reader(*cls.task)
         return _read(cls.reader, first, count)
 
 

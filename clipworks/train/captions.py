@@ -21,6 +21,9 @@ CAPTION = "txt"
 KEEP = "keep_probs"
 """Field of a sample's json, and column of a table: how likely each text is kept."""
 
+ALL = "all"
+"""What `curate balance` calls leaving no text out."""
+
 
 class KeepProbs:
     """How likely each text of a pool is kept, by uid and text; twelve bytes a text.
@@ -29,25 +32,27 @@ class KeepProbs:
         folder: a finished stage whose tables have the columns uid, texts and keep_probs.
 
     Raises:
-        DataError: the folder is unfinished, or a table lacks a column.
+        DataError: the folder is unfinished, a table lacks a column, or a draw has left texts out already.
     """
 
     def __init__(self, folder: Path) -> None:
-        keys: list[int] = []
-        probs: list[float] = []
-        names = [name for part in read_manifest(folder).get("parts", ()) for name in part["files"]]
+        manifest = read_manifest(folder)
+        _require_undrawn(folder, manifest.get("config"))
+        keys, probs = [np.empty(0, np.uint64)], [np.empty(0, np.float32)]
+        names = [name for part in manifest.get("parts", ()) for name in part["files"]]
         for name in names:
             if not name.endswith(".parquet") or name.count(".") > 1:
                 continue
             for batch in read_batches(folder / name, ["uid", "texts", KEEP]):
-                for uid, texts, kept in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    keys += [_key(uid, _plain(text)) for text in texts or ()]
-                    probs += kept or ()
-        if not keys or len(keys) != len(probs):
+                rows = list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+                found = [_key(uid, _plain(text)) for uid, texts, _ in rows for text in texts or ()]
+                keys.append(np.array(found, np.uint64))
+                probs.append(np.array([prob for *_, kept in rows for prob in kept or ()], np.float32))
+        self._keys, self._probs = np.concatenate(keys), np.concatenate(probs)
+        if not len(self._keys) or len(self._keys) != len(self._probs):
             raise DataError(f"{folder} holds no texts with {KEEP}.", "Name the pairs of `curate balance`.")
-        order = np.argsort(np.array(keys, np.uint64))
-        self._keys = np.array(keys, np.uint64)[order]
-        self._probs = np.array(probs, np.float32)[order]
+        order = np.argsort(self._keys)
+        self._keys, self._probs = self._keys[order], self._probs[order]
 
     def of(self, uid: str, text: str) -> float:
         """0 for a text that is not in the pool."""
@@ -110,7 +115,21 @@ class Captions:
         probs = values.get(KEEP)
         if self._texts or not isinstance(probs, list):
             return None
-        return float(probs[number]) if number < len(probs) else 0.0
+        listed = values.get("texts")  # as it stands there; `number` counts those that are not empty
+        places = [i for i, item in enumerate(listed) if _plain(item)] if isinstance(listed, list) else []
+        place = places[number] if number < len(places) else number
+        prob = probs[place] if place < len(probs) else 0.0
+        return float(prob) if isinstance(prob, int | float) else 0.0
+
+
+def _require_undrawn(folder: Path, config: Any) -> None:
+    """Texts that a draw has kept are balanced; drawn once more, frequent entries would count too little."""
+    rule = config.get("texts", ALL) if isinstance(config, Mapping) else ALL
+    if rule != ALL:
+        raise DataError(
+            f"{folder} holds the texts that one draw kept (texts={rule}); drawing again would balance twice.",
+            "Make it with `curate balance --set texts=all`, or train on what it kept without `balance`.",
+        )
 
 
 def _field(name: str, caption: bytes | None, values: Mapping[str, Any]) -> list[str]:

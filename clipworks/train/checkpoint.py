@@ -1,7 +1,7 @@
 """A run folder: whose it is, its lines of metrics, and its end as a checkpoint."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -14,37 +14,57 @@ from clipworks.files import atomic_write, read_json, write_json
 from clipworks.model.config import ClipConfig
 from clipworks.model.weights import write_checkpoint
 from clipworks.train.config import FREE_SETTINGS, TrainConfig
+from clipworks.train.folders import require_empty
 from clipworks.train.metrics import EVALUATIONS, METRICS
 
 CONFIG = "train.json"
 
 
-def open_run(folder: Path, config: TrainConfig, data_sha256: str) -> None:
+def open_run(folder: Path, config: TrainConfig, hash_data: Callable[[], str]) -> None:
     """Make a run folder, or check that the one that is there is of the same run.
 
     Another value of one of `FREE_SETTINGS` makes no other run.
+
+    Args:
+        folder: of the run.
+        config: what is asked for.
+        hash_data: what the data are known by; called last, as it may read all of them.
 
     Raises:
         DataError: the folder holds a run with another configuration or other data, or holds files
             and no run, or is a file.
     """
-    wanted = json.loads(json.dumps({"config": config.to_json(), "data_sha256": data_sha256}))
+    path = folder / CONFIG
+    refuse_other_run(folder, config)
+    data_sha256 = hash_data()
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"config": config.to_json(), "data_sha256": data_sha256})
+    elif read_json(path).get("data_sha256") != data_sha256:
+        raise _another(folder, ["the data"])
+
+
+def refuse_other_run(folder: Path, config: TrainConfig) -> None:
+    """See that a run with this configuration can be made or resumed in a folder; nothing is written.
+
+    Raises:
+        DataError: as in `open_run`, but for the data.
+    """
     path = folder / CONFIG
     if not path.exists():
-        _require_empty(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, wanted)
+        require_empty(folder, CONFIG)
         return
-    found = read_json(path)
+    wanted = json.loads(json.dumps(config.to_json()))
     # A run of an older version lacks settings that came later; they are at what was done then.
-    before = {**_defaults(), **found.get("config", {})}
-    differing = [k for k, v in wanted["config"].items() if k not in FREE_SETTINGS and before.get(k) != v]
-    differing += [k for k in before if k not in wanted["config"]]
-    if found.get("data_sha256") != data_sha256:
-        differing.append("the data")
-    if not differing:
-        return
-    raise DataError(
+    before = {**_defaults(), **read_json(path).get("config", {})}
+    differing = [k for k, v in wanted.items() if k not in FREE_SETTINGS and before.get(k) != v]
+    differing += [k for k in before if k not in wanted]
+    if differing:
+        raise _another(folder, differing)
+
+
+def _another(folder: Path, differing: Sequence[str]) -> DataError:
+    return DataError(
         f"{folder} holds another run; it differs in {', '.join(differing)}.",
         "Choose another --out, or repeat the command with the first settings to resume.",
     )
@@ -101,15 +121,3 @@ def _defaults() -> dict[str, Any]:
     values = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
     defaults: dict[str, Any] = json.loads(json.dumps(values))
     return defaults
-
-
-def _require_empty(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file.", "Choose another --out.")
-    # Names with a dot are no content: what a killed writer left, what desktops add.
-    names = sorted(p.name for p in folder.glob("*") if not p.name.startswith("."))
-    if names:
-        raise DataError(
-            f"{folder} holds {names[0]} and no {CONFIG}, so it is not a run.",
-            "Choose an empty folder or a new one for --out.",
-        )

@@ -181,7 +181,7 @@ class TrainConfig:
 def _require_range(config: TrainConfig, low: float, high: float | None, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        if value < low or (high is not None and value > high):
+        if not value >= low or (high is not None and value > high):
             bound = f"from {low} to {high}" if high is not None else f"at least {low}"
             raise ConfigError(f"{name} is {value}; it must be {bound}.")
 
@@ -205,8 +205,11 @@ def _require_no_contradiction(config: TrainConfig) -> None:
                     f"{name} is {getattr(config, name)}, which a stream of pictures does not do.",
                     f"Set {name}={str(False).lower() if name == 'recolour' else 0}, or reading=memory.",
                 )
-    if config.cooldown_steps and config.schedule != "cooldown":
-        raise ConfigError(f"cooldown_steps needs schedule=cooldown; the schedule is {config.schedule}.")
+    if bool(config.cooldown_steps) != (config.schedule == "cooldown"):
+        raise ConfigError(
+            f"schedule is {config.schedule} and cooldown_steps {config.cooldown_steps}.",
+            "Set schedule=cooldown and cooldown_steps=N, or neither.",
+        )
     for name in ("image", "text"):
         if getattr(config, f"{name}_unlocked") and not getattr(config, f"lock_{name}"):
             raise ConfigError(f"{name}_unlocked needs lock_{name}=true.")

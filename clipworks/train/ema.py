@@ -5,9 +5,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-PREFIX = "mean."
-"""What names of the mean begin with in a saved state."""
-
 
 class RunningMean:
     """mean = d * mean + (1 - d) * weights after every step, in float32.
@@ -30,14 +27,3 @@ class RunningMean:
         with torch.no_grad():
             for name, mean in self.tensors.items():
                 mean.lerp_(weights[name].detach().to(mean.dtype), share)
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` held in a saved state.
-
-        Raises:
-            KeyError: a weight is missing.
-            RuntimeError: a shape differs.
-        """
-        with torch.no_grad():
-            for name, mean in self.tensors.items():
-                mean.copy_(tensors[name])

@@ -19,6 +19,12 @@ Split = Literal["train", "val", "test", ""]
 LIST_FILES = ("metadata.jsonl", "captions.jsonl", "labels.jsonl")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 
+TEMPLATES = ("{}", "a photo of a {}")
+"""Sentences with `{}` for the class, where none are given."""
+
+LARGEST_TARS_BYTES = 4 << 30
+"""Encoded pictures out of tars; those in files stay there."""
+
 LARGEST_SKIPPED_SHARE = 0.05
 """A run in which more pictures than this cannot be used ends with an error."""
 
@@ -80,7 +86,7 @@ def read_examples(folder: Path) -> list[Example]:
 
     Raises:
         DataError: the folder is missing or of none of the three forms, a class folder is empty, a list
-            names no picture or one that is not there, or a shard is damaged.
+            names no picture or one that is not there, a shard is damaged, or shards hold too much.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder.", "Give --data a class folder, a list or tar shards.")
@@ -125,18 +131,26 @@ def _read_list(path: Path) -> Iterator[Example]:
         yield Example(
             name=Path(name).as_posix(),
             image=file,
-            label=_first(row, _LABEL_KEYS),
+            label=_label_of(row),
             texts=_texts_of(row),
             split=_split_of(row, place),
         )
 
 
 def _read_tars(folder: Path) -> Iterator[Example]:
+    num_bytes = 0
     for sample in read_shards(folder):
+        num_bytes += len(sample.image)
+        if num_bytes > LARGEST_TARS_BYTES:
+            raise DataError(
+                f"{folder} holds more than {LARGEST_TARS_BYTES / 2**30:.0f} GiB of encoded pictures, which "
+                "are held in memory.",
+                "Give them as files in class folders or with a list, or use `clipworks train`.",
+            )
         yield Example(
             name=sample.key,
             image=sample.image,
-            label=_first(sample.details, _LABEL_KEYS),
+            label=_label_of(sample.details),
             texts=sample.texts,
             split=_split_of(sample.details, f"Sample {sample.key}"),
         )
@@ -175,6 +189,13 @@ def _folders_of(parent: Path) -> list[Path]:
 def _first(row: Mapping[str, Any], keys: Sequence[str]) -> str:
     values = (row.get(key) for key in keys)
     return next((value.strip() for value in values if isinstance(value, str) and value.strip()), "")
+
+
+def _label_of(row: Mapping[str, Any]) -> str:
+    """The class, which may be a number."""
+    numbers = (row.get(key) for key in _LABEL_KEYS)
+    number = next((v for v in numbers if isinstance(v, int) and not isinstance(v, bool)), None)
+    return _first(row, _LABEL_KEYS) or ("" if number is None else str(number))
 
 
 def _texts_of(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Both kinds give the same batches whatever step a run begins at, and the same row
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -48,7 +48,7 @@ class Feed:
         rows: slice = slice(None),
         device: torch.device | None = None,
         processes: int = 0,
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """The batches of the steps `first_step` … `config.steps - 1`; some are made while one is used.
 
         Args:
@@ -105,14 +105,15 @@ def open_feed(data: Path, config: TrainConfig) -> Feed:
 def _finish(raw: Raw, config: TrainConfig, step: int, rows: slice, device: torch.device) -> Batch:
     """Bytes go to the device and become numbers there."""
     pixels_BHWC = torch.from_numpy(raw.pixels).to(device, non_blocking=True)
-    images_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float().div_(255)
+    # In this order and in place: this is what a step waits for, where its data are there already.
+    images_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float().contiguous().div_(255)
     kept = _kept_patches(config, step, rows)
     captions = None
     if config.shared_captions != "negative":
         numbers = torch.from_numpy(_number_texts(raw.tokens)).to(device, non_blocking=True)
         captions = Captions(of_image_BK=numbers[:, None], chosen_B=numbers)
     return Batch(
-        images_BCHW=normalise(images_BCHW, config.model.preprocess).contiguous(),
+        images_BCHW=normalise(images_BCHW, config.model.preprocess),
         tokens_BT=torch.from_numpy(raw.tokens).to(device, non_blocking=True),
         captions=captions,
         kept_BT=None if kept is None else torch.from_numpy(kept).to(device, non_blocking=True),
@@ -132,5 +133,4 @@ def _kept_patches(config: TrainConfig, step: int, rows: slice) -> npt.NDArray[np
         return None
     rng = np.random.default_rng([config.seed, 1, step])
     patches = config.model.vision.grid**2
-    kept = draw_kept_patches(config.batch_size, patches, config.patch_dropout, rng)
-    return kept[rows]
+    return draw_kept_patches(config.batch_size, patches, config.patch_dropout, rng, rows=rows)

@@ -4,10 +4,7 @@ Epochs with validation (`tuner.py`), the way back to the model before (`interpol
 folder like any other, with a classifier beside it where pictures were classified.
 """
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.files import atomic_write, read_json, write_json
+from clipworks.model.heads import check_prompts
 from clipworks.model.linear import LinearHead, write_head
 from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint, fingerprint, write_checkpoint
 from clipworks.plots import Line, draw_lines
-from clipworks.train.examples import Example, digest_of
-from clipworks.train.folders import RESULT, begun
+from clipworks.train.examples import TEMPLATES, Example, digest_of
+from clipworks.train.folders import RESULT, begun, refuse_other
 from clipworks.train.interpolation import Score, Tensors, alphas_of, between, choose, walk
 from clipworks.train.kept import read_kept
 from clipworks.train.material import Material, read_captions, read_material
+from clipworks.train.signals import catch_signals
 from clipworks.train.splits import cut_parts, labels_of
 from clipworks.train.tallies import share_of, tally
 from clipworks.train.tuned import (
@@ -89,7 +88,7 @@ def finetune(
     tune: TuneConfig,
     *,
     name: str,
-    templates: Sequence[str] = ("{}", "a photo of a {}"),
+    templates: Sequence[str] = TEMPLATES,
     on_progress: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a model on one's own pictures.
@@ -110,11 +109,15 @@ def finetune(
         DataError: the pictures cannot be used, `out` holds something else, or the learning rate destroys
             the model.
         ConfigError: the LoRA rank is above the width of a tower.
+        InputError: a template has no `{}`.
         KeyboardInterrupt: after Ctrl-C, with the last whole step saved.
+        SystemExit: after SIGTERM, likewise; the code is 143.
     """
     show = on_progress or (lambda done, total, words: None)
     if tune.objective == "classification":
-        labels_of(examples)  # said before pictures are decoded
+        check_prompts(labels_of(examples)[0], templates)  # said before pictures are decoded
+    settings = {**tune.to_json(), "templates": list(templates), "fingerprint": checkpoint.fingerprint}
+    refuse_other(out, SETTINGS, settings)
     material = read_material(
         examples, checkpoint.config, on_progress=lambda done, total: show(done, total, "pictures read")
     )
@@ -122,18 +125,13 @@ def finetune(
     run = _prepare(checkpoint, material, tune, templates)
     tuned = Tuned(run.job.config, run.before)
     prepare_training(tuned, tune)
-    settings = {
-        **tune.to_json(),
-        "templates": list(templates),
-        "fingerprint": checkpoint.fingerprint,
-        "data_sha256": digest_of(material.examples, material.hashes),
-    }
+    settings["data_sha256"] = digest_of(material.examples, material.hashes)
     with begun(out, SETTINGS, settings) as is_complete:
         if is_complete:
             result: dict[str, Any] = read_json(out / RESULT)
             return result
-        with _interrupt_flag() as interrupted:
-            progress, after = tune_model(tuned, run.job, out, interrupted, show)
+        with catch_signals() as caught:
+            progress, after = tune_model(tuned, run.job, out, caught, show)
         return _finish(out, run, name, progress, after)
 
 
@@ -296,17 +294,3 @@ def _draw_epochs(progress: Progress) -> str:
         y_label="right, %",
         x_scale="points",
     )
-
-
-@contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
-    """Within: the first Ctrl-C only sets the flag, so that the step it falls into ends whole."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    previous = signal.signal(signal.SIGINT, lambda *_: flag.set())
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -12,10 +12,16 @@ import torch
 from clipworks.model.config import TextConfig, VisionConfig
 from clipworks.train.config import TrainConfig
 
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "V100": 125e12, "L40": 181e12, "A10": 125e12}
-"""Dense 16-bit operations a second, by a part of the card's name (makers' data sheets)."""
+PEAKS = {
+    **{"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "V100": 125e12},
+    **{"L40S": 362e12, "L40": 181e12, "A10": 125e12},
+}
+"""Dense 16-bit operations a second, by the first that is in the card's name (makers' data sheets)."""
 
-F32_PEAKS = {"H200": 67e12, "H100": 67e12, "A100": 19.5e12, "V100": 15.7e12, "L40": 90.5e12, "A10": 31.2e12}
+F32_PEAKS = {
+    **{"H200": 67e12, "H100 PCIe": 51e12, "H100": 67e12, "A100": 19.5e12, "V100": 15.7e12},
+    **{"L40S": 91.6e12, "L40": 90.5e12, "A10": 31.2e12},
+}
 
 _PROBE = 1024
 _PROBE_ROUNDS = 6

@@ -1,8 +1,8 @@
-"""The folder of a probe or a fine-tuning: what it was begun with, and whether that is asked for again."""
+"""The folder of a run: whose it is, what it was begun with, and that one process at a time writes it."""
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +24,66 @@ def begun(folder: Path, name: str, settings: Mapping[str, Any]) -> Iterator[bool
     Raises:
         DataError: the folder holds another run or other files, is a file, or is being written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file.", "Choose another --out.")
     wanted = json.loads(json.dumps(settings))
     path = folder / name
     if not path.exists():
-        names = sorted(p.name for p in folder.glob("*") if not p.name.startswith("."))
-        if names:
-            raise DataError(
-                f"{folder} holds {names[0]} and no {name}, so it is of something else.",
-                "Choose an empty folder or a new one for --out.",
-            )
+        require_empty(folder, name)
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with exclusive_lock(folder / ".lock", wait=False):
-            if path.exists():
-                _require_same(folder, read_json(path), wanted)
-            else:
-                write_json(path, wanted)
-            yield is_complete(folder)
-    except BlockingIOError as error:
+    with held(folder):
+        if path.exists():
+            _require_same(folder, read_json(path), wanted)
+        else:
+            write_json(path, wanted)
+        yield is_complete(folder)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Within: no other process writes the folder; the hold ends with this process, however it ends.
+
+    Raises:
+        DataError: another one does.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(folder / ".lock", wait=False))
+        except BlockingIOError as error:
+            raise DataError(
+                f"{folder} is being written by another process.", "Wait for it, or choose another --out."
+            ) from error
+        yield
+
+
+def require_empty(folder: Path, name: str) -> None:
+    """Refuse to begin a run in a folder that holds something else.
+
+    Raises:
+        DataError: it holds files and none of this name, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file.", "Choose another --out.")
+    # Names with a dot are no content: what a killed writer left, what desktops add.
+    names = sorted(p.name for p in folder.glob("*") if not p.name.startswith("."))
+    if names:
         raise DataError(
-            f"{folder} is being written by another process.", "Wait for it, or choose another --out."
-        ) from error
+            f"{folder} holds {names[0]} and no {name}, so it is not a run of this kind.",
+            "Choose an empty folder or a new one for --out.",
+        )
+
+
+def refuse_other(folder: Path, name: str, settings: Mapping[str, Any]) -> None:
+    """Say before the work that a folder holds another run, as far as its settings are known by then.
+
+    Raises:
+        DataError: as in `begun`.
+    """
+    path = folder / name
+    if not path.exists():
+        require_empty(folder, name)
+        return
+    found = read_json(path)
+    known = {key: found.get(key) for key in settings} if isinstance(found, dict) else found
+    _require_same(folder, known, json.loads(json.dumps(settings)))
 
 
 def _require_same(folder: Path, found: Any, wanted: Mapping[str, Any]) -> None:

@@ -24,6 +24,9 @@ from clipworks.train.step import Learner
 
 BATCH = 64
 
+ROWS = 1024
+"""Rows of cosines that exist at a time."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
@@ -126,11 +129,11 @@ def _score(learner: Learner, task: Task) -> dict[str, float]:
         class_CE = F.normalize(prompt_PE.reshape(len(task.texts), -1, prompt_PE.shape[1]).mean(dim=1), dim=-1)
         best = (image_NE @ class_CE.T).argmax(dim=1).cpu().numpy()
         return {"top1": float((best == task.classes).mean())}
-    cosines = (image_NE @ encode_texts(task.texts, learner.processes).T).cpu().numpy()
+    text_NE = encode_texts(task.texts, learner.processes)
     _, same = np.unique(task.texts, return_inverse=True)
     return {
-        **{f"image_to_text_r{k}": _recall(cosines, same, k) for k in (1, 5)},
-        **{f"text_to_image_r{k}": _recall(cosines.T, same, k) for k in (1, 5)},
+        **{f"image_to_text_r{k}": share for k, share in _recalls(image_NE, text_NE, same).items()},
+        **{f"text_to_image_r{k}": share for k, share in _recalls(text_NE, image_NE, same).items()},
     }
 
 
@@ -156,10 +159,17 @@ def _text_encoder(learner: Learner) -> Callable[[Sequence[str], Processes], Tens
     return encode
 
 
-def _recall(cosines: NDArray[np.float32], same: NDArray[np.int64], k: int) -> float:
-    """Share of rows whose best k columns hold one with the same text; ties count as lost."""
-    hits = 0
-    for row, own in zip(cosines, same, strict=True):
-        right = same == own
-        hits += int((row[~right] >= row[right].max()).sum()) < k
-    return hits / len(cosines)
+def _recalls(row_NE: Tensor, column_NE: Tensor, same: NDArray[np.int64]) -> dict[int, float]:
+    """By k, the share of rows whose best k columns hold one with the same text; ties count as lost.
+
+    Some rows at a time: the square of all cosines never exists.
+    """
+    same_N = torch.from_numpy(same).to(row_NE.device)
+    better: list[Tensor] = []
+    for start in range(0, len(row_NE), ROWS):
+        cosines_CN = row_NE[start : start + ROWS] @ column_NE.T
+        is_right_CN = same_N[start : start + ROWS, None] == same_N
+        best_C = cosines_CN.masked_fill(~is_right_CN, -2.0).amax(dim=1)
+        better.append(((cosines_CN >= best_C[:, None]) & ~is_right_CN).sum(dim=1))
+    ranks_N = torch.cat(better)
+    return {k: (ranks_N < k).double().mean().item() for k in (1, 5)}

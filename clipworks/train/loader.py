@@ -183,7 +183,7 @@ def _draw(dataset: Dataset, all_visits: "_Visits", config: TrainConfig, step: in
         tokens=tokens[:, : int(tokens.argmax(axis=1).max()) + 1],
         captions=pad_captions(texts[rows]),
         chosen=np.array(chosen[rows], dtype=np.int64),
-        kept=draw_kept_patches(len(visits), patches, dropout, rng)[rows] if dropout else None,
+        kept=draw_kept_patches(len(visits), patches, dropout, rng, rows=rows) if dropout else None,
     )
 
 

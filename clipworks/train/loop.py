@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -19,10 +17,12 @@ from clipworks.train.checkpoint import cut_evaluations, cut_metrics, export, ope
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import full, join_processes
 from clipworks.train.feed import Feed, open_feed
+from clipworks.train.folders import held
 from clipworks.train.guards import Guards, require_sane_rate
 from clipworks.train.meter import start_meter
 from clipworks.train.metrics import EVALUATIONS, METRICS, Step
 from clipworks.train.page import write_page
+from clipworks.train.signals import Caught, catch_signals
 from clipworks.train.sources import identify
 from clipworks.train.start import read_start
 from clipworks.train.states import Memory, load_state, save_state
@@ -67,18 +67,21 @@ def train(
     Raises:
         ConfigError: the processes cannot share a batch equally, or the learning rate would undo the
             checkpoint that training starts from.
-        DataError: the data cannot be used, the folder holds another run, the loss stopped being a
-            finite number, or `guards.py` stopped the run; the last state is kept.
-        KeyboardInterrupt: after Ctrl-C, with the state of the last whole step saved.
+        DataError: the data cannot be used, the folder holds another run or is being written by another
+            process, the loss stopped being a finite number, memory ran out, or `guards.py` stopped the
+            run; the last state is kept.
+        KeyboardInterrupt: after Ctrl-C, with the state of the last whole step saved; after a second one
+            at once, without.
         SystemExit: after SIGTERM, likewise; the code is 143.
     """
-    with join_processes() as processes, _own_random_numbers(processes.device):
+    with join_processes() as processes, _own_random_numbers(processes.device), ExitStack() as stack:
         rows = processes.rows(config.batch_size)
         require_sane_rate(config)
         is_checked = config.reading == "memory"
-        processes.once(lambda: open_run(out, config, identify(data, is_checked=is_checked)))
+        processes.once(lambda: open_run(out, config, lambda: identify(data, is_checked=is_checked)))
         if processes.once(lambda: is_complete(out)):
             return out
+        processes.once(lambda: stack.enter_context(held(out)))
         feed = open_feed(data, config)
         start = read_start(config, feed.token_rows)
         learner = build_learner(config, feed.token_rows, processes, None if start is None else start.model)
@@ -98,19 +101,6 @@ def train(
 def _own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
     """Within: what is drawn from PyTorch's generators changes nothing for the caller."""
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Caught:
-    """Signals that ask to stop; the step they fall into ends whole."""
-
-    numbers: list[int] = field(default_factory=list)
-
-    def stop(self) -> None:
-        """End the run as the signal wants it."""
-        if self.numbers and self.numbers[0] == signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +127,8 @@ class _Run:
         meter = start_meter(config, processes.device, processes.world)
         guards = Guards(config)
         batches = feed.batches(config, done, rows=rows, device=processes.device, processes=workers)
-        with self.open_metrics() as metrics, _signal_caught() as caught:
+        # Closed here, since an error that is on its way keeps it alive, and with it all that is read ahead.
+        with closing(batches), self.open_metrics() as metrics, catch_signals() as caught:
             started = time.perf_counter()
             for number, batch in enumerate(batches, start=done):
                 waited = time.perf_counter() - started
@@ -152,7 +143,7 @@ class _Run:
     def open_metrics(self) -> Iterator[TextIO]:
         """`metrics.jsonl`; in processes but the first, nothing."""
         path = self.out / METRICS if self.learner.processes.is_first else Path(os.devnull)
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", buffering=1, encoding="utf-8") as file:  # each line is seen as it is made
             yield file
 
     def report(self, result: Step, metrics: TextIO) -> None:
@@ -191,7 +182,7 @@ class _Run:
             with (self.out / EVALUATIONS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": done, **numbers}) + "\n")
 
-    def save_if_due(self, done: int, metrics: TextIO, caught: _Caught) -> None:
+    def save_if_due(self, done: int, metrics: TextIO, caught: Caught) -> None:
         """Save by step, by time or because a signal asks to stop; all processes do the same.
 
         Raises:
@@ -220,19 +211,3 @@ class _Run:
         self.saved[0] = time.monotonic()
         if wish == _STOP and not is_last:
             caught.stop()
-
-
-@contextmanager
-def _signal_caught() -> Iterator[_Caught]:
-    """Within: the first Ctrl-C or SIGTERM is only noted, so that the step it falls into ends whole."""
-    caught = _Caught()
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda got, _: caught.numbers.append(got)) for number in numbers]
-    try:
-        yield caught
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

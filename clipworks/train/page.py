@@ -9,13 +9,16 @@ from typing import Any
 
 from clipworks.files import atomic_write
 from clipworks.plots import Line, draw_lines
-from clipworks.train.metrics import EVALUATIONS, METRICS, read_lines
+from clipworks.train.metrics import EVALUATIONS, METRICS, read_lines, read_means
 
 PAGE = "report.html"
 PLOT = "loss.svg"
 
 POINTS = 500
 """Points of a curve; more steps are averaged in groups."""
+
+ROWS = 4 * POINTS
+"""Rows of numbers that are held, each of one step or the mean of neighbours."""
 
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color-scheme:light dark}"
@@ -41,7 +44,7 @@ def write_page(run: Path) -> None:
     Raises:
         DataError: a line is no JSON object.
     """
-    steps = read_lines(run / METRICS)
+    steps = read_means(run / METRICS, ROWS)
     config = json.loads((run / "train.json").read_bytes())["config"]
     evaluations = read_lines(run / EVALUATIONS)
     for name, text in (
@@ -58,7 +61,7 @@ def render_page(
     steps: Sequence[dict[str, Any]],
     evaluations: Sequence[dict[str, Any]],
 ) -> str:
-    """The page as text; `steps` and `evaluations` are the lines of a run."""
+    """The page as text; `steps` are the rows of `read_means`, `evaluations` the lines of a run."""
     rows = [_with_shares(step) for step in steps]
     charts = [draw_loss(config, steps)]
     charts += [chart for chart in (_evaluation_chart(evaluations),) if chart]
@@ -88,17 +91,18 @@ def draw_loss(config: dict[str, Any], steps: Sequence[dict[str, Any]]) -> str:
 def _facts(
     config: dict[str, Any], rows: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]
 ) -> str:
-    facts = [("Steps", f"{len(rows):,} of {config['steps']:,}"), ("Batch", f"{config['batch_size']:,} pairs")]
+    steps = sum(row.get("steps", 1) for row in rows)
+    facts = [("Steps", f"{steps:,} of {config['steps']:,}"), ("Batch", f"{config['batch_size']:,} pairs")]
     if rows:
         last = rows[-max(1, len(rows) // 20) :]
-        seconds = sum(row["seconds"] for row in rows)
+        seconds, waited, skipped = (_sum(rows, name) for name in ("seconds", "wait_seconds", "skipped"))
         facts += [
             ("Loss, mean of the last 20th", f"{_mean(last, 'loss'):.4f}"),
             ("Accuracy in the batch, the same", f"{_mean(last, 'accuracy'):.1%}"),
             ("Time", f"{seconds / 3600:.2f} h"),
-            ("Speed", f"{len(rows) * config['batch_size'] / seconds:,.0f} pairs/s" if seconds else "–"),
-            ("Waiting for data", f"{sum(r.get('wait_seconds', 0.0) for r in rows) / (seconds or 1):.1%}"),
-            ("Samples skipped", f"{sum(row.get('skipped', 0) for row in rows):,}"),
+            ("Speed", f"{steps * config['batch_size'] / seconds:,.0f} pairs/s" if seconds else "–"),
+            ("Waiting for data", f"{waited / (seconds or 1):.1%}"),
+            ("Samples skipped", f"{skipped:,.0f}"),
         ]
         if rows[-1].get("mfu"):
             facts.append(("MFU, mean of the last 20th", f"{_mean(last, 'mfu'):.1%}"))
@@ -140,6 +144,11 @@ def _with_shares(row: dict[str, Any]) -> dict[str, Any]:
     if row.get("memory_bytes"):
         shares["memory_gib"] = row["memory_bytes"] / 2**30
     return shares
+
+
+def _sum(rows: Sequence[dict[str, Any]], field: str) -> float:
+    """Over all steps, of which a row may be several."""
+    return math.fsum(row[field] * row.get("steps", 1) for row in rows if row.get(field))
 
 
 def _mean(rows: Sequence[dict[str, Any]], field: str) -> float:

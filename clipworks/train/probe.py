@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from clipworks.errors import ConfigError
 from clipworks.files import atomic_write, read_json, write_json, write_manifest
 from clipworks.model.engine import Engine
+from clipworks.model.heads import check_prompts
 from clipworks.model.linear import TAPS, LinearHead, Tap, write_head
 from clipworks.plots import Line, draw_lines
-from clipworks.train.examples import Example, digest_of
-from clipworks.train.folders import RESULT, begun
+from clipworks.train.examples import TEMPLATES, Example, digest_of
+from clipworks.train.folders import RESULT, begun, refuse_other
 from clipworks.train.logistic import Fit, fit_logistic
 from clipworks.train.splits import Parts, Places, cut_parts, draw_shots, labels_of
 from clipworks.train.sweep import Part, Sweep, search_c
@@ -42,7 +43,7 @@ class ProbeConfig:
 
     shots: tuple[int, ...] = (1, 2, 4, 8, 16)
     """Pictures per class of the few-shot curve, rising, each at least 1; empty for no curve."""
-    templates: tuple[str, ...] = ("{}", "a photo of a {}")
+    templates: tuple[str, ...] = TEMPLATES
     """Sentences with `{}` for the class, for the zero-shot line."""
     draws: int = 5
     """Draws of the few pictures, each a fit of its own, 1 to 10."""
@@ -86,8 +87,11 @@ def probe(
 
     Raises:
         DataError: the pictures cannot be used, or `out` holds something else.
+        InputError: a template has no `{}`.
     """
-    labels_of(examples)  # said before minutes go into features
+    check_prompts(labels_of(examples)[0], config.templates)  # said before minutes go into features
+    settings = {**asdict(config), "fingerprint": engine.fingerprint, "preprocess": engine.preprocess}
+    refuse_other(out, SETTINGS, settings)
     show = on_progress or (lambda done, total, what: None)
     readings = read_features(
         engine, projection, examples, on_progress=lambda done, total: show(done, total, "pictures")
@@ -95,12 +99,7 @@ def probe(
     classes, labels = labels_of(readings.examples)
     parts = cut_parts(readings.examples, readings.hashes, seed=config.seed)
     data_sha256 = digest_of(readings.examples, readings.hashes)
-    settings = {
-        **asdict(config),
-        "fingerprint": engine.fingerprint,
-        "preprocess": engine.preprocess,
-        "data_sha256": data_sha256,
-    }
+    settings["data_sha256"] = data_sha256
     with begun(out, SETTINGS, settings) as is_complete:
         if is_complete:
             result: dict[str, Any] = read_json(out / RESULT)

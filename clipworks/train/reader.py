@@ -104,6 +104,14 @@ class Reader:
         self, shard: int, place: int, rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]] | str:
         """Pixels and tokens of a sample, or why it cannot be used; the caption comes before the picture."""
+        try:
+            return self._try_sample(shard, place, rng)
+        except OSError:  # a disk that fails at one place, a shard that was moved
+            return "unreadable_shard"
+
+    def _try_sample(
+        self, shard: int, place: int, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]] | str:
         source = self._shards[shard][1]
         opened = self._opened(shard)
         if place >= len(opened.places):

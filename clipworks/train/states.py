@@ -147,13 +147,14 @@ def _write_part(folder: Path, memory: Memory, processes: Processes) -> Any:
     pieces = list(_pieces(memory, processes))
     tensors = {piece.name: piece.rows.detach().cpu().contiguous() for piece in pieces}
     try:
-        with (folder / name).open("wb") as file:
-            file.write(safetensors.torch.save(tensors))
-            file.flush()
+        safetensors.torch.save_file(tensors, folder / name)  # `save` would make one more copy in memory
+        with (folder / name).open("rb") as file:
             os.fsync(file.fileno())
         digest = sha256_file(folder / name)
     except OSError as error:
         return error
+    except safetensors.SafetensorError as error:  # what a full disk is there
+        return OSError(f"{folder / name} cannot be written: {error}")
     described = {
         piece.name: (piece.shape, piece.start, len(tensors[piece.name])) if piece.shape else ((), 0, 1)
         for piece in pieces

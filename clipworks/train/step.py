@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,6 +139,27 @@ def build_learner(
     )
 
 
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Within: that memory has run out is an error of ours.
+
+    Raises:
+        DataError: it has.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On a CPU PyTorch raises a plain RuntimeError.
+        is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not is_memory and "can't allocate memory" not in str(error):
+            raise
+        raise DataError(
+            "A step needs more memory than there is.",
+            "Raise accumulation, set recompute=true, or lower batch_size.",
+        ) from error
+
+
+@memory_told()
 def take_step(learner: Learner, batch: Batch, number: int, started: float) -> Step:
     """Train on one batch, of which this process has its rows.
 
@@ -150,7 +171,7 @@ def take_step(learner: Learner, batch: Batch, number: int, started: float) -> St
 
     Raises:
         DataError: the loss or the gradient is not finite; nothing was changed. In fp16 such a step is left
-            out, until no smaller scale of the loss is left to try.
+            out, until no smaller scale of the loss is left to try. Or memory has run out.
     """
     config, processes, model = learner.config, learner.processes, learner.model
     set_rates(learner.optimizers, number, config)
@@ -162,7 +183,7 @@ def take_step(learner: Learner, batch: Batch, number: int, started: float) -> St
     average_scalars([model.logit_scale, *([learner.bias] if learner.bias is not None else [])], processes)
     skipped = outcome.loss.new_tensor(sum(n for cause, n in batch.skipped.items() if cause != BALANCED_OUT))
     told = [outcome.loss, outcome.accuracy.to(outcome.loss), outcome.spread.to(outcome.loss), skipped]
-    loss, accuracy, spread, skipped_mean = processes.mean(torch.stack(told)).tolist()
+    loss, accuracy, unlikeness, skipped_mean = processes.mean(torch.stack(told)).tolist()
     _divide([p.grad for p in parameters if p.grad is not None], learner.loss_scale.factor)
     largest = math.inf if config.clip_norm is None else config.clip_norm
     norm = clip_gradients(parameters, largest, processes).item()
@@ -182,7 +203,7 @@ def take_step(learner: Learner, batch: Batch, number: int, started: float) -> St
         logit_scale=model.logit_scale.exp().item(),
         seconds=time.perf_counter() - started,
         skipped=round(skipped_mean * processes.world),
-        spread=spread,
+        spread=unlikeness,
     )
 
 

@@ -6,7 +6,6 @@ same weights, bit for bit, on the same machine.
 
 import json
 import math
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from clipworks.errors import DataError
+from clipworks.errors import CheckpointError, DataError
 from clipworks.files import atomic_write
 from clipworks.model.config import ClipConfig
 from clipworks.model.tensorfiles import read_safetensors, safetensors_bytes
@@ -28,12 +27,16 @@ from clipworks.train.loss import Captions as Positives
 from clipworks.train.loss import Objective, Temperature, contrast, pad_captions
 from clipworks.train.material import Captions
 from clipworks.train.optim import build_optimizers, set_rates
+from clipworks.train.signals import Caught
 from clipworks.train.splits import Parts
 from clipworks.train.tuned import Tuned, batch_pixels, image_vectors, retrieval, text_vectors
 from clipworks.train.tuning import TuneConfig
 
 STATE = "state.safetensors"
 EPOCHS = "epochs.jsonl"
+SAVE_SECONDS = 300.0
+"""Between two saved states at most, for epochs that take hours."""
+
 LARGEST_LOG_SCALE = math.log(100)
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -113,7 +116,7 @@ def tune_model(
     tuned: Tuned,
     job: Job,
     out: Path,
-    interrupted: threading.Event,
+    caught: Caught,
     on_step: Callable[[int, int, str], None],
 ) -> tuple[Progress, dict[str, NDArray[np.float32]]]:
     """Train until the epochs or the patience end.
@@ -122,15 +125,16 @@ def tune_model(
         tuned: what trains has `requires_grad`; see `tuned.prepare_training`.
         job: what to do.
         out: run folder for `state.safetensors` and `epochs.jsonl`.
-        interrupted: once set, the step in work ends, is saved, and KeyboardInterrupt is raised.
+        caught: once it has a signal, the step in work ends, is saved, and the run stops.
         on_step: called with (steps done, steps in all, words).
 
     Returns:
         What happened, and the weights of the best epoch that was trained.
 
     Raises:
-        DataError: the loss is no finite number, or the rate destroys the model.
-        KeyboardInterrupt: see `interrupted`.
+        DataError: the loss is no finite number, the rate destroys the model, or a saved state is damaged.
+        KeyboardInterrupt: after Ctrl-C.
+        SystemExit: after SIGTERM.
     """
     plan = _plan(job)
     optimizers = build_optimizers(tuned, plan)
@@ -139,22 +143,25 @@ def tune_model(
     progress = _load(out, trained, optimizers[0], best)
     if not progress.epochs:
         progress = replace(progress, epochs=(_measured(tuned, job, Progress(), 0),))
+        _save(out, progress, trained, optimizers[0], best)
     per_epoch = job.steps_per_epoch
+    saved = time.monotonic()
     while progress.step < plan.steps and not _is_out_of_patience(progress, job.tune):
         progress = _step(tuned, job, plan, optimizers, progress)
-        words = f"steps, {progress.best.val_score:.1%} of validation right"
-        on_step(progress.step, plan.steps, words)
-        if progress.step % per_epoch == 0:
+        is_epoch = progress.step % per_epoch == 0
+        if is_epoch:
             row = _measured(tuned, job, progress, progress.step // per_epoch)
             progress = Progress(step=progress.step, epochs=(*progress.epochs, row))
             _require_sane(progress, job)
             if progress.kept == row:
                 best |= {name: p.detach().clone() for name, p in trained.items()}
-        is_stopping = interrupted.is_set()
-        if is_stopping or progress.step % per_epoch == 0:
+        on_step(progress.step, plan.steps, _words(progress, job))
+        is_stopping = bool(caught.numbers)
+        if is_stopping or is_epoch or time.monotonic() - saved > SAVE_SECONDS:
             _save(out, progress, trained, optimizers[0], best)
+            saved = time.monotonic()
         if is_stopping:
-            raise KeyboardInterrupt
+            caught.stop()
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(best[name])
@@ -190,6 +197,14 @@ def overfitting_words(epochs: tuple[Epoch, ...], kept: Epoch) -> str:
         f"It overfits: from epoch {kept.epoch} to {last.epoch} the training score rose from "
         f"{kept.train_score:.1%} to {last.train_score:.1%} while validation fell from "
         f"{kept.val_score:.1%} to {last.val_score:.1%}; the weights of epoch {kept.epoch} are kept."
+    )
+
+
+def _words(progress: Progress, job: Job) -> str:
+    best, last = progress.best, progress.epochs[-1]
+    return (
+        f"steps, epoch {last.epoch} of {job.tune.epochs} done, "
+        f"{last.val_score:.1%} of validation right, best {best.val_score:.1%}"
     )
 
 
@@ -345,9 +360,12 @@ def _load(
     """Put a saved state into the model and the optimizer; an empty progress where there is none."""
     if not (out / STATE).exists():
         return Progress()
-    arrays = read_safetensors(out / STATE)
-    about = json.loads(arrays.pop("about").tobytes())
-    epochs = tuple(Epoch(**row) for row in about.pop("epochs"))
+    try:
+        arrays = read_safetensors(out / STATE)
+        about = json.loads(arrays.pop("about").tobytes())
+        epochs = tuple(Epoch(**row) for row in about.pop("epochs"))
+    except (CheckpointError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{out / STATE} is damaged.", "Delete it, and the run begins again.") from error
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     with torch.no_grad():
         for name, parameter in trained.items():

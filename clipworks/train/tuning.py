@@ -62,7 +62,7 @@ class TuneConfig:
     def __post_init__(self) -> None:
         if self.objective not in get_args(Objective):
             raise ConfigError(f"objective is {self.objective!r}; it must be classification or contrastive.")
-        if self.precision not in get_args(TrainPrecision):
+        if self.precision not in ("f32", "bf16"):
             raise ConfigError(f"precision is {self.precision!r}; it must be f32 or bf16.")
         self._require(1, None, "epochs", "patience")
         self._require(2, None, "batch_size", "num_alphas")
@@ -94,6 +94,6 @@ class TuneConfig:
     def _require(self, low: float, high: float | None, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            if value < low or (high is not None and value > high):
+            if not value >= low or (high is not None and value > high):
                 bound = f"from {low} to {high}" if high is not None else f"at least {low}"
                 raise ConfigError(f"{name} is {value}; it must be {bound}.")

@@ -40,6 +40,8 @@ def test_a_dry_run_prints_the_settings_that_the_data_ask_for(
     assert plan(write_captions(tmp_path / "captions"))["objective"] == "contrastive"
     assert plan(labelled, "--objective", "contrastive", "--lora", "4")["lora_rank"] == 4
     assert not (tmp_path / "run").exists()
+    arguments = ("finetune", tiny_model, "--data", labelled, "--out", tmp_path / "run", "--dry-run")
+    assert "0 is not in the range x>=1" in run(*arguments, "--lora", "0", status=2).stderr
 
 
 def test_a_rate_that_is_too_high_is_one_sentence(run: Run, tmp_path: Path, tiny_model: str) -> None:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipworks.cli import output
-from clipworks.cli.output import progress_bar, stage_progress
+from clipworks.cli.output import Pace, progress_bar, stage_progress
 from clipworks.files import write_manifest
 
 
@@ -15,7 +14,8 @@ def test_a_line_now_and_then_tells_how_far_it_is(
     with progress_bar("Reading", "parts") as show:
         show(1, 2000)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(output, "SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(Pace, "FIRST_SECONDS", 0)
+    monkeypatch.setattr(Pace, "SECONDS", 0)
     with progress_bar("Reading", "parts") as show:
         show(1, 2000)
         show(2, 2000, "hashes (step 3 of 9)")

@@ -1,12 +1,15 @@
 """`clipworks train`: settings are checked and shown before anything runs."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from clipworks.cli.live import Smooth, clock, rows_of
+from clipworks.cli.live import Smooth, clock, line_of, live_table, rows_of
+from clipworks.cli.output import Pace, progress_bar
 from clipworks.shards import Sample, write_shards
 from clipworks.train.metrics import Step
 from clipworks.train.recipes import find
@@ -69,6 +72,16 @@ def test_a_check_says_what_it_found_and_a_run_is_scored(run: Run, tmp_path: Path
     )
 
 
+def test_a_folder_of_another_run_is_refused_before_anything_is_read(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    told = {"config": find("tiny").to_json(), "data_sha256": ""}
+    (tmp_path / "run" / "train.json").write_text(json.dumps(told))
+    arguments = ("train", "--recipe", "tiny", "--data", tmp_path / "no", "--out", tmp_path / "run")
+    for more in (("--check",), ("--eval", tmp_path / "none")):
+        error = run(*arguments, "--set", "steps=7", *more, status=1).stderr
+        assert "holds another run; it differs in steps" in error
+
+
 @pytest.mark.slow
 def test_from_takes_over_the_shape_of_a_checkpoint(run: Run, tmp_path: Path) -> None:
     arguments = ("train", "--recipe", "tiny", "--data", tmp_path, "--out", tmp_path / "run", "--dry-run")
@@ -104,4 +117,36 @@ def test_the_table_shows_means_and_what_is_left() -> None:
     assert rows["speed"] == "16 pairs/s   MFU 40.0%"
     assert rows["data wait"] == "25.0%   skipped 2"
     assert (rows["memory"], rows["held/top1"]) == ("1.00 GiB", "0.2500")
+    line = line_of(config, steps[-1], smooth)
+    assert line.startswith("step 2 of 100   0:03:16 left   loss 2.0500   chance 3.4657   speed 16 pairs/s")
+    smooth.add(replace(steps[-1], loss=math.nan, gradient_norm=math.inf))
+    assert dict(rows_of(config, steps[-1], smooth, {}))["loss"] == rows["loss"]
     assert clock(3 * 86_400 + 61) == "3 d 0:01:01"
+
+
+def paced(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    clock = iter(seconds)
+    monkeypatch.setattr("clipworks.cli.output.time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+
+def test_without_a_terminal_a_line_comes_at_times_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    paced(monkeypatch, 0.0, 1.0, 6.0, 30.0, 37.0, 40.0)
+    pace = Pace()
+    assert [pace.is_due(is_last=number == 4) for number in range(5)] == [False, True, False, True, True]
+    paced(monkeypatch, 0.0, 1.0)
+    assert not Pace().is_due(is_last=True)
+
+
+def test_a_log_of_a_long_command_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paced(monkeypatch, 0.0, 6.0, 7.0, 8.0)
+    with progress_bar("Fine-tuning", "steps") as show:
+        for done in (1, 2, 3):
+            show(done, 3, "of 3 steps" if done == 2 else "")
+    assert capsys.readouterr().err == "Fine-tuning: 1 of 3 steps\nFine-tuning: 3 of 3 steps\n"
+    paced(monkeypatch, 0.0, 6.0)
+    config = replace(find("tiny"), steps=100)
+    with live_table(config) as table:
+        table(Step(step=9, loss=1.0, learning_rate=1.0, gradient_norm=1.0, logit_scale=1.0, seconds=1.0), {})
+    assert capsys.readouterr().err.startswith("step 10 of 100   0:01:30 left   loss 1.0000")

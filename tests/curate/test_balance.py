@@ -127,7 +127,7 @@ def test_with_several_languages_each_gets_the_share_of_the_anchor() -> None:
         thresholds(counts, lists, BalanceConfig(tail_share=0.5, anchor="fr"))
 
 
-@pytest.mark.parametrize("wrong", [{"t": 0}, {"tail_share": 1.5}, {"texts": "all"}])
+@pytest.mark.parametrize("wrong", [{"t": 0}, {"tail_share": 1.5}, {"texts": "some"}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         replace(CONFIG, **wrong)
@@ -223,6 +223,23 @@ def test_each_keeps_the_texts_that_passed_and_one_keeps_one_at_most(tmp_path: Pa
         lengths.add(len(texts))
     assert {1, 2} <= lengths
     assert {len(row["texts"]) for row in rows_of(tmp_path / "one" / "balanced")} == {1}
+
+
+def test_all_drops_no_text_that_holds_an_entry_and_gives_each_its_probability(tmp_path: Path) -> None:
+    rows = make_rows(600)
+    manifest = run(tmp_path / "all", rows, replace(CONFIG, texts="all"))
+    assert manifest["counts"]["kept_texts"] == manifest["counts"]["matched_texts"] > 600
+    assert expected_texts(tmp_path / "all" / "balanced") == (manifest["counts"]["kept_texts"], 0.0)
+    probs = {
+        (row["uid"], text["text"]): prob
+        for row in rows_of(tmp_path / "all" / "balanced")
+        for text, prob in zip(row["texts"], row["keep_probs"], strict=True)
+    }
+    run(tmp_path / "each", rows)
+    for row in rows_of(tmp_path / "each" / "balanced"):
+        for text, prob in zip(row["texts"], row["keep_probs"], strict=True):
+            assert probs[row["uid"], text["text"]] == prob
+    assert min(probs.values()) < 0.2 and max(probs.values()) == 1.0
 
 
 def test_a_pair_is_kept_once_though_several_of_its_texts_pass(tmp_path: Path) -> None:

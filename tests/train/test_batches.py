@@ -1,8 +1,13 @@
 """A stream of batches: the same whoever reads it, and what cannot be used gives way."""
 
 import json
+import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +79,63 @@ def test_processes_that_decode_make_the_same_batches(pool: Path) -> None:
     assert all(map(is_same, batches(pool, config, first=3, processes=2), batches(pool, config, first=3)))
 
 
+def decoders(path: Path, pool: Path, script: str) -> tuple[int, list[int]]:
+    """Run a program that streams with two processes and kills itself; its status, and their ids."""
+    path.write_text(
+        "import os, signal; from dataclasses import replace; from pathlib import Path\n"
+        "from multiprocessing import active_children\n"
+        "from clipworks.train.batches import stream_batches; from clipworks.train.recipes import tiny\n"
+        "from clipworks.train.sources import read_sources\n"
+        "def stream_of():\n"
+        "    config = replace(tiny(), reading='stream', recolour=False, batch_size=16, steps=6)\n"
+        f"    return stream_batches(read_sources(Path({str(pool)!r})), config, range(6), processes=2)\n"
+        "if __name__ == '__main__':\n"
+        "    stream = stream_of(); next(stream); children = active_children()\n"
+        f"    {script}\n"
+        "    children += active_children()\n"
+        "    print(*(child.pid for child in children), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(path)], check=False, capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, [int(word) for word in done.stdout.split()]
+
+
+def is_gone(process: int) -> bool:
+    """Whether a process has ended; one that has and was not waited for is a zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.slow
+def test_processes_that_decode_outlive_a_signal_to_all_but_not_the_parent(pool: Path, tmp_path: Path) -> None:
+    signals = "[os.kill(child.pid, s) for child in children for s in (signal.SIGINT, signal.SIGTERM)]"
+    script = f"{signals}; assert len([*stream]) == 5; stream = stream_of(); next(stream)"
+    status, children = decoders(tmp_path / "program.py", pool, script)
+    assert status == -signal.SIGKILL and len(children) == 4
+    deadline = time.monotonic() + 20
+    while not all(map(is_gone, children)):
+        assert time.monotonic() < deadline, "they live on without a parent"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_process_that_died_and_a_table_that_cannot_be_read_are_told(pool: Path, tmp_path: Path) -> None:
+    stream = stream_batches(read_sources(pool), streaming(), range(6), processes=1)
+    next(stream)
+    (child,) = multiprocessing.active_children()
+    child.kill()
+    with pytest.raises(DataError, match="process that decodes pictures died.*fewer --workers"):
+        list(stream)
+    write_balanced(tmp_path / "kept", {})
+    source = source_of(tmp_path, balance="kept")
+    with pytest.raises(DataError, match="column|holds no texts"):
+        list(stream_batches([source], streaming(), range(6), processes=1))
+
+
 def test_rows_are_the_same_however_a_batch_is_shared(pool: Path) -> None:
     config = streaming(patch_dropout=0.5)
     feed = open_feed(pool, config)
@@ -137,6 +199,15 @@ def test_a_tar_that_is_cut_gives_what_is_before_the_cut(tmp_path: Path) -> None:
     assert sum((raw.skipped for raw in read), Counter())["damaged_shard"] > 0
 
 
+def test_a_shard_that_is_gone_gives_way_to_others(tmp_path: Path) -> None:
+    sources = read_sources(write_pool(tmp_path / "pool"))
+    (tmp_path / "pool" / "00001.tar").unlink()
+    config = replace(streaming(resampled=False), batch_size=20, steps=3)
+    read = list(stream_batches(sources, config, range(3)))
+    assert sum((raw.skipped for raw in read), Counter())["unreadable_shard"] >= 20
+    assert {text for raw in read for text in captions(raw)}.isdisjoint(f"caption{n}" for n in range(20, 40))
+
+
 def test_data_of_which_nothing_can_be_used_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +267,12 @@ def test_probabilities_in_the_json_balance_while_training(tmp_path: Path) -> Non
     assert found[None] / 2000 == pytest.approx(0.45, abs=0.04)
 
 
+def test_an_empty_text_takes_no_other_texts_probability(tmp_path: Path) -> None:
+    made = Captions(source_of(tmp_path), 1.0)
+    found = choose(made, {"texts": ["", "a", "b"], "keep_probs": [0.0, 1.0, "x"]})
+    assert found["a"] / 2000 == pytest.approx(0.5, abs=0.04) and found["b"] == 0
+
+
 def write_balanced(folder: Path, keep: dict[int, float]) -> None:
     rows = [{"uid": f"{n:032x}", "texts": [f"caption {n}"], "keep_probs": [p]} for n, p in keep.items()]
     write_table(folder / "part.parquet", pa.Table.from_pylist(rows))
@@ -218,6 +295,15 @@ def test_a_table_of_balancing_decides_how_often_a_text_is_drawn(tmp_path: Path) 
 def test_a_table_without_texts_is_refused(tmp_path: Path) -> None:
     write_balanced(tmp_path / "kept", {})
     with pytest.raises(DataError, match="column|holds no texts"):
+        Captions(source_of(tmp_path, balance="kept"), 1.0)
+
+
+@pytest.mark.parametrize("rule", ["each", "one"])
+def test_texts_that_a_draw_has_kept_are_not_drawn_again(tmp_path: Path, rule: str) -> None:
+    write_balanced(tmp_path / "kept", {0: 0.5})
+    manifest = json.loads((tmp_path / "kept" / "manifest.json").read_text())
+    write_manifest(tmp_path / "kept", manifest | {"config": {"texts": rule}})
+    with pytest.raises(DataError, match="would balance twice.*texts=all"):
         Captions(source_of(tmp_path, balance="kept"), 1.0)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from clipworks.errors import ConfigError
 from clipworks.options import with_settings
+from clipworks.train.probe import ProbeConfig
 from clipworks.train.recipes import find, tiny
 
 
@@ -56,3 +57,9 @@ def test_settings_are_read_by_the_type_of_their_field() -> None:
 def test_a_wrong_setting_gives_one_sentence(setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         with_settings(tiny(), [setting])
+
+
+@pytest.mark.parametrize("name", ["shots", "templates"])
+def test_what_holds_several_values_is_no_setting(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--set {name}: there is no such setting"):
+        with_settings(ProbeConfig(), [f"{name}=1,2"])

@@ -1,5 +1,6 @@
 """`--data`: three forms give the same examples; what is wrong is one sentence with its place."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from own_pictures import COLOURS, drawn, write_captions, write_classes, write_li
 
 from clipworks.errors import DataError
 from clipworks.shards import Sample, write_shards
+from clipworks.train import examples
 from clipworks.train.examples import read_examples
 
 
@@ -55,6 +57,21 @@ def test_shards_give_labels_and_splits_of_their_details(tmp_path: Path) -> None:
     (found,) = read_examples(tmp_path)
     assert (found.label, found.texts, found.split) == ("red", ("a red square", "red"), "test")
     assert found.read() == sample.image
+
+
+def test_classes_may_be_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(drawn("red", 0))
+    rows = [{"file": "a.png", "label": 0}, {"file": "a.png", "class": 12}, {"file": "a.png", "label": True}]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [one.label for one in read_examples(tmp_path)] == ["0", "12", ""]
+
+
+def test_shards_beyond_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = [Sample(key=str(n), image=drawn("red", n), extension="png", texts=("red",)) for n in range(4)]
+    write_shards(samples, tmp_path / "shards")
+    monkeypatch.setattr(examples, "LARGEST_TARS_BYTES", sum(len(one.image) for one in samples) - 1)
+    with pytest.raises(DataError, match="held in memory.*class folders"):
+        read_examples(tmp_path / "shards")
 
 
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:

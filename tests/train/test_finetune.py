@@ -12,7 +12,7 @@ import pytest
 from own_pictures import write_captions, write_classes
 
 import clipworks
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import sha256_bytes
 from clipworks.model.linear import read_head
 from clipworks.model.weights import read_checkpoint
@@ -20,7 +20,7 @@ from clipworks.train import kept
 from clipworks.train.examples import read_examples
 from clipworks.train.finetune import finetune
 from clipworks.train.splits import cut_parts
-from clipworks.train.tuner import Epoch, overfitting_words
+from clipworks.train.tuner import STATE, Epoch, overfitting_words
 from clipworks.train.tuning import TuneConfig
 from tests.conftest import TinyClip
 
@@ -103,13 +103,21 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 ) -> None:
     whole = run(tiny_clip, data, tmp_path / "whole")
 
-    def interrupt(done: int, total: int, words: str) -> None:
-        if done == 4 and "validation" in words:
-            os.kill(os.getpid(), signal.SIGINT)
+    for at, number, error in ((1, signal.SIGTERM, SystemExit), (4, signal.SIGINT, KeyboardInterrupt)):
 
-    with pytest.raises(KeyboardInterrupt):
-        run(tiny_clip, data, tmp_path / "cut", on_progress=interrupt)
-    assert not (tmp_path / "cut" / "manifest.json").exists()
+        def interrupt(done: int, total: int, words: str, at: int = at, number: int = number) -> None:
+            assert not words.startswith("steps") or (tmp_path / "cut" / STATE).exists()
+            if done == at and "validation" in words:
+                os.kill(os.getpid(), number)
+
+        with pytest.raises(error):
+            run(tiny_clip, data, tmp_path / "cut", on_progress=interrupt)
+        assert not (tmp_path / "cut" / "manifest.json").exists()
+    state = (tmp_path / "cut" / STATE).read_bytes()
+    (tmp_path / "cut" / STATE).write_bytes(state[:-9])
+    with pytest.raises(DataError, match="state.safetensors is damaged.*Delete it"):
+        run(tiny_clip, data, tmp_path / "cut")
+    (tmp_path / "cut" / STATE).write_bytes(state)
     resumed = run(tiny_clip, data, tmp_path / "cut")
     assert resumed["fingerprint"] == whole["fingerprint"]
     names = ("train_loss", "train_score", "val_loss", "val_score")
@@ -117,14 +125,15 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
         assert [one[name] for name in names] == [other[name] for name in names]
 
 
-def test_a_complete_run_is_left_alone_and_another_is_refused(
-    tiny_clip: TinyClip, data: Path, tmp_path: Path
+def test_a_complete_run_is_left_alone_and_another_is_refused_before_the_pictures_are_read(
+    tiny_clip: TinyClip, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tune = replace(QUICK, epochs=1)
     first = run(tiny_clip, data, tmp_path / "run", tune)
     time = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
     assert run(tiny_clip, data, tmp_path / "run", tune) == json.loads(json.dumps(first))
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == time
+    monkeypatch.setattr("clipworks.train.finetune.read_material", lambda *_, **__: pytest.fail("read first"))
     with pytest.raises(DataError, match=r"differs in epochs \(1, not 2\)"):
         run(tiny_clip, data, tmp_path / "run", replace(tune, epochs=2))
 
@@ -140,11 +149,22 @@ def test_a_complete_run_is_left_alone_and_another_is_refused(
         ({"objective": "regression"}, "objective is 'regression'"),
         ({"zoom": 1}, "zoom and shift must be below 1"),
         ({"lora_alpha": 0}, "lora_alpha is 0"),
+        ({"precision": "fp16"}, "precision is 'fp16'; it must be f32 or bf16"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan"),
     ],
 )
 def test_impossible_settings_are_one_sentence(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         TuneConfig(**values)
+
+
+def test_a_sentence_without_a_place_for_the_class_is_refused_before_the_pictures_are_read(
+    tiny_clip: TinyClip, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipworks.train.finetune.read_material", lambda *_, **__: pytest.fail("read first"))
+    checkpoint, examples = read_checkpoint(Path(tiny_clip.native)), read_examples(data)
+    with pytest.raises(InputError, match="'a photo' has no"):
+        finetune(checkpoint, examples, tmp_path / "run", QUICK, name="x", templates=["{}", "a photo"])
 
 
 def test_the_rate_falls_with_the_width_and_rises_for_lora() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -45,6 +46,17 @@ def test_shorter_texts_and_fewer_patches_count_less() -> None:
     assert 3.0e10 < full / 4096 < 4.4e10  # three times 14.8 GFLOP a pair, less what is not needed
     assert step_flops(config, text_tokens=16, image_patches=49) < 0.75 * full
     assert step_flops(config, text_tokens=77, image_patches=24) < 0.75 * full
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops"),
+    [("NVIDIA H200", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA L40S", 362)],
+)
+def test_the_peak_of_a_card_is_that_of_its_data_sheet(
+    monkeypatch: pytest.MonkeyPatch, name: str, tflops: float
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    assert peak_flops(torch.device("cuda"), "bf16") == tflops * 1e12
 
 
 def test_the_peak_of_a_processor_is_measured() -> None:

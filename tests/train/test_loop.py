@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,10 +22,13 @@ from clipworks.files import sha256_file
 from clipworks.model.weights import read_checkpoint
 from clipworks.train.checkpoint import cut_evaluations, open_run
 from clipworks.train.config import TrainConfig
-from clipworks.train.loop import _Caught, train
+from clipworks.train.folders import held
+from clipworks.train.loop import train
 from clipworks.train.loss import Score
 from clipworks.train.metrics import EVALUATIONS, METRICS, Step
 from clipworks.train.recipes import tiny
+from clipworks.train.signals import Caught, catch_signals
+from clipworks.train.sources import identify
 from clipworks.train.states import list_states
 from clipworks.train.step import Learner
 
@@ -198,7 +202,7 @@ def test_a_file_in_the_place_of_the_run_folder_is_refused(shards: Path, tmp_path
 
 def test_a_run_that_was_killed_at_its_first_write_starts_again(shards: Path, tmp_path: Path) -> None:
     (tmp_path / ".train.json.part").write_text("{")
-    open_run(tmp_path, config(), "0" * 64)
+    open_run(tmp_path, config(), lambda: "0" * 64)
     assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
 
 
@@ -213,13 +217,47 @@ def test_ctrl_c_at_any_moment_of_a_step_saves_before_it_stops(
             return next(looks)
 
     @contextmanager
-    def flag() -> Iterator[_Caught]:
-        yield _Caught(numbers=Late([signal.SIGINT]))
+    def flag() -> Iterator[Caught]:
+        yield Caught(numbers=Late([signal.SIGINT]))
 
-    monkeypatch.setattr("clipworks.train.loop._signal_caught", flag)
+    monkeypatch.setattr("clipworks.train.loop.catch_signals", flag)
     with pytest.raises(KeyboardInterrupt):
         train(config(), shards, tmp_path)
     assert int(list_states(tmp_path)[-1].name) == len(losses(tmp_path)) == 2
+
+
+def test_nothing_is_read_on_once_a_run_has_stopped(shards: Path, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    streamed = replace(config(), reading="stream", recolour=False)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train(streamed, shards, tmp_path, on_step=lambda _: os.kill(os.getpid(), signal.SIGINT))
+    assert stopped.tb is not None and set(threading.enumerate()) <= before
+
+
+def test_a_second_ctrl_c_ends_a_step_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.0, 5.0])
+    monkeypatch.setattr("clipworks.train.signals.time", SimpleNamespace(monotonic=lambda: next(now)))
+    with catch_signals() as caught:
+        for _ in range(2):  # what follows at once is the same Ctrl-C, as torchrun passes it on
+            os.kill(os.getpid(), signal.SIGINT)
+        assert caught.numbers == [signal.SIGINT] * 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_folder_that_another_process_writes_is_refused(shards: Path, tmp_path: Path) -> None:
+    open_run(tmp_path, config(), lambda: identify(shards))
+    with held(tmp_path), pytest.raises(DataError, match="is being written by another process"):
+        train(config(), shards, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["train.json"]
+
+
+def test_another_configuration_is_refused_before_the_data_are_read(shards: Path, tmp_path: Path) -> None:
+    open_run(tmp_path, config(), lambda: "0" * 64)
+    with pytest.raises(DataError, match="differs in steps"):
+        open_run(tmp_path, replace(config(), steps=9), lambda: pytest.fail("the shards were hashed"))
+    with pytest.raises(DataError, match="differs in the data"):
+        open_run(tmp_path, config(), lambda: identify(shards))
 
 
 def test_the_seconds_of_a_step_leave_out_saving(
@@ -265,6 +303,19 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         lambda image, *_, **__: Score(loss=(image * float("nan")).sum(), accuracy=torch.zeros(())),
     )
     with pytest.raises(DataError, match="The loss of step 0 is nan"):
+        train(config(), shards, tmp_path)
+
+
+@pytest.mark.parametrize("words", ["CUDA", "can't allocate memory", "another fault"])
+def test_memory_that_has_run_out_is_one_sentence(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> Score:
+        raise torch.OutOfMemoryError(words) if words == "CUDA" else RuntimeError(words)
+
+    monkeypatch.setattr("clipworks.train.step.contrast", fail)
+    is_other = words == "another fault"
+    with pytest.raises(RuntimeError if is_other else DataError, match=words if is_other else "more memory"):
         train(config(), shards, tmp_path)
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from clipworks.errors import DataError
-from clipworks.train.metrics import Step, read_lines
+from clipworks.train.metrics import Step, read_lines, read_means
 from clipworks.train.page import render_page, write_page
 
 
@@ -44,6 +44,21 @@ def test_the_page_needs_nothing_else_and_says_what_happened() -> None:
         assert words in page
 
 
+def test_a_step_that_fp16_left_out_is_strict_json_and_has_a_page() -> None:
+    left_out = Step(
+        step=20,
+        loss=float("nan"),
+        learning_rate=1.0,
+        gradient_norm=float("inf"),
+        logit_scale=1.0,
+        seconds=1.0,
+    )
+    line = json.loads(left_out.to_json(), parse_constant=pytest.fail)
+    assert (line["loss"], line["gradient_norm"], line["mfu"], line["seconds"]) == (None, None, None, 1.0)
+    page = render_page("run", {"batch_size": 32, "steps": 21}, [*lines(20), line], [])
+    assert "21 of 21" in page and "nan" not in page
+
+
 def test_a_run_without_steps_has_a_page_too() -> None:
     assert "0 of 20" in render_page("run", {"batch_size": 32, "steps": 20}, [], [])
 
@@ -54,6 +69,18 @@ def test_the_files_are_written_from_the_lines_of_the_run(tmp_path: Path) -> None
     write_page(tmp_path)
     assert "3 of 3" in (tmp_path / "report.html").read_text()
     ElementTree.fromstring((tmp_path / "loss.svg").read_text())
+
+
+def test_a_long_run_is_held_as_means_with_the_same_sums(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines(1003)))
+    rows = read_means(tmp_path / "m.jsonl", 100)
+    assert len(rows) == 92 and [row["steps"] for row in rows] == [11] * 91 + [2]
+    assert rows[1]["step"] == 16 and rows[1]["loss"] == pytest.approx(sum(4 / n for n in range(12, 23)) / 11)
+    config = {"batch_size": 32, "steps": 2000}
+    facts = [render_page("run", config, some, []).split("</table>")[0] for some in (rows, lines(1003))]
+    assert "1,003 of 2,000" in facts[0] and "<td>2,006</td>" in facts[0]
+    assert facts[0].split("Time")[1] == facts[1].split("Time")[1]
+    assert read_means(tmp_path / "none.jsonl", 100) == []
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:

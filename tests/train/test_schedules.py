@@ -162,7 +162,9 @@ def test_the_logit_scale_is_clamped_where_the_configuration_says(shards: Path, t
     [
         ({"reading": "stream", "recolour": False, "zoom": 0.1}, "zoom is 0.1"),
         ({"reading": "stream"}, "Set recolour=false"),
-        ({"cooldown_steps": 5}, "cooldown_steps needs schedule=cooldown"),
+        ({"cooldown_steps": 5}, "schedule is cosine and cooldown_steps 5"),
+        ({"schedule": "cooldown"}, "schedule is cooldown and cooldown_steps 0"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan"),
         ({"text_unlocked": 1}, "text_unlocked needs lock_text"),
         ({"matrix_learning_rate": 1e-3, "layer_decay": 0.9}, "matrix_learning_rate goes neither"),
         ({"largest_scale": 1.0}, "largest_scale is 1.0"),

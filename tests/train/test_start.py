@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from clipworks.cli.held_out import read_tasks
 from clipworks.errors import ConfigError, DataError
 from clipworks.model.weights import read_checkpoint
+from clipworks.train import held_out
 from clipworks.train.check import check_run, estimate_bytes
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import Processes
@@ -121,6 +123,29 @@ def test_a_path_without_a_task_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=name):
         read_tasks([tmp_path / name], tiny())
+
+
+def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "test").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="Two of --eval are called 'test'"):
+        read_tasks([tmp_path / "a" / "test", tmp_path / "b" / "test"], tiny())
+
+
+def test_recall_counts_texts_that_stand_twice_and_takes_ties_for_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(held_out, "ROWS", 7)
+    rng = np.random.default_rng(0)
+    rows, columns = (rng.integers(-2, 3, (40, 3)).astype(np.float32) / 4 for _ in range(2))  # exact products
+    same = rng.integers(0, 25, 40)
+    found = held_out._recalls(torch.from_numpy(rows), torch.from_numpy(columns), same)
+    for k in (1, 5):
+        hits = 0
+        for cosines, own in zip(rows @ columns.T, same, strict=True):
+            right = same == own
+            hits += int((cosines[~right] >= cosines[right].max()).sum()) < k
+        assert found[k] == pytest.approx(hits / 40)
 
 
 def test_too_little_to_score_is_named() -> None:

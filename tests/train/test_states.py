@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from clipworks.errors import DataError
@@ -117,6 +118,17 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(
     found = memory(3)
     assert load_state(tmp_path, found, ALONE) == 1
     assert same(found, memory(1))
+
+
+def test_a_state_that_its_format_cannot_write_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("clipworks.train.states.safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="part-0-of-1.safetensors cannot be written: .*No space left"):
+        save_state(tmp_path, memory(), 1, ALONE)
 
 
 def test_a_state_says_where_every_row_stands(tmp_path: Path) -> None:
