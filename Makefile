@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Nothing else has to be installed first than Python >= 3.11, git and make.
 PYTHON ?= python3
 export PYTHON
-# How many tests run at once, each with one core; two need 4 GB of memory.
+# How many tests run at once, each on one core. Those at a published model's full width need 7 GB, the others 1.5.
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n $(WORKERS) --dist worksteal --durations=5
 # Tests start some hundred processes of ours: what is compiled is kept, even where the environment forbids it.
