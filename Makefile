@@ -1,6 +1,11 @@
 # `make` alone lists the targets. Nothing else has to be installed first than Python >= 3.11, git and make.
 PYTHON ?= python3
 export PYTHON
+# How many tests run at once, each on one core. Those at a published model's full width need 7 GB, the others 1.5.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n $(WORKERS) --dist worksteal --durations=5
+# Tests start some hundred processes of ours: what is compiled is kept, even where the environment forbids it.
+export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help demo test check clients bench
 
@@ -18,8 +23,8 @@ check: ## Lint, formatting, types
 	.venv/bin/mypy
 
 test: check ## Everything that can be checked here: check, the fast tests, then the slow ones
-	.venv/bin/pytest -m "not slow and not browser" --durations=5
-	.venv/bin/pytest -m "slow or browser" --durations=5
+	$(PYTEST) -m "not slow and not browser"
+	$(PYTEST) -m "slow or browser"
 
 clients: ## Drive every client library of docs/clients.md, in an environment of their own
 	@scripts/environment.sh .venv-clients clients
