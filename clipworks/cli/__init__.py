@@ -15,7 +15,7 @@ from clipworks.errors import ClipworksError
 
 COMMANDS = (
     *("accounts", "classify", "collect", "convert", "curate", "demo", "embed", "evaluate", "finetune"),
-    *("index", "keys", "models", "probe", "pull", "search", "serve", "train"),
+    *("index", "keys", "models", "probe", "pull", "report", "search", "serve", "train"),
 )
 """A command X is the function `X` in `clipworks/cli/X.py`."""
 

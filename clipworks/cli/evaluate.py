@@ -57,7 +57,7 @@ def evaluate() -> None:
     multiple=True,
     metavar="NAME=VALUE",
     envvar="CLIPWORKS_SET",
-    help="Change a setting: precision, preprocess, prompts, device (docs/evaluate.md); repeatable.",
+    help="Change a setting: precision, preprocess, prompts, probe, shots, draws or device; repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Check the data, print the plan, and stop.")
 @json_option("one line per task, the content of its JSON file")
@@ -87,7 +87,7 @@ def model(
     from clipworks.options import with_settings
 
     config = with_settings(RunConfig(), settings)
-    plan = plan_run(suite, data, prompts=config.prompts)
+    plan = plan_run(suite, data, config)
     if plan.missing:
         names = ", ".join(task.key for task in plan.missing[:8])
         note(
@@ -110,14 +110,16 @@ def model(
             print_json(row)
     else:
         print_table(["task", "metric", "value", "95 % interval", "n"], [_row(row) for row in rows])
+    if verify:
+        _print_verdicts(rows, as_json)
     note(f"{folder} holds the results; `clipworks report {out}` makes a page of them.")
 
 
 def _planned(job: Any) -> dict[str, Any]:
     return {
-        "task": job.task.key,
+        "task": job.key,
         "metric": job.task.metric,
-        "pictures": sum(len(shard) for shard in job.place.pictures()),
+        "pictures": sum(len(shard) for shard in job.pictures()),
         "published": job.task.size,
         "data_sha256": job.data_sha256,
     }
@@ -133,6 +135,30 @@ def _print_plan(rows: list[dict[str, Any]], as_json: bool) -> None:
             [[str(r[k]) for k in ("task", "metric", "pictures")] for r in rows],
         )
     note("The data are whole; nothing was computed.")
+
+
+def _print_verdicts(results: list[dict[str, Any]], as_json: bool) -> None:
+    """The published row beside the measured one, and why tasks might deviate."""
+    from dataclasses import asdict
+
+    from clipworks.errors import DataError
+    from clipworks.evaluate.verify import verdicts
+
+    found = verdicts(results)
+    if not found:
+        raise DataError(
+            f"There is no published number of {results[0]['model']} for these tasks.",
+            "Name one of the five published models and tasks of datacomp38.",
+        )
+    if as_json:
+        for one in found:
+            print_json(asdict(one))
+        return
+    rows = [[v.task, f"{v.measured:.4f}", f"{v.published:.4f}", v.words] for v in found]
+    print_table(["task", "measured", "published", "verdict"], rows)
+    for one in found:
+        for reason in one.reasons:
+            note(f"{one.task}: {reason}")
 
 
 def _told(result: dict[str, Any]) -> str:

@@ -129,8 +129,8 @@ def ranks_of(logits: Vectors, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many classes come before the label: larger ones, and equal ones that stand before it; int64 [N]."""
     own = logits[np.arange(len(labels)), labels][:, None]
     is_before = np.arange(logits.shape[1])[None] < labels[:, None]
-    ahead = (logits > own) | ((logits == own) & is_before)
-    return ahead.sum(axis=1)
+    ranks: NDArray[np.int64] = ((logits > own) | ((logits == own) & is_before)).sum(axis=1)
+    return ranks
 
 
 def per_class(outcomes: Outcomes, classes: Sequence[str]) -> list[dict[str, Any]]:

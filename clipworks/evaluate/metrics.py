@@ -8,7 +8,7 @@ Ties: scores are float32, and of equal ones the first counts as the larger. `gro
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +99,7 @@ def mean_average_precision(columns: Columns, weights: Weights) -> float:
         positive = weight * columns["targets"][order, number]
         precision = np.cumsum(positive) / np.maximum(np.cumsum(weight), 1e-12)
         total += float(precision @ positive) / max(float(positive.sum()), 1.0)
-    return total / columns["order"].shape[1]
+    return total / int(columns["order"].shape[1])
 
 
 def share_of(column: str) -> Metric:
@@ -152,5 +152,5 @@ def _jaccard_of(low: int, high: int) -> Metric:
     return mean
 
 
-def _divided(value: float, by: float) -> float:
-    return float(value) / float(by) if by else float("nan")
+def _divided(value: SupportsFloat, by: SupportsFloat) -> float:
+    return float(value) / float(by) if float(by) else float("nan")

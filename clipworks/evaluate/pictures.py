@@ -258,7 +258,7 @@ def _label(data: bytes, key: str, path: Path) -> int:
 def _vector(data: bytes, key: str, path: Path) -> NDArray[np.int64]:
     try:
         vector = np.load(io.BytesIO(data), allow_pickle=False)
-        whole = vector.astype(np.int64)
+        whole: NDArray[np.int64] = vector.astype(np.int64)
         if vector.ndim != 1 or not np.array_equal(whole, vector):
             raise ValueError("it is no vector of whole numbers")
     except NPZ_DAMAGE as error:

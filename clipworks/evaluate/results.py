@@ -69,7 +69,9 @@ def write_result(folder: Path, name: str, content: Mapping[str, Any], units: Col
     """Write the outcomes and then the JSON that makes them count; gives what was written."""
     outcomes = folder / f"{name}.npz"
     with atomic_write(outcomes) as file:
-        np.savez_compressed(file, **{key: _small(column) for key, column in units.items()})
+        np.savez_compressed(
+            file, allow_pickle=False, **{key: _small(column) for key, column in units.items()}
+        )
     whole = {
         "format": FORMAT,
         **content,

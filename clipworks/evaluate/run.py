@@ -6,7 +6,7 @@ inputs is left alone; an interrupted run goes on where it stopped.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -14,8 +14,10 @@ from clipworks import __version__
 from clipworks.errors import ConfigError, DataError
 from clipworks.evaluate.answers import answer, texts_of
 from clipworks.evaluate.embed import Show, Stores, embed_classes, embed_pictures, open_stores
-from clipworks.evaluate.layout import Place, find_place, own_place
+from clipworks.evaluate.examples import write_examples
+from clipworks.evaluate.layout import Place, find_place, has_split, other_split, own_place
 from clipworks.evaluate.pictures import Pictures, file_digest
+from clipworks.evaluate.probe import probe
 from clipworks.evaluate.results import PROTOCOL, digest_of, read_result, tell, write_result
 from clipworks.evaluate.tasks import Task, choose_tasks
 from clipworks.evaluate.wording import Choice, Wording, wording_of
@@ -35,6 +37,12 @@ class RunConfig:
     """Pixels behind published numbers, or those that `clipworks embed` sees."""
     prompts: Choice = "published"
     """`published` refuses a folder whose words differ from the known ones; `folder` uses the folder's."""
+    probe: bool = False
+    """Whether linear probes are fitted too, for classification tasks whose data have a train split."""
+    shots: str = ""
+    """Pictures per class of few-shot probes, numbers with commas; empty for none."""
+    draws: int = 3
+    """How often the few pictures are drawn, 1 to 10."""
     device: str = "cpu"
     """Where the towers run: cpu, cuda, cuda:1 or torch-cpu."""
 
@@ -45,6 +53,15 @@ class RunConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}."
                 )
+        if not all(part.strip().isdecimal() and int(part) for part in self.shots.split(",") if self.shots):
+            raise ConfigError(f"shots is {self.shots!r}; it must be numbers such as 1,4,16.")
+        if not 1 <= self.draws <= 10:
+            raise ConfigError(f"draws is {self.draws}; it must be from 1 to 10.")
+
+    @property
+    def counts(self) -> list[int]:
+        """Shots as numbers."""
+        return [int(part) for part in self.shots.split(",") if part.strip()]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,12 +74,32 @@ class Job:
     """None for tasks without classes."""
     data_sha256: str
     """Of the bytes of all its files."""
+    probe: tuple[int, ...] | None = None
+    """For a linear probe: the draws and then the shots; None for zero-shot."""
+
+    @property
+    def key(self) -> str:
+        """Name of the result: the task's, and `+probe` for a probe."""
+        return self.task.key if self.probe is None else f"{self.task.key}+probe"
+
+    @property
+    def file_name(self) -> str:
+        """The key as part of a file's name."""
+        return self.key.replace("/", "-")
+
+    def pictures(self) -> Iterator[Pictures]:
+        """Of every split that it needs, shard by shard."""
+        yield from self.place.pictures()
+        if self.probe is not None:
+            for split in ("train", "val"):
+                if has_split(self.place, split):
+                    yield from other_split(self.place, split).pictures()
 
     def inputs(self, engine: Engine) -> str:
         """What decides the numbers, as one hash."""
         words = self.wording.sha256 if self.wording is not None else ""
         model = [engine.fingerprint, engine.precision, engine.preprocess]
-        return digest_of([PROTOCOL, self.task.key, self.task.metric, self.data_sha256, words, *model])
+        return digest_of([PROTOCOL, self.key, self.task.metric, self.data_sha256, words, self.probe, *model])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,13 +112,13 @@ class Plan:
     """Tasks whose data are not."""
 
 
-def plan_run(suite: str, data: Path, *, prompts: Choice) -> Plan:
+def plan_run(suite: str, data: Path, config: RunConfig) -> Plan:
     """Find the data of every task of a suite and check them, before anything is computed.
 
     Args:
         suite: names of suites and tasks with commas, or the name of a folder of one's own in `data`.
         data: where the data sets are.
-        prompts: which prompts count where a folder's differ from the known ones.
+        config: which prompts count, and whether there are probes.
 
     Raises:
         ConfigError: no such suite, task or folder.
@@ -95,14 +132,14 @@ def plan_run(suite: str, data: Path, *, prompts: Choice) -> Plan:
         own = own_place(suite, data)
         if own is None:
             raise
-        return Plan(jobs=(_job(own, prompts),), missing=())
-    jobs, missing = [], []
+        return Plan(jobs=tuple(_jobs(own, config)), missing=())
+    jobs, missing = list[Job](), list[Task]()
     for task in tasks:
         place = find_place(task, data)
         if place is None:
             missing.append(task)
         else:
-            jobs.append(_job(place, prompts))
+            jobs += _jobs(place, config)
     if not jobs:
         raise DataError(
             f"{data} holds none of the {len(tasks)} data sets of {suite}.",
@@ -154,21 +191,25 @@ def evaluate(
     return folder
 
 
-def _job(place: Place, prompts: Choice) -> Job:
+def _jobs(place: Place, config: RunConfig) -> list[Job]:
+    """Zero-shot, and a linear probe where one is asked for and there is something to train on."""
     worded = place.task.kind in _WORDED
+    wording = wording_of(place.task, place.folder, config.prompts) if worded else None
     hashes = [file_digest(path) for path in place.files()]
-    return Job(
-        task=place.task,
-        place=place,
-        wording=wording_of(place.task, place.folder, prompts) if worded else None,
-        data_sha256=digest_of(hashes),
-    )
+    jobs = [Job(task=place.task, place=place, wording=wording, data_sha256=digest_of(hashes))]
+    if config.probe and place.task.kind == "classification" and has_split(place, "train"):
+        for split in ("train", "val"):
+            if has_split(place, split):
+                hashes += [file_digest(path) for path in other_split(place, split).files()]
+        probe = (config.draws, *config.counts)
+        jobs.append(replace(jobs[0], data_sha256=digest_of(hashes), probe=probe))
+    return jobs
 
 
 def _is_done(
     folder: Path, job: Job, engine: Engine, on_result: Callable[[dict[str, Any], bool], None] | None
 ) -> bool:
-    found = read_result(folder / f"{job.task.file_name}.json")
+    found = read_result(folder / f"{job.file_name}.json")
     if found is None or found.get("inputs") != job.inputs(engine):
         return False
     if on_result is not None:
@@ -185,7 +226,7 @@ def _embed(engine: Engine, stores: Stores, jobs: Sequence[Job], show: Show) -> N
 
 def _shards(jobs: Sequence[Job]) -> Iterator[Pictures]:
     for job in jobs:
-        yield from job.place.pictures()
+        yield from job.pictures()
 
 
 def _measure(
@@ -193,16 +234,21 @@ def _measure(
 ) -> dict[str, Any]:
     start = time.monotonic()
     task = job.task
-    measured = answer(engine, stores, job.place, job.wording, show)
-    metrics = tell(measured, seed=task.key)
-    main = metrics.get(task.metric, {})
+    if job.probe is not None and job.wording is not None:
+        draws, *shots = job.probe
+        measured = probe(stores, job.place, job.wording.classes, shots=shots, draws=draws)
+    else:
+        measured = answer(engine, stores, job.place, job.wording, show)
+    metrics = tell(measured, seed=job.key)
+    metric = task.metric if task.metric in metrics or job.probe is None else "acc1"
+    main = metrics.get(metric, {})
     content = {
-        "task": task.key,
-        "name": task.name,
+        "task": job.key,
+        "name": task.name if job.probe is None else f"{task.name}, linear probe",
         "kind": task.kind,
-        "grouping": task.grouping,
+        "grouping": task.grouping if job.probe is None else "",
         "suites": list(task.suites),
-        "metric": task.metric,
+        "metric": metric,
         "value": main.get("value"),
         "interval_95": main.get("interval_95"),
         "n": len(next(iter(measured.units.values()))),
@@ -230,7 +276,11 @@ def _measure(
         "version": __version__,
         "machine": machine,
     }
-    return write_result(folder, task.file_name, content, measured.units)
+    if "confusion" in measured.facts and job.wording is not None:
+        content["examples"] = write_examples(
+            engine, job.place.pictures(), measured.units, job.wording.classes, folder, job.file_name
+        )
+    return write_result(folder, job.file_name, content, measured.units)
 
 
 def notes_of(job: Job) -> list[str]:
