@@ -1,7 +1,8 @@
 """`clipworks report`: results as a page and tables, models compared, a gate for CI."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +10,7 @@ from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_
 
 if TYPE_CHECKING:
     from clipworks.evaluate.compare import Gate
+    from clipworks.evaluate.report import Report
 
 
 @click.command(context_settings=SETTINGS)
@@ -57,9 +59,6 @@ def report(
       clipworks report results
       clipworks report results/new --baseline results/old --max-drop 0.3
     """
-    from dataclasses import asdict
-
-    from clipworks.evaluate.compare import as_json as plain
     from clipworks.evaluate.compare import gate
     from clipworks.evaluate.report import read_report, write_report
     from clipworks.evaluate.results import find_results
@@ -71,27 +70,7 @@ def report(
         results = [row for card in found.cards for row in card.results]
         checked = gate(results, find_results([baseline]), max_drop=max_drop / 100, alpha=alpha)
     if as_json:
-        value = {
-            "models": [
-                {
-                    "model": card.model,
-                    "fingerprint": card.fingerprint,
-                    "values": {r["task"]: r["value"] for _, r in card.results},
-                    "averages": card.averages,
-                    "verdicts": [asdict(verdict) for verdict in card.verdicts],
-                }
-                for card in found.cards
-            ],
-            "differences": [plain(row) for row in found.differences],
-            "files": [str(path) for path in paths],
-        }
-        if checked is not None:
-            value["gate"] = {
-                "is_passed": checked.is_passed,
-                "failed": [plain(row) for row in checked.failed],
-                "missing": list(checked.missing),
-            }
-        print_json(value)
+        print_json(_as_json(found, checked, paths))
     else:
         rows = [
             [card.model, r["name"], r["metric"], "–" if r["value"] is None else f"{r['value']:.4f}"]
@@ -104,6 +83,34 @@ def report(
         _tell_gate(checked)
         if not checked.is_passed:
             context.exit(1)
+
+
+def _as_json(found: "Report", checked: "Gate | None", paths: Sequence[Path]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from clipworks.evaluate.compare import as_json
+
+    value: dict[str, Any] = {
+        "models": [
+            {
+                "model": card.model,
+                "fingerprint": card.fingerprint,
+                "values": {r["task"]: r["value"] for _, r in card.results},
+                "averages": card.averages,
+                "verdicts": [asdict(verdict) for verdict in card.verdicts],
+            }
+            for card in found.cards
+        ],
+        "differences": [as_json(row) for row in found.differences],
+        "files": [str(path) for path in paths],
+    }
+    if checked is not None:
+        value["gate"] = {
+            "is_passed": checked.is_passed,
+            "failed": [as_json(row) for row in checked.failed],
+            "missing": list(checked.missing),
+        }
+    return value
 
 
 def _tell_gate(checked: "Gate") -> None:

@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -138,31 +139,33 @@ def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
 def _write_split(folder: Path, samples: Iterable[Sample], classes: Sequence[str]) -> int:
     folder.mkdir(parents=True)
     counts: Counter[int] = Counter()
-    tar: tarfile.TarFile | None = None
-    number = -1
-    for number, sample in enumerate(samples):
-        if classes and not 0 <= sample.label < len(classes):
-            raise DataError(
-                f"Picture {number} has the label {sample.label}; there are {len(classes)} classes."
-            )
-        if number % PER_SHARD == 0:
-            if tar is not None:
-                tar.close()
-            path = folder / f"{number // PER_SHARD}.tar"
-            tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-        assert tar is not None
-        _add(tar, number, sample)
-        counts[sample.label] += 1
-    if tar is None:
+    total = 0
+    for number, group in enumerate(_groups(samples)):
+        with tarfile.open(folder / f"{number}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+            for sample in group:
+                if classes and not 0 <= sample.label < len(classes):
+                    raise DataError(
+                        f"Picture {total} has the label {sample.label}; there are {len(classes)} classes."
+                    )
+                _add(tar, total, sample)
+                counts[sample.label] += 1
+                total += 1
+    if not total:
         raise DataError(f"The split {folder.name} holds no picture.", "Name another folder.")
-    tar.close()
     empty = [name for label, name in enumerate(classes) if not counts[label]]
     if empty:
         raise DataError(
             f"The class {empty[0]!r} has no picture in the split {folder.name}.", "Give it one, or remove it."
         )
-    _write_lines(folder / COUNT_FILE, [str(number // PER_SHARD + 1)])
-    return number + 1
+    _write_lines(folder / COUNT_FILE, [str(-(-total // PER_SHARD))])
+    return total
+
+
+def _groups(samples: Iterable[Sample]) -> Iterator[Iterable[Sample]]:
+    """Runs of PER_SHARD samples, none of them in memory."""
+    iterator = iter(samples)
+    for first in iterator:
+        yield chain([first], islice(iterator, PER_SHARD - 1))
 
 
 def _add(tar: tarfile.TarFile, number: int, sample: Sample) -> None:

@@ -19,7 +19,7 @@ from clipworks.evaluate.layout import Place, find_place, has_split, other_split,
 from clipworks.evaluate.pictures import Pictures, file_digest
 from clipworks.evaluate.probe import probe
 from clipworks.evaluate.results import PROTOCOL, digest_of, read_result, tell, write_result
-from clipworks.evaluate.tasks import Task, choose_tasks
+from clipworks.evaluate.tasks import Task, choose_tasks, find_task, suites
 from clipworks.evaluate.wording import Choice, Wording, wording_of
 from clipworks.files import exclusive_lock
 from clipworks.model.engine import Engine
@@ -116,7 +116,7 @@ def plan_run(suite: str, data: Path, config: RunConfig) -> Plan:
     """Find the data of every task of a suite and check them, before anything is computed.
 
     Args:
-        suite: names of suites and tasks with commas, or the name of a folder of one's own in `data`.
+        suite: names of suites, tasks and folders of one's own in `data`, with commas.
         data: where the data sets are.
         config: which prompts count, and whether there are probes.
 
@@ -126,26 +126,24 @@ def plan_run(suite: str, data: Path, config: RunConfig) -> Plan:
     """
     if not data.is_dir():
         raise DataError(f"{data} is not a folder.", "Give --data the folder with the data sets.")
-    try:
-        tasks: Sequence[Task] = choose_tasks(suite)
-    except ConfigError:
-        own = own_place(suite, data)
-        if own is None:
-            raise
-        return Plan(jobs=tuple(_jobs(own, config)), missing=())
-    jobs, missing = list[Job](), list[Task]()
-    for task in tasks:
-        place = find_place(task, data)
-        if place is None:
-            missing.append(task)
-        else:
-            jobs += _jobs(place, config)
+    jobs, missing = dict[str, Job](), list[Task]()
+    for name in (part.strip() for part in suite.split(",")):
+        own = own_place(name, data) if find_task(name) is None and name not in suites() else None
+        if own is not None:
+            jobs |= {job.key: job for job in _jobs(own, config)}
+            continue
+        for task in choose_tasks(name):
+            place = find_place(task, data)
+            if place is None:
+                missing.append(task)
+            else:
+                jobs |= {job.key: job for job in _jobs(place, config)}
     if not jobs:
         raise DataError(
-            f"{data} holds none of the {len(tasks)} data sets of {suite}.",
+            f"{data} holds none of the {len(missing)} data sets of {suite}.",
             "Name the folder they lie in; docs/evaluate.md says what each is called.",
         )
-    return Plan(jobs=tuple(jobs), missing=tuple(missing))
+    return Plan(jobs=tuple(jobs.values()), missing=tuple(missing))
 
 
 def evaluate(

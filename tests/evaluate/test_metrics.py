@@ -1,4 +1,4 @@
-"""Every metric equals a plain loop over plain numbers; ties, empty groups and constant vectors are settled."""
+"""Every metric equals a plain loop over plain numbers; ties, empty groups, constant vectors are settled."""
 
 import numpy as np
 import pytest
