@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,18 +199,16 @@ def write_suite(fashion: Path, data: Path, train: int, test: int) -> Path:
     """Five tasks with the same pictures, at even distances; the first has splits to train on as well."""
     names = tuple((fashion / "classnames.txt").read_text().splitlines())
     for number, templates in enumerate(TEMPLATES):
-        splits = [("test", *_thinned(fashion / "test", test, 0))]
+        splits = {"test": _thinned(fashion / "test", test, 0)}
         if number == 0:
-            splits += [
-                ("train", *_thinned(fashion / "train", train, 0)),
-                ("val", *_thinned(fashion / "train", train // 5, 1)),
-            ]
-        parts = tuple((split, lambda samples=samples: samples) for split, samples in splits)
+            splits["train"] = _thinned(fashion / "train", train, 0)
+            splits["val"] = _thinned(fashion / "train", train // 5, 1)
+        parts = tuple((split, partial(list, samples)) for split, samples in splits.items())
         write_layout(Source(classes=names, splits=parts), data / f"task{number}", templates=templates)
     return data
 
 
-def _thinned(folder: Path, count: int, first: int) -> list[list[Sample]]:
+def _thinned(folder: Path, count: int, first: int) -> list[Sample]:
     samples: list[Sample] = []
     shards = [read_tar(path) for path in sorted(folder.glob("*.tar"), key=lambda path: int(path.stem))]
     total = sum(len(shard) for shard in shards)
@@ -220,7 +219,7 @@ def _thinned(folder: Path, count: int, first: int) -> list[list[Sample]]:
         for row, data in zip(rows, shard.read(rows), strict=True):
             samples.append(Sample(image=data, suffix="png", label=int(shard.labels[row])))
         start += len(shard)
-    return [samples[:count]]
+    return samples[:count]
 
 
 def timed(command: list[str], environment: dict[str, str]) -> float:

@@ -52,7 +52,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "ftfy": ("model/tokenizer.py",),
     "h11": ("net.py", "origins.py"),
     "httptools": ("exchange.py",),
-    "huggingface_hub": ("model/pull.py",),
+    "huggingface_hub": ("evaluate/hub.py", "model/pull.py"),
     "isal": ("collect/records.py", "collect/responses.py"),
     "jinja2": ("serve/",),
     "numba": ("compiled.py",),

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from clipworks.cli.evaluate_fetch import fetch
 from clipworks.cli.evaluate_prepare import prepare
 from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table, progress_bar
 
@@ -26,7 +27,7 @@ class _Steps(click.Group):
         formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
 
 
-@click.group(cls=_Steps, commands=[prepare], context_settings=SETTINGS)
+@click.group(cls=_Steps, commands=[fetch, prepare], context_settings=SETTINGS)
 def evaluate() -> None:
     """Evaluate a model on published tasks, or prepare data of one's own for it.
 
