@@ -204,7 +204,8 @@ def write_suite(fashion: Path, data: Path, train: int, test: int) -> Path:
             splits["train"] = _thinned(fashion / "train", train, 0)
             splits["val"] = _thinned(fashion / "train", train // 5, 1)
         parts = tuple((split, partial(list, samples)) for split, samples in splits.items())
-        write_layout(Source(classes=names, splits=parts), data / f"task{number}", templates=templates)
+        source = Source(classes=names, splits=parts)
+        write_layout(source, data / f"task{number}", templates=templates, per_shard=-(-test // 4))
     return data
 
 

@@ -1,4 +1,4 @@
-"""`clipworks evaluate fetch`: published evaluation sets from the Hub, at the revisions of published numbers."""
+"""`clipworks evaluate fetch`: published evaluation sets from the Hub, at the pinned revisions."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ def fetch(task: Task, data: Path, *, show: Callable[[str], None]) -> Path:
         show: told what is checked.
 
     Raises:
-        DataError: the task's data are not on the Hub, the pinned revision is gone, or a file has another sha256.
+        DataError: the data are not on the Hub, the pinned revision is gone, or a file has another sha256.
         NetError: the Hub cannot be reached.
     """
     if "/" not in task.repo:

@@ -85,7 +85,11 @@ def open_source(path: Path, *, classes: Sequence[str] = (), is_inverted: bool = 
 
 
 def write_layout(
-    source: Source, out: Path, *, templates: Sequence[str] = DEFAULT_TEMPLATES
+    source: Source,
+    out: Path,
+    *,
+    templates: Sequence[str] = DEFAULT_TEMPLATES,
+    per_shard: int = PER_SHARD,
 ) -> dict[str, int]:
     """Write a folder that `clipworks evaluate` and CLIP_benchmark read.
 
@@ -93,6 +97,7 @@ def write_layout(
         source: of `open_source`.
         out: a folder that does not exist yet, or is empty.
         templates: sentences with `{c}` for the class; not used for captions.
+        per_shard: pictures of a tar at most.
 
     Returns:
         Name of each split -> its pictures.
@@ -112,7 +117,7 @@ def write_layout(
     counts: dict[str, int] = {}
     with atomic_folder(out) as folder:
         for split, samples in source.splits:
-            counts[split] = _write_split(folder / split, samples(), source.classes)
+            counts[split] = _write_split(folder / split, samples(), source.classes, per_shard)
         if source.classes:
             _write_lines(folder / CLASS_FILE, source.classes)
             _write_lines(folder / TEMPLATE_FILE, templates)
@@ -136,11 +141,11 @@ def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def _write_split(folder: Path, samples: Iterable[Sample], classes: Sequence[str]) -> int:
+def _write_split(folder: Path, samples: Iterable[Sample], classes: Sequence[str], per_shard: int) -> int:
     folder.mkdir(parents=True)
     counts: Counter[int] = Counter()
     total = 0
-    for number, group in enumerate(_groups(samples)):
+    for number, group in enumerate(_groups(samples, per_shard)):
         with tarfile.open(folder / f"{number}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             for sample in group:
                 if classes and not 0 <= sample.label < len(classes):
@@ -157,15 +162,15 @@ def _write_split(folder: Path, samples: Iterable[Sample], classes: Sequence[str]
         raise DataError(
             f"The class {empty[0]!r} has no picture in the split {folder.name}.", "Give it one, or remove it."
         )
-    _write_lines(folder / COUNT_FILE, [str(-(-total // PER_SHARD))])
+    _write_lines(folder / COUNT_FILE, [str(-(-total // per_shard))])
     return total
 
 
-def _groups(samples: Iterable[Sample]) -> Iterator[Iterable[Sample]]:
-    """Runs of PER_SHARD samples, none of them in memory."""
+def _groups(samples: Iterable[Sample], size: int) -> Iterator[Iterable[Sample]]:
+    """Runs of `size` samples, none of them in memory."""
     iterator = iter(samples)
     for first in iterator:
-        yield chain([first], islice(iterator, PER_SHARD - 1))
+        yield chain([first], islice(iterator, size - 1))
 
 
 def _add(tar: tarfile.TarFile, number: int, sample: Sample) -> None:
