@@ -13,7 +13,8 @@ from clipworks.errors import DataError, NetError
 from clipworks.evaluate.tasks import Task
 from clipworks.files import sha256_file
 
-PATTERNS = ("*.txt", "*.tar", "*.csv", "*.zip")
+SUFFIXES = (".txt", ".tar", ".csv", ".zip")
+"""What belongs to the data; loading scripts do not."""
 
 
 def fetch(task: Task, data: Path, *, show: Callable[[str], None]) -> Path:
@@ -40,25 +41,29 @@ def fetch(task: Task, data: Path, *, show: Callable[[str], None]) -> Path:
         api = huggingface_hub.HfApi()
         commit = _commit(api, task)
         info = api.dataset_info(task.repo, revision=commit, files_metadata=True)
-        huggingface_hub.snapshot_download(
-            task.repo, repo_type="dataset", revision=commit, local_dir=folder, allow_patterns=list(PATTERNS)
-        )
+        files = [file for file in info.siblings or () if file.rfilename.endswith(SUFFIXES)]
+        for file in files:
+            huggingface_hub.hf_hub_download(
+                task.repo, file.rfilename, repo_type="dataset", revision=commit, local_dir=folder
+            )
     except huggingface_hub.errors.GatedRepoError as error:
         raise DataError(
             f"{task.repo} asks for an account's consent.", "Accept its terms on the Hub and set HF_TOKEN."
         ) from error
-    except huggingface_hub.errors.HfHubHTTPError as error:
+    except _fetch_errors() as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NetError(
-            f"{task.repo} could not be fetched: {str(error).splitlines()[0]}.", "Try again.", reason="status"
-        ) from error
-    except OSError as error:
-        raise NetError(
-            f"{task.repo} could not be fetched: {error}.",
+            f"{task.repo} could not be fetched: {reason}.",
             "Repeat the command: what has arrived is kept.",
             reason="unreachable",
         ) from error
-    _check(folder, info.siblings or (), show)
+    _check(folder, files, show)
     return folder
+
+
+def _fetch_errors() -> tuple[type[Exception], ...]:
+    """What a broken connection raises; the HTTP client's errors are bases of the Hub's own."""
+    return (OSError, *huggingface_hub.errors.HfHubHTTPError.__bases__)
 
 
 def _commit(api: Any, task: Task) -> str:
