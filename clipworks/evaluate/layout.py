@@ -10,6 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clipworks.errors import DataError
 from clipworks.evaluate.pictures import Pictures, read_tar
 from clipworks.evaluate.tasks import Kind, Task
@@ -61,16 +64,12 @@ class Place:
         if self.selection is not None:
             yield read_selections(self.selection, self.folder)[0]
             return
-        seen: set[str] = set()
+        seen = np.empty(0, dtype=np.int64)
         for path in self.shards:
             found = read_tar(path)
             if not len(found):
                 raise DataError(f"The shard {path} holds no sample.", "Copy or download it again.")
-            twice = next((key for key in found.keys if key in seen), None)
-            if twice is not None or len(set(found.keys)) < len(found):
-                name = twice or next(k for i, k in enumerate(found.keys) if k in found.keys[:i])
-                raise DataError(f"The sample {name} stands twice in {path.parent}.", "Make the data again.")
-            seen |= set(found.keys) if len(self.shards) > 1 else set()
+            seen = _with_names(seen, found)
             yield found
 
 
@@ -121,6 +120,21 @@ def other_split(place: Place, split: str) -> Place:
         DataError: the split is incomplete.
     """
     return replace(place, shards=_shards_of(place.folder / split))
+
+
+def _with_names(seen: NDArray[np.int64], found: Pictures) -> NDArray[np.int64]:
+    """The hashes of names so far and of a shard's, sorted: eight bytes a picture, for a million of them.
+
+    Raises:
+        DataError: a name stands twice.
+    """
+    hashes = np.sort(np.array([hash(key) for key in found.keys], dtype=np.int64))
+    merged = np.sort(np.concatenate([seen, hashes]), kind="stable")
+    twice = merged[1:][merged[1:] == merged[:-1]]
+    if len(twice):
+        name = next(key for key in found.keys if hash(key) == twice[0])
+        raise DataError(f"The sample {name} stands twice in {found.path.parent}.", "Make the data again.")
+    return merged
 
 
 def _candidates(task: Task, data: Path) -> Iterator[Path]:
