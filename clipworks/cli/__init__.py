@@ -14,8 +14,8 @@ from clipworks import __version__
 from clipworks.errors import ClipworksError
 
 COMMANDS = (
-    *("accounts", "classify", "collect", "convert", "curate", "demo", "embed", "finetune", "index", "keys"),
-    *("models", "probe", "pull", "search", "serve", "train"),
+    *("accounts", "classify", "collect", "convert", "curate", "demo", "embed", "evaluate", "finetune"),
+    *("index", "keys", "models", "probe", "pull", "report", "search", "serve", "train"),
 )
 """A command X is the function `X` in `clipworks/cli/X.py`."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clipworks.files import atomic_write, read_json, write_json
 from clipworks.model.heads import check_prompts
 from clipworks.model.linear import LinearHead, write_head
+from clipworks.model.tallies import share_of, tally
 from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint, fingerprint, write_checkpoint
 from clipworks.plots import Line, draw_lines
@@ -25,7 +26,6 @@ from clipworks.train.kept import read_kept
 from clipworks.train.material import Material, read_captions, read_material
 from clipworks.train.signals import catch_signals
 from clipworks.train.splits import cut_parts, labels_of
-from clipworks.train.tallies import share_of, tally
 from clipworks.train.tuned import (
     HEAD,
     TOKEN_TABLE,

@@ -17,13 +17,13 @@ from clipworks.files import atomic_write, read_json, write_json, write_manifest
 from clipworks.model.engine import Engine
 from clipworks.model.heads import check_prompts
 from clipworks.model.linear import TAPS, LinearHead, Tap, write_head
+from clipworks.model.logistic import Fit, fit_logistic
+from clipworks.model.sweep import Part, Sweep, search_c
+from clipworks.model.tallies import accuracy_of, mean_of, share_of, tally
 from clipworks.plots import Line, draw_lines
 from clipworks.train.examples import TEMPLATES, Example, digest_of
 from clipworks.train.folders import RESULT, begun, refuse_other
-from clipworks.train.logistic import Fit, fit_logistic
 from clipworks.train.splits import Parts, Places, cut_parts, draw_shots, labels_of
-from clipworks.train.sweep import Part, Sweep, search_c
-from clipworks.train.tallies import accuracy_of, mean_of, share_of, tally
 from clipworks.train.vectors import Readings, read_features
 
 HEAD = "head.safetensors"

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clipworks.errors import ConfigError
-from clipworks.train.logistic import Fit, cross_entropy, fit_logistic, minimise
+from clipworks.model.logistic import Fit, cross_entropy, fit_logistic, minimise
 
 RNG = np.random.default_rng(7)
 LABELS = RNG.integers(0, 4, 200)

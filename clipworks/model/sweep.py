@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clipworks.train.logistic import Fit, cross_entropy, fit_logistic
-from clipworks.train.tallies import accuracy_of
+from clipworks.model.logistic import Fit, cross_entropy, fit_logistic
+from clipworks.model.tallies import accuracy_of
 
 STEPS_PER_DECADE = 8
 LEAST_EXPONENT, MOST_EXPONENT = -6, 6

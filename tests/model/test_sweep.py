@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clipworks.train.sweep import Part, Trial, search_c
+from clipworks.model.sweep import Part, Trial, search_c
 
 RNG = np.random.default_rng(3)
 MEANS = RNG.standard_normal((3, 8))

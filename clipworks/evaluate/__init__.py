@@ -1,0 +1,1 @@
+"""Checkpoints x tasks -> results: zero-shot, retrieval, groups, probes, with intervals and reports."""
