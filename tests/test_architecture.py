@@ -42,7 +42,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "aiodns": ("names.py",),
     "PIL": (
         *("collect/images.py", "curate/faces.py", "curate/hashes.py"),
-        *("model/decoder.py", "model/preprocess.py"),
+        *("model/decoder.py", "model/preprocess.py", "search/exif.py"),
     ),
     "alembic": ("serve/database.py", "serve/migrations/"),
     "click": ("cli/",),
@@ -55,6 +55,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("model/pull.py",),
     "isal": ("collect/records.py", "collect/responses.py"),
     "jinja2": ("serve/",),
+    "llvmlite": ("compiled.py",),
     "numba": ("compiled.py",),
     "numpy": ("",),
     "opentelemetry": ("serve/telemetry.py",),

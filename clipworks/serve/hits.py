@@ -7,7 +7,9 @@ from urllib.parse import quote
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from clipworks.search.store import Hit, QueryKind, Result, VectorStore, search_vector
+from clipworks.search.answer import search_vector
+from clipworks.search.library import Library
+from clipworks.search.store import Hit, QueryKind, Result
 from clipworks.serve.call import Call
 from clipworks.serve.inputs import Payload, Picture, read_count, read_picture, read_text
 from clipworks.serve.problems import RequestError, UnavailableError
@@ -144,7 +146,7 @@ def gallery_picture(service: "Service", item_id: str) -> Response:
     return FileResponse(path, headers={"cache-control": "public, max-age=86400"})
 
 
-def require_gallery(service: "Service") -> VectorStore:
+def require_gallery(service: "Service") -> Library:
     """The gallery that the server was given.
 
     Raises:

@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from clipworks.errors import ConfigError
-from clipworks.search.embedded import EmbeddedStore
+from clipworks.search.library import Library
 from clipworks.serve.app import create_app
 from clipworks.serve.fleet import Fleet
 from clipworks.serve.roster import ModelSpec
@@ -104,7 +104,7 @@ def test_nothing_but_the_gallerys_pictures_can_be_had(client: TestClient, name: 
 
 
 def test_paths_that_a_client_would_tidy_up_reach_nothing_either(
-    settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore
+    settings: ServeSettings, engine: ColourEngine, gallery: Library
 ) -> None:
     app = create_app(settings, {"colours": engine}, gallery)  # type: ignore[dict-item]
     for path in (
@@ -132,13 +132,13 @@ def test_without_a_gallery_a_search_says_so(bare: TestClient) -> None:
     refusal(bare.get("/gallery/a.png"), 404, "no_gallery", None)
 
 
-def test_a_gallery_of_another_checkpoint_is_refused(settings: ServeSettings, gallery: EmbeddedStore) -> None:
+def test_a_gallery_of_another_checkpoint_is_refused(settings: ServeSettings, gallery: Library) -> None:
     with pytest.raises(ConfigError, match="was embedded by the checkpoint .* not among the models"):
         create_app(settings, {"other": ColourEngine("other")}, gallery)  # type: ignore[dict-item]
 
 
 def test_the_model_of_a_gallery_must_be_loaded_at_start_and_that_is_said(
-    settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore
+    settings: ServeSettings, engine: ColourEngine, gallery: Library
 ) -> None:
     async def story(preload: bool) -> str | None:
         specs = [ModelSpec(id="other"), ModelSpec(id="colours", preload=preload)]

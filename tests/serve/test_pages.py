@@ -5,7 +5,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from clipworks.search.embedded import EmbeddedStore
+from clipworks.search.library import Library
 from clipworks.serve.app import create_app, create_service_app
 from clipworks.serve.fleet import Fleet
 from clipworks.serve.roster import ModelSpec
@@ -100,7 +100,7 @@ def test_a_failing_engine_does_not_take_the_page_with_it(client: TestClient, eng
 
 
 def test_a_search_that_takes_too_long_is_given_up_in_words(
-    engine: ColourEngine, gallery: EmbeddedStore, caplog: pytest.LogCaptureFixture
+    engine: ColourEngine, gallery: Library, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = ServeSettings(request_seconds=0.1)
     worker = HeldWorker(engine)

@@ -13,7 +13,8 @@ import numpy as np
 from starlette.responses import JSONResponse, Response
 
 from clipworks.model.heads import Vectors
-from clipworks.search.store import Hit, Item, Result, search_vector
+from clipworks.search.answer import search_vector
+from clipworks.search.store import Hit, Item, Result
 from clipworks.serve.call import Call
 from clipworks.serve.hits import charged_find, picture_address, require_gallery
 from clipworks.serve.inputs import (

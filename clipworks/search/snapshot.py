@@ -1,15 +1,15 @@
-"""The vector store in a local folder: exact scan over a memory-mapped matrix.
+"""An index as plain files that never change: how the gallery is shipped, and what older versions wrote.
 
 The folder holds `vectors.G.npy` (float32 [N, D], unit rows), `items.G.jsonl` (row i describes
-vector i) and `manifest.json`, which names the generation G and is written last. `build.py` writes
-it with `write_index`; `open_index` reads it.
-The scan is one matrix product, so a million 512-d vectors take about a second on two cores.
+vector i) and `manifest.json`, which names the generation G and is written last. Equal indexes are
+equal in every byte. `library.py` opens it, and `build.py` makes a library of it.
 """
 
 import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from clipworks.errors import ConfigError, DataError
+from clipworks.errors import DataError
 from clipworks.files import MANIFEST, atomic_write, read_manifest, sha256_file, write_manifest
-from clipworks.search.store import Hit, Item, Relevance, Vectors
+from clipworks.search.store import Item, Relevance, Vectors
 
 FORMAT = "clipworks-index"
 VERSION = 2
-_SCAN_ROWS = 65_536
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,106 +58,42 @@ class IndexHeader:
     """Thresholds measured when the index was built."""
 
 
-class EmbeddedStore:
-    """An index folder opened for reading; a `VectorStore`. Safe to query from several threads."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """An index folder of this form, opened."""
 
-    def __init__(self, folder: Path, header: IndexHeader, rows: list[bytes], vectors: Vectors) -> None:
-        self.folder = folder
-        self.header = header
-        self._rows = rows
-        self._vectors = vectors
-        self._places: dict[str, int] = {}
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the checkpoint that made the vectors."""
-        return self.header.fingerprint
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return self.header.dim
-
-    @property
-    def relevance(self) -> Relevance:
-        """The thresholds measured when the index was built."""
-        return self.header.relevance
-
-    @property
-    def vectors(self) -> Vectors:
-        """float32 [N, D], rows of unit length, memory-mapped and read-only."""
-        return self._vectors
-
-    def count(self) -> int:
-        """How many pictures the index holds."""
-        return len(self._rows)
-
-    def get(self, item_id: str) -> Item | None:
-        """The item with this id, or None."""
-        place = self._place_of(item_id)
-        return None if place is None else self._item(place)
+    folder: Path
+    header: IndexHeader
+    rows: list[bytes]
+    """A JSON object each."""
+    vectors: Vectors
+    """float32 [N, D], rows of unit length, memory-mapped and read-only."""
 
     def entries(self) -> Iterator[tuple[Item, FileStamp]]:
-        """Every item with the stamp of its file, in the order of the vectors."""
-        for place, row in enumerate(self._rows):
-            yield self._item(place), FileStamp(**json.loads(row)["file"])
-
-    def query(self, vector: Vectors, limit: int) -> list[Hit]:
-        """The `limit` pictures nearest to a vector, best first; equal scores in index order.
-
-        Args:
-            vector: float32 [dim], unit length.
-            limit: how many hits, at least 1.
+        """Every item with the stamp of its file, in the order of the vectors.
 
         Raises:
-            ConfigError: limit below 1, or a vector of another length.
+            DataError: a row is damaged.
         """
-        if limit < 1:
-            raise ConfigError(f"limit is {limit}; it must be at least 1.")
-        if vector.shape != (self.dim,):
-            raise ConfigError(
-                f"The query vector has the shape {vector.shape}; the index needs ({self.dim},)."
-            )
-        scores = self._scores(vector)
-        last = len(scores) - min(limit, len(scores))
-        cut = np.partition(scores, last)[last]
-        above, equal = np.flatnonzero(scores > cut), np.flatnonzero(scores == cut)
-        best = np.concatenate([above, equal])[:limit]
-        order = best[np.argsort(-scores[best], kind="stable")]
-        return [self._hit(int(place), float(scores[place])) for place in order]
-
-    def _scores(self, vector: Vectors) -> Vectors:
-        scores = np.empty(len(self._rows), dtype=np.float32)
-        for start in range(0, len(scores), _SCAN_ROWS):
-            block = slice(start, start + _SCAN_ROWS)
-            scores[block] = self._vectors[block] @ vector
-        return scores
-
-    def _place_of(self, item_id: str) -> int | None:
-        if not self._places:
-            self._places = {json.loads(row)["id"]: place for place, row in enumerate(self._rows)}
-        return self._places.get(item_id)
-
-    def _item(self, place: int) -> Item:
-        row: dict[str, Any] = json.loads(self._rows[place])
-        row.pop("file")
-        path = os.path.normpath(os.path.join(self.folder, self.header.root, row["id"]))
-        return Item(path=path, **row)
-
-    def _hit(self, place: int, score: float) -> Hit:
-        return Hit(score=score, **asdict(self._item(place)))
+        for line in self.rows:
+            try:
+                row: dict[str, Any] = json.loads(line)
+                stamp = FileStamp(**row.pop("file"))
+                path = os.path.normpath(os.path.join(self.folder, self.header.root, row["id"]))
+                yield Item(path=path, **row), stamp
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(f"The index {self.folder} is damaged: {error}.", _REBUILD) from error
 
 
-def open_index(folder: Path) -> EmbeddedStore:
-    """Open an index folder, or a folder of pictures whose index lies in its `.clipworks`.
+def read_snapshot(place: Path) -> Snapshot:
+    """Open an index folder of this form.
 
     Raises:
         DataError: no index there, an unfinished one, or files that do not belong together.
     """
-    place = find_index(folder)
     manifest = read_manifest(place)
     if manifest.get("format") != FORMAT:
-        raise DataError(f"{place} is not an index of pictures.", f"Build one with: clipworks index {folder}")
+        raise DataError(f"{place} is not an index of pictures.", "Build one with `clipworks index`.")
     if manifest.get("version") not in (1, VERSION):
         raise DataError(
             f"The index {place} has version {manifest.get('version')}; this program reads 1 and {VERSION}.",
@@ -171,7 +106,7 @@ def open_index(folder: Path) -> EmbeddedStore:
         vectors = np.load(place / vectors_name, mmap_mode="r", allow_pickle=False)
     except (KeyError, TypeError, ValueError, OSError) as error:
         if read_manifest(place) != manifest:
-            return open_index(folder)  # an update ended between the two reads
+            return read_snapshot(place)  # an update ended between the two reads
         raise DataError(f"The index {place} is damaged: {error}.", _REBUILD) from error
     if vectors.shape != (manifest["count"], header.dim) or len(rows) != manifest["count"]:
         raise DataError(
@@ -179,7 +114,7 @@ def open_index(folder: Path) -> EmbeddedStore:
             f"{manifest['count']} in the manifest.",
             _REBUILD,
         )
-    return EmbeddedStore(place, header, rows, vectors)
+    return Snapshot(folder=place, header=header, rows=rows, vectors=vectors)
 
 
 def _read_header(manifest: dict[str, Any]) -> IndexHeader:
@@ -190,25 +125,6 @@ def _read_header(manifest: dict[str, Any]) -> IndexHeader:
 
 
 _REBUILD = "Delete the folder and build it anew with `clipworks index`."
-
-
-def find_index(folder: Path) -> Path:
-    """The index folder meant by a path: itself, or the `.clipworks` inside a folder of pictures.
-
-    Raises:
-        DataError: neither holds an index.
-    """
-    for place in (folder, default_place(folder)):
-        if (place / MANIFEST).is_file():
-            return place
-    if not folder.exists():
-        raise DataError(f"{folder} does not exist.", "Check the path.")
-    raise DataError(f"There is no finished index in {folder}.", f"Build one with: clipworks index {folder}")
-
-
-def default_place(folder: Path) -> Path:
-    """Where the index of a folder of pictures lies unless another place is asked for."""
-    return folder / ".clipworks"
 
 
 def stamp_of(path: Path, known: FileStamp | None = None) -> FileStamp:
@@ -251,6 +167,22 @@ def write_index(
                 path.unlink()
 
 
+def remove_snapshot(folder: Path) -> None:
+    """Remove the files of an index of this form, and what killed builds left of it; other files stay."""
+    for path in folder.iterdir():
+        if path.name == MANIFEST or _OWN_NAMES.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(folder / "parts", ignore_errors=True)  # of an interrupted build
+
+
+def root_from(out: Path, root: Path) -> str:
+    """The indexed folder as the header says it."""
+    try:
+        return Path(os.path.relpath(root, out)).as_posix()
+    except ValueError:  # another drive on Windows
+        return str(root.resolve())
+
+
 def _generation_of(rows: Sequence[bytes], vectors: Vectors) -> str:
     """16 hex digits of a hash of the content, so that equal indexes are equal in every byte."""
     digest = hashlib.sha256(vectors.reshape(-1).data)
@@ -272,7 +204,10 @@ _OWN_NAMES = re.compile(
 
 
 def _row(item: Item, stamp: FileStamp) -> bytes:
-    values = asdict(item)
+    values = {name: value for name, value in asdict(item).items() if name in _ALWAYS or value}
     del values["path"]
     line = json.dumps({**values, "file": asdict(stamp)}, ensure_ascii=False)
     return line.encode(errors="replace") + b"\n"  # half a surrogate pair in a caption is no UTF-8
+
+
+_ALWAYS = ("id", "path", "caption", "licence", "author", "source", "details")
