@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 import clipworks
 from benchmarks.machine import write_result
-from clipworks.search.library import Library, open_index
+from clipworks.search.library import Library
+from clipworks.search.opening import open_index
 from clipworks.search.relevance import BACKGROUND_TEXTS
 
 UNSEEN = (

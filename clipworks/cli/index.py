@@ -84,7 +84,7 @@ def build(
     Example:
       clipworks index examples/pictures --out pictures.index
     """
-    from clipworks.search.library import default_place
+    from clipworks.search.opening import default_place
     from clipworks.search.pictures import find_pictures
 
     if report:
@@ -96,9 +96,9 @@ def build(
     place = out or default_place(source)
     run = _Run(source, place, model, batch_size)
     done = run.once()
-    _say(done, as_json)
     if run.engine is not None:
         note_precision(run.engine.precision_note)
+    _say(done, as_json)
     if watch:
         note(f"Watching {source}; Ctrl-C stops it.")
         _watch(run, every, as_json)
@@ -133,6 +133,29 @@ def check(folder: Path, repair: bool, files: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+@index.command(context_settings=SETTINGS)
+@click.argument("folder", type=_PATH)
+@click.argument("store")
+@json_option("one object with store and count")
+def move(folder: Path, store: str, as_json: bool) -> None:
+    """Search an index with another store from now on; its pictures and vectors stay as they are.
+
+    STORE is exact (every vector is compared), signs (by the signs of the numbers, then exactly), ivf (lists
+    of faiss in the index's folder), postgresql://USER@HOST/DATABASE (with pgvector), qdrant:http://HOST:6333
+    or qdrant:FOLDER.
+
+    \b
+    Example:
+      clipworks index move pictures.index ivf
+    """
+    from clipworks.search.stores import move
+
+    count = move(folder, store)
+    if as_json:
+        print_json({"store": store, "count": count})
+    note(f"{count_of(count, 'picture')} found by {store} from now on.")
+
+
 class _Run:
     """Builds, with a model that is loaded when the first picture needs it and kept then."""
 
@@ -144,9 +167,10 @@ class _Run:
     def once(self) -> "BuildReport":
         """One build with a progress bar."""
         from clipworks.search.build import update_index
+        from clipworks.search.stores import update_chosen_store
 
         with progress_bar("Indexing", "pictures") as show:
-            return update_index(
+            report = update_index(
                 self._source,
                 self._place,
                 self._load,
@@ -155,6 +179,8 @@ class _Run:
                 trusts_name=True,
                 on_progress=show,
             )
+        update_chosen_store(self._place)
+        return report
 
     def _load(self) -> "Engine":
         from clipworks.model.loading import load
@@ -197,7 +223,7 @@ def _say(report: "BuildReport", as_json: bool) -> None:
 
 
 def _report(folder: Path, as_json: bool) -> None:
-    from clipworks.search.library import open_index
+    from clipworks.search.opening import open_index
 
     library = open_index(folder)
     failures = library.failures()

@@ -17,16 +17,12 @@ if TYPE_CHECKING:
 @click.command(context_settings=SETTINGS)
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("text", required=False)
-@click.option("--image", type=click.Path(path_type=Path), help="Look for pictures like this one.")
-@click.option("--like", metavar="ID", help="Look for pictures like this one of the index.")
+@click.option("--image", metavar="FILE", help="Look for pictures like this FILE, or id:ID.")
 @click.option(
     *("--plus", "plus"), multiple=True, type=Line(), metavar="TERM", help="Also this: see below. Repeatable."
 )
 @click.option(
     *("--minus", "minus"), multiple=True, type=Line(), metavar="TERM", help="And not this. Repeatable."
-)
-@click.option(
-    "--region", metavar="L,T,R,B", help="The part of --image or --like that counts, as shares 0 to 1."
 )
 @click.option(
     *("--where", "where"),
@@ -42,9 +38,6 @@ if TYPE_CHECKING:
     show_default=True,
     help="Order of the pictures found.",
 )
-@click.option(
-    "--words", default=0.0, help="What pictures gain whose name, caption, tags or place hold TEXT, 0 to 1."
-)
 @click.option("--all", "everything", is_flag=True, help="Also what is not relevant, and every double.")
 @click.option("--limit", default=10, show_default=True, help="Number of hits, 1 to 10000.")
 @click.option("--thumbnails", is_flag=True, help="Show the pictures, in a terminal with colours.")
@@ -53,14 +46,11 @@ if TYPE_CHECKING:
 def search(  # noqa: PLR0913 — one argument per option
     index: Path,
     text: str | None,
-    image: Path | None,
-    like: str | None,
+    image: str | None,
     plus: tuple[str, ...],
     minus: tuple[str, ...],
-    region: str | None,
     where: tuple[str, ...],
     sort: str,
-    words: float,
     everything: bool,
     limit: int,
     thumbnails: bool,
@@ -70,10 +60,11 @@ def search(  # noqa: PLR0913 — one argument per option
     """Find pictures by words, by another picture, or by several of both.
 
     INDEX is an index, or a folder of pictures that was indexed. Where nothing fits, that is said and nothing
-    shown. A TERM is words, @FILE or id:ID, with a weight before it: 0.5*stripes. A CONDITION is
-    taken>=2024-05, folder=trips/rome, camera=canon, place=rome, tag=anna, width>=1000, bytes<500000 or
-    words="birthday cake"; != turns it round. Without a text or picture, the pictures that meet the
-    conditions are listed.
+    shown. A TERM is words, @FILE, id:ID for a picture of the index, or words:TEXT for words in names,
+    captions, tags and places; with a weight before it (0.5*stripes), and for the left half of a picture
+    with [0,0,0.5,1] behind it. A CONDITION is taken>=2024-05, folder=trips/rome, camera=canon, place=rome,
+    tag=anna, width>=1000, bytes<500000 or words="birthday cake"; != turns it round. Without a text or
+    picture, the pictures that meet the conditions are listed.
 
     \b
     Example:
@@ -81,32 +72,26 @@ def search(  # noqa: PLR0913 — one argument per option
     """
     from clipworks.search.answer import Ask
     from clipworks.search.filters import read_filter
-    from clipworks.search.library import open_index
-    from clipworks.search.query import Term, read_region, read_term
+    from clipworks.search.opening import open_index
+    from clipworks.search.query import Term, read_term
 
-    if sum(one is not None for one in (text, image, like)) > 1:
-        raise click.UsageError("Give one of a text, --image and --like; more with --plus.")
-    if not (text is not None or image or like or plus or where):
-        raise click.UsageError("Give a text, --image, --like, --plus or --where.")
-    part = read_region(region) if region else None
-    first = (
-        []
-        if text is None and not image and not like
-        else [Term(text=text, image=image, like=like, region=part)]
-    )
-    terms = [*first, *(read_term(one) for one in plus), *(read_term(one, -1) for one in minus)]
+    if text is not None and image is not None:
+        raise click.UsageError("Give a text or --image; more with --plus.")
+    if not (text is not None or image is not None or plus or where):
+        raise click.UsageError("Give a text, --image, --plus or --where.")
+    terms = [Term(text=text)] if text is not None else []
+    if image is not None:
+        terms.append(read_term(image if image.startswith("id:") else f"@{image}"))
+    terms += [*(read_term(one) for one in plus), *(read_term(one, -1) for one in minus)]
     ask = Ask(
         limit=limit,
         filters=tuple(read_filter(one) for one in where),
         sort=sort,  # type: ignore[arg-type]
-        words=" ".join(term.text for term in terms if term.text and term.weight > 0),
-        words_weight=words,
         is_cut=not (everything or as_json),
         is_folded=not everything,
         except_ids=tuple(term.like for term in terms if term.like is not None and term.region is None),
     )
-    library = open_index(index)
-    result = _found(library, model, terms, ask)
+    result = _found(open_index(index), model, terms, ask)
     if as_json:
         print_json(result.to_json())
     else:
@@ -119,7 +104,7 @@ def _found(library: "Library", model: str | None, terms: "list[Term]", ask: "Ask
     from clipworks.search.stores import use_chosen_store
 
     use_chosen_store(library)
-    needs_model = any(term.like is None or term.region is not None for term in terms)
+    needs_model = any(term.needs_model() for term in terms)
     engine = load(model or library.header.model) if needs_model else None
     return search_terms(library, engine, terms, ask)
 

@@ -96,7 +96,7 @@ def serve(  # noqa: PLR0913 (one per flag)
     if settings.workers == "ray":
         serve_replicas(settings, models, index, roster)
         return
-    from clipworks.search.library import open_index
+    from clipworks.search.opening import open_index
 
     store = open_index(index) if index is not None else None
     spans = open_spans() if settings.tracing else None
@@ -163,7 +163,7 @@ def make_app(
     Raises:
         ConfigError: the models or the index cannot be used.
     """
-    from clipworks.search.library import open_index
+    from clipworks.search.opening import open_index
     from clipworks.serve.app import create_service_app
     from clipworks.serve.service import Service
 

@@ -6,7 +6,7 @@ make the vectors.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -101,6 +101,8 @@ def answer(library: Library, parts: Sequence[Part], ask: Ask) -> Result:
     """
     if len(parts) > MAX_PARTS:
         raise ConfigError(f"The question has {len(parts)} parts; the limit is {MAX_PARTS}.")
+    if not parts and ask.words:
+        ask = replace(ask, filters=(*ask.filters, Filter(field="words", operator="=", value=ask.words)))
     within = library.select(ask.filters)
     if not parts:
         return Result(hits=tuple(_listed(library, ask, within)), threshold=None)

@@ -28,8 +28,8 @@ from clipworks.search.exif import DECODER
 from clipworks.search.pictures import read_captions
 from clipworks.search.reading import Reader, Reading
 from clipworks.search.relevance import measure
-from clipworks.search.snapshot import IndexHeader, root_from
-from clipworks.search.store import Halves, Relevance
+from clipworks.search.snapshot import root_from
+from clipworks.search.store import Halves, IndexHeader, Relevance
 from clipworks.search.survey import Found, survey
 from clipworks.search.writer import Batch, Known, Record, Writer, open_writer, shown
 

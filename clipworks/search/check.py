@@ -10,7 +10,8 @@ import numpy as np
 
 from clipworks.files import sha256_file
 from clipworks.search import matrix, schema
-from clipworks.search.library import Library, find_index, open_index
+from clipworks.search.library import Library
+from clipworks.search.opening import find_index, open_index
 from clipworks.search.writer import Batch, open_writer
 
 _AT_ONCE = 8192

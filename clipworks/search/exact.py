@@ -99,7 +99,7 @@ def scan(rows: Halves, mask: Mask, queries: Vectors, limit: int) -> tuple[Slots,
     if len(chosen) * 16 < len(mask) or len(chosen) < _BLOCK_ROWS:
         found, scores = _scan_all(rows[chosen], queries, limit)
         return np.where(found < 0, NOWHERE, chosen[found] if len(chosen) else NOWHERE), scores
-    kernels = _kernels() if len(chosen) >= WORTH_COMPILING else None
+    kernels = compiled_loops(len(chosen))
     if kernels is None:
         found, scores = _scan_all(rows, queries, limit, mask)
     elif len(queries) == 1:
@@ -120,6 +120,11 @@ def unit(rows: Halves) -> Vectors:
     wide = rows.astype(np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
     return wide / np.maximum(lengths, np.float32(1e-6))
+
+
+def compiled_loops(num_rows: int) -> Any:
+    """The compiled loops where so many rows are worth it and numba is installed, else None."""
+    return _kernels() if num_rows >= WORTH_COMPILING else None
 
 
 @cache

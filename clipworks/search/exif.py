@@ -48,7 +48,7 @@ def read_facts(content: bytes) -> PictureFacts:
         with no_pillow_warnings():
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
             exif = picture.getexif()
-    except DECODE_ERRORS:
+    except (*DECODE_ERRORS, Image.DecompressionBombError):
         return PictureFacts()
     with no_pillow_warnings():
         inner, gps = _block(exif, ExifTags.IFD.Exif), _block(exif, ExifTags.IFD.GPSInfo)

@@ -52,6 +52,7 @@ def sign_distances(
     words: npt.NDArray[Any],
     mask: npt.NDArray[Any],
     query: npt.NDArray[Any],
+    far: int,
     distances: npt.NDArray[Any],
     counts: npt.NDArray[Any],
 ) -> None:
@@ -61,8 +62,9 @@ def sign_distances(
         words: uint64 [N, D / 64], a bit per number.
         mask: bool [N].
         query: uint64 [D / 64].
-        distances: uint16 [N], written; 65535 where the mask is False.
-        counts: int64 [D + 1], added to: how many rows have each distance.
+        far: what is written where the mask is False.
+        distances: uint16 [N], written.
+        counts: int64 [far], added to: how many rows of the mask have each distance.
     """
     num_rows, num_words = words.shape
     for row in range(num_rows):
@@ -74,7 +76,7 @@ def sign_distances(
         if mask[row]:
             counts[distances[row]] += 1
         else:
-            distances[row] = 65535
+            distances[row] = far
 
 
 @adding_freely

@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 
 from clipworks.errors import ConfigError, DataError
-from clipworks.files import MANIFEST
-from clipworks.search import matrix, schema
-from clipworks.search.converted import in_memory
+from clipworks.search import schema
 from clipworks.search.exact import ExactStore, cosines, scan, unit
 from clipworks.search.filters import Filter, match_words, resolve, where
-from clipworks.search.snapshot import FileStamp, IndexHeader, read_snapshot
+from clipworks.search.matrix import NAME as VECTORS
+from clipworks.search.matrix import Matrix
 from clipworks.search.store import (
     NOWHERE,
     Change,
+    FileStamp,
     Halves,
     Hit,
+    IndexHeader,
     Item,
     Mask,
     Relevance,
@@ -37,7 +38,6 @@ from clipworks.search.store import (
     VectorStore,
     hit_of,
 )
-from clipworks.search.writer import header_of, slots_array
 
 _SELECTIONS_KEPT = 32
 _MARGIN = 16
@@ -60,19 +60,17 @@ class _State:
 class Library:
     """An index opened for reading. Safe to ask from several threads."""
 
-    def __init__(
-        self, folder: Path, connection: sqlite3.Connection, rows: matrix.Matrix | None = None
-    ) -> None:
+    def __init__(self, folder: Path, connection: sqlite3.Connection, rows: Matrix | None = None) -> None:
         settings = schema.settings_of(connection)
         if "header" not in settings:
             raise DataError(
                 f"The index {folder} was begun and holds nothing yet.", "Repeat `clipworks index`."
             )
         self.folder = folder
-        self.header: IndexHeader = header_of(settings)
+        self.header: IndexHeader = schema.header_of(settings)
         self._connection = connection
         self._lock = threading.RLock()
-        self._matrix = rows or matrix.Matrix(folder / matrix.NAME, self.header.dim)
+        self._matrix = rows or Matrix(folder / VECTORS, self.header.dim)
         self._exact = ExactStore(self.header.dim, self._matrix)
         self._store: VectorStore | None = None
         self._selections: dict[tuple[int, tuple[Filter, ...]], Selection] = {}
@@ -100,6 +98,11 @@ class Library:
         """float32 [N, D] of all pictures, in the order of `entries`; a copy."""
         state = self._refresh()
         return unit(self.rows(np.flatnonzero(state.alive)))
+
+    @property
+    def matrix(self) -> Matrix:
+        """The vectors, for stores that rank with them."""
+        return self._matrix
 
     def use(self, store: VectorStore) -> None:
         """Find candidates with this store from now on; what it has not followed yet is searched exactly."""
@@ -150,7 +153,10 @@ class Library:
     def rows(self, slots: Slots) -> Halves:
         """The vectors in slots, float16 [len(slots), D]."""
         top = int(slots.max()) + 1 if len(slots) else 0
-        return np.asarray(self._matrix.rows(max(top, len(self._state.alive)))[slots])
+        rows = self._matrix.rows(max(top, len(self._state.alive)))
+        if len(slots) and top - int(slots[0]) == len(slots):
+            return rows[int(slots[0]) : top]  # not copied
+        return np.asarray(rows[slots])
 
     def select(self, filters: Sequence[Filter]) -> Selection | None:
         """The pictures that meet all filters; None without filters.
@@ -168,7 +174,7 @@ class Library:
                 sql, values = where(conditions)
                 cursor = self._connection.execute(f"SELECT slot FROM pictures WHERE {sql}", values)
                 mask = np.zeros(len(state.alive), dtype=np.bool_)
-                slots = slots_array(cursor)
+                slots = schema.slots_array(cursor)
                 mask[slots[slots < len(mask)]] = True
                 while len(self._selections) >= _SELECTIONS_KEPT:
                     self._selections.pop(next(iter(self._selections)))
@@ -247,8 +253,8 @@ class Library:
             gone = self._connection.execute(
                 "SELECT slot FROM freed WHERE changed > ? ORDER BY slot", (revision,)
             )
-            gone_slots = slots_array(gone)
-        slots = slots_array(rows)
+            gone_slots = schema.slots_array(gone)
+        slots = schema.slots_array(rows)
         return Change(
             revision=state.revision,
             slots=slots,
@@ -284,7 +290,7 @@ class Library:
             cursor = self._connection.execute(
                 "SELECT slot FROM pictures WHERE changed > ? ORDER BY slot", (store.revision(),)
             )
-            late = slots_array(cursor)
+            late = schema.slots_array(cursor)
         late = late[late < len(state.alive)]
         if within is not None:
             late = late[(late < len(within.mask)) & within.mask[np.minimum(late, len(within.mask) - 1)]]
@@ -299,7 +305,7 @@ class Library:
             if version == state.data_version:
                 return state
             settings = schema.settings_of(self._connection)
-            self.header = header_of(settings)
+            self.header = schema.header_of(settings)
             if settings["revision"] != state.revision:
                 alive = self._alive_since(state)
                 change = Change(
@@ -321,7 +327,7 @@ class Library:
             self._connection.execute(f"SELECT slot FROM {table} WHERE changed > ?", (state.revision,))
             for table in ("pictures", "freed")
         ]
-        came, gone = (slots_array(cursor) for cursor in queries)
+        came, gone = (schema.slots_array(cursor) for cursor in queries)
         top = max(len(state.alive), int(came.max()) + 1 if len(came) else 0)
         alive = np.zeros(top, dtype=np.bool_)
         alive[: len(state.alive)] = state.alive
@@ -337,38 +343,6 @@ class Library:
         values["taken"] = "" if taken is None else _iso(taken)
         path = os.path.normpath(os.path.join(self.folder, self.header.root, values["id"]))
         return Item(path=path, **values)
-
-
-def open_index(folder: Path) -> Library:
-    """Open an index folder, or a folder of pictures whose index lies in its `.clipworks`.
-
-    Raises:
-        DataError: no index there, an unfinished one, or files that do not belong together.
-    """
-    place = find_index(folder)
-    if (place / schema.NAME).is_file():
-        return Library(place, schema.open_to_read(place))
-    snapshot = read_snapshot(place)
-    return Library(place, *in_memory(snapshot))
-
-
-def find_index(folder: Path) -> Path:
-    """The index folder meant by a path: itself, or the `.clipworks` inside a folder of pictures.
-
-    Raises:
-        DataError: neither holds an index.
-    """
-    for place in (folder, default_place(folder)):
-        if (place / schema.NAME).is_file() or (place / MANIFEST).is_file():
-            return place
-    if not folder.exists():
-        raise DataError(f"{folder} does not exist.", "Check the path.")
-    raise DataError(f"There is no index in {folder}.", f"Build one with: clipworks index {folder}")
-
-
-def default_place(folder: Path) -> Path:
-    """Where the index of a folder of pictures lies unless another place is asked for."""
-    return folder / ".clipworks"
 
 
 def _iso(seconds: int) -> str:

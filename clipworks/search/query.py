@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,13 @@ from clipworks.search.store import Result, Vectors
 Region = tuple[float, float, float, float]
 """Left, top, right and bottom as shares of width and height, 0..1."""
 
+_REGION = re.compile(r"(.*)\[([-\d.,\s]+,[-\d.,\s]+)\]", re.DOTALL)
 _WEIGHT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*[*x]\s*(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Term:
-    """One part of a question; exactly one of text, image and like is given."""
+    """One part of a question; exactly one of text, image, like and words is given."""
 
     text: str | None = None
     """Words."""
@@ -34,10 +35,16 @@ class Term:
     """A picture that is not of the index."""
     like: str | None = None
     """Id of a picture of the index."""
+    words: str | None = None
+    """Words that a picture gains by `weight` for having them in its name, caption, tags or place."""
     weight: float = 1.0
     """Negative: what shall not be in the pictures."""
     region: Region | None = None
     """The part of a picture that counts; None is all of it."""
+
+    def needs_model(self) -> bool:
+        """Whether it must be embedded."""
+        return self.words is None and (self.like is None or self.region is not None)
 
 
 def search(
@@ -83,18 +90,34 @@ def search_terms(store: Library, engine: Engine | None, terms: Sequence[Term], a
     """
     if engine is not None:
         require_same_checkpoint(store, engine)
-    return answer(store, [_part(store, engine, term) for term in terms], ask)
+    by_words = [term for term in terms if term.words is not None]
+    if by_words:
+        ask = replace(
+            ask,
+            words=" ".join(str(term.words) for term in by_words),
+            words_weight=max(term.weight for term in by_words),
+        )
+    return answer(store, [_part(store, engine, term) for term in terms if term.words is None], ask)
 
 
 def read_term(text: str, sign: int = 1) -> Term:
-    """`horse`, `0.5*stripes`, `@picture.jpg` and `id:trips/rome/1.jpg`, as the command line takes them."""
+    """`horse`, `0.5*stripes`, `@dog.jpg`, `id:rome/1.jpg[0,0,0.5,1]` and `0.1*words:party`.
+
+    Raises:
+        ConfigError: a region is not one.
+    """
     found = _WEIGHT.fullmatch(text)
-    weight, rest = (float(found.group(1)), found.group(2)) if found else (1.0, text)
-    if rest.startswith("@"):
-        return Term(image=Path(rest[1:]), weight=sign * weight)
-    if rest.startswith("id:"):
-        return Term(like=rest[3:], weight=sign * weight)
-    return Term(text=rest, weight=sign * weight)
+    weight, rest = (sign * float(found.group(1)), found.group(2)) if found else (float(sign), text)
+    if rest.startswith("words:"):
+        return Term(words=rest[6:], weight=weight)
+    if not rest.startswith(("@", "id:")):
+        return Term(text=rest, weight=weight)
+    cut = _REGION.fullmatch(rest)
+    region = read_region(cut.group(2)) if cut else None
+    name = cut.group(1) if cut else rest
+    if name.startswith("@"):
+        return Term(image=Path(name[1:]), weight=weight, region=region)
+    return Term(like=name[3:], weight=weight, region=region)
 
 
 def read_region(text: str) -> Region:

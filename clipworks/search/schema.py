@@ -6,10 +6,14 @@ SQLite with a write-ahead log: one process writes, any number read meanwhile. `l
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clipworks.errors import DataError
+from clipworks.search.store import IndexHeader, Relevance, Slots
 
 NAME = "library.db"
 VERSION = 3
@@ -155,3 +159,14 @@ def put_settings(connection: sqlite3.Connection, values: dict[str, Any]) -> None
     """Write settings; others stay."""
     rows = [(name, json.dumps(value, ensure_ascii=True)) for name, value in values.items()]
     connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
+
+
+def header_of(settings: dict[str, Any]) -> IndexHeader:
+    """The header among the settings of a library."""
+    values = settings["header"]
+    return IndexHeader(**{**values, "relevance": Relevance(**values["relevance"])})
+
+
+def slots_array(rows: Iterable[tuple[int, ...]]) -> Slots:
+    """The first column of rows, int64."""
+    return np.fromiter((row[0] for row in rows), dtype=np.int64)

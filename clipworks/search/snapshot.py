@@ -20,42 +20,10 @@ import numpy as np
 
 from clipworks.errors import DataError
 from clipworks.files import MANIFEST, atomic_write, read_manifest, sha256_file, write_manifest
-from clipworks.search.store import Item, Relevance, Vectors
+from clipworks.search.store import FileStamp, IndexHeader, Item, Relevance, Vectors
 
 FORMAT = "clipworks-index"
 VERSION = 2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileStamp:
-    """What tells whether a picture file changed since it was embedded."""
-
-    size_bytes: int
-    """Length of the file."""
-    mtime_ns: int
-    """Time of its last change, nanoseconds since 1970."""
-    sha256: str
-    """Hex digest of its bytes."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IndexHeader:
-    """What an index says of itself in its manifest."""
-
-    model: str
-    """What `clipworks.load` takes to load the checkpoint again."""
-    fingerprint: str
-    """Fingerprint of the checkpoint; queries by any other are refused."""
-    precision: str
-    """Precision of the executor that made the vectors."""
-    preprocess: str
-    """How pictures became pixels; empty in an index of version 1, which does not say."""
-    dim: int
-    """Length of a vector."""
-    root: str
-    """The indexed folder, relative to the index folder, or absolute where that cannot be said."""
-    relevance: Relevance
-    """Thresholds measured when the index was built."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

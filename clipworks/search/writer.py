@@ -19,8 +19,7 @@ from clipworks.errors import DataError
 from clipworks.files import exclusive_lock
 from clipworks.search import matrix, schema
 from clipworks.search.exif import PictureFacts
-from clipworks.search.snapshot import IndexHeader
-from clipworks.search.store import Halves, Relevance, Slots
+from clipworks.search.store import Halves, IndexHeader, Slots
 
 _LOCK = ".lock"
 _WORDS_APART = str.maketrans("/\\_-.", "     ")
@@ -78,7 +77,7 @@ class Writer:
         self._connection = connection
         settings = schema.settings_of(connection)
         self._revision: int = settings["revision"]
-        self.header = header_of(settings) if "header" in settings else None
+        self.header = schema.header_of(settings) if "header" in settings else None
         self._maker = -1
         self._free = [slot for (slot,) in connection.execute("SELECT slot FROM freed ORDER BY slot DESC")]
         query = "SELECT max(slot) FROM (SELECT slot FROM pictures UNION ALL SELECT slot FROM freed)"
@@ -127,7 +126,7 @@ class Writer:
 
     def sample(self, most: int) -> Halves:
         """Vectors of pictures spread over the library, float16 [N, D], N at most about `most`."""
-        slots = slots_array(self._connection.execute("SELECT slot FROM pictures ORDER BY slot"))
+        slots = schema.slots_array(self._connection.execute("SELECT slot FROM pictures ORDER BY slot"))
         return self.rows(slots[:: max(1, -(-len(slots) // most))])
 
     def rows(self, slots: Slots) -> Halves:
@@ -296,12 +295,6 @@ def written(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def header_of(settings: dict[str, Any]) -> IndexHeader:
-    """The header among the settings of a library."""
-    values = settings["header"]
-    return IndexHeader(**{**values, "relevance": Relevance(**values["relevance"])})
-
-
 def shown(path: Path) -> str:
     """A path for people: bytes that are not UTF-8 as `\\xe9`."""
     return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
@@ -336,8 +329,3 @@ def _facts(record: Record) -> tuple[Any, ...]:
 def _utf8(text: str) -> str:
     """Half a surrogate pair is no UTF-8."""
     return text.encode(errors="replace").decode()
-
-
-def slots_array(rows: Iterable[tuple[int, ...]]) -> Slots:
-    """The first column of rows, int64."""
-    return np.fromiter((row[0] for row in rows), dtype=np.int64)

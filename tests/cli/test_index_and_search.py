@@ -166,5 +166,5 @@ def test_several_terms_are_explained_and_conditions_narrow_the_search(run: Run, 
 
 def test_thumbnails_are_coloured_cells(run: Run, folder: Path) -> None:
     run("index", folder)
-    shown = run("search", folder, "--like", "a.png", "--all", "--thumbnails").stdout
+    shown = run("search", folder, "--image", "id:a.png", "--all", "--thumbnails").stdout
     assert "▀" * 24 in shown and "b.jpg" in shown and "a.png" not in shown

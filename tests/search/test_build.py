@@ -13,8 +13,8 @@ from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.model.engine import Engine
 from clipworks.search.build import build_index, update_index
 from clipworks.search.check import check_index
-from clipworks.search.library import open_index
 from clipworks.search.matrix import Matrix
+from clipworks.search.opening import open_index
 from tests.serve.colours import ColourEngine, picture
 
 

@@ -8,7 +8,8 @@ import pytest
 
 import clipworks
 from clipworks.files import sha256_file
-from clipworks.search.library import Library, open_index
+from clipworks.search.library import Library
+from clipworks.search.opening import open_index
 from clipworks.search.query import search
 
 GALLERY = Path(clipworks.__file__).parent / "gallery"

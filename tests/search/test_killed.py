@@ -16,7 +16,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 from clipworks.search import build
 from clipworks.search.check import check_index
-from clipworks.search.library import open_index
+from clipworks.search.opening import open_index
 from tests.serve.colours import ColourEngine
 
 source, out, murders = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

@@ -12,8 +12,9 @@ import pytest
 from clipworks.errors import ConfigError, DataError
 from clipworks.model.engine import Engine
 from clipworks.search.build import build_index
-from clipworks.search.library import Library, default_place, open_index
+from clipworks.search.library import Library
 from clipworks.search.matrix import Matrix
+from clipworks.search.opening import default_place, open_index
 from clipworks.search.schema import NAME
 
 

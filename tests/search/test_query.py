@@ -10,7 +10,8 @@ from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.model.engine import Engine
 from clipworks.search.answer import search_vector
 from clipworks.search.build import build_index
-from clipworks.search.library import Library, open_index
+from clipworks.search.library import Library
+from clipworks.search.opening import open_index
 from clipworks.search.query import search
 from clipworks.search.relevance import BACKGROUND_TEXTS, measure
 from tests.serve.colours import ColourEngine, picture

@@ -11,9 +11,10 @@ from clipworks.errors import DataError
 from clipworks.model.engine import Engine
 from clipworks.search import snapshot
 from clipworks.search.build import build_index
-from clipworks.search.library import Library, open_index
-from clipworks.search.snapshot import IndexHeader, read_snapshot, stamp_of, write_index
-from clipworks.search.store import Item, Relevance
+from clipworks.search.library import Library
+from clipworks.search.opening import open_index
+from clipworks.search.snapshot import read_snapshot, stamp_of, write_index
+from clipworks.search.store import IndexHeader, Item, Relevance
 
 
 def write(pictures: Path, out: Path, engine: Engine, *names: str) -> None:

@@ -15,9 +15,10 @@ from PIL import Image
 from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
 from clipworks.model.preprocess import prepare
 from clipworks.model.tokenizer import decode, tokenize
-from clipworks.search.library import Library, open_index
-from clipworks.search.snapshot import IndexHeader, stamp_of, write_index
-from clipworks.search.store import Item, Relevance
+from clipworks.search.library import Library
+from clipworks.search.opening import open_index
+from clipworks.search.snapshot import stamp_of, write_index
+from clipworks.search.store import IndexHeader, Item, Relevance
 
 Vectors = npt.NDArray[np.float32]
 
