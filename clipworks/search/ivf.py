@@ -17,9 +17,8 @@ import numpy.typing as npt
 from clipworks.errors import DataError
 from clipworks.files import atomic_write
 from clipworks.model.pipeline import num_cores
-from clipworks.search.exact import scan
+from clipworks.search.exact import exactly_nearest, ranked
 from clipworks.search.matrix import Matrix
-from clipworks.search.signs import ranked
 from clipworks.search.store import Change, Mask, Selection, Slots, Vectors
 
 INDEX_NAME = "ivf.faiss"
@@ -90,12 +89,12 @@ class IvfStore:
             both = min(len(mask), len(within.mask))
             mask[:both] = self._alive[:both] & within.mask[:both]
             if int(mask.sum()) <= _FEW:
-                return scan(self._matrix.rows(len(mask)), mask, queries, limit)
+                return exactly_nearest(self._matrix.rows(len(mask)), mask, queries, limit)
         if self._index is None:
-            return scan(self._matrix.rows(len(mask)), mask, queries, limit)
+            return exactly_nearest(self._matrix.rows(len(mask)), mask, queries, limit)
         found = self._candidates(queries, limit, mask if within is not None else None)
         best = [
-            ranked(self._matrix, slots[slots >= 0], query, limit)
+            ranked(self._matrix.rows(len(self._alive)), slots[slots >= 0], query, limit)
             for slots, query in zip(found, queries, strict=True)
         ]
         return np.stack([slots for slots, _ in best]), np.stack([scores for _, scores in best])

@@ -18,7 +18,7 @@ import numpy as np
 
 from clipworks.errors import ConfigError, DataError
 from clipworks.search import schema
-from clipworks.search.exact import ExactStore, cosines, scan, unit
+from clipworks.search.exact import ExactStore, cosines, exactly_nearest, unit
 from clipworks.search.filters import Filter, match_words, resolve, where
 from clipworks.search.matrix import NAME as VECTORS
 from clipworks.search.matrix import Matrix
@@ -40,8 +40,6 @@ from clipworks.search.store import (
 )
 
 _SELECTIONS_KEPT = 32
-_MARGIN = 16
-"""Candidates more than wanted: final scores are of unit vectors, which differs in the fifth digit."""
 _IDS_AT_ONCE = 500
 
 _ITEM = (
@@ -219,9 +217,9 @@ class Library:
             )
         state = self._refresh()
         if self._store is None:
-            slots = self._exact.nearest(vector[None], limit + _MARGIN, within)[0][0]
+            slots = self._exact.nearest(vector[None], limit, within)[0][0]
         else:
-            slots = self._candidates(self._store, state, vector, limit + _MARGIN, within)
+            slots = self._candidates(self._store, state, vector, limit, within)
         slots = slots[slots != NOWHERE]
         scores = cosines(self.rows(slots), vector)
         order = np.lexsort((slots, -scores))[:limit]
@@ -295,7 +293,7 @@ class Library:
         if within is not None:
             late = late[(late < len(within.mask)) & within.mask[np.minimum(late, len(within.mask) - 1)]]
         every = np.ones(len(late), dtype=np.bool_)
-        places = scan(self.rows(late), every, vector[None], limit)[0][0]
+        places = exactly_nearest(self.rows(late), every, vector[None], limit)[0][0]
         return np.union1d(found, late[places[places != NOWHERE]])
 
     def _refresh(self) -> _State:

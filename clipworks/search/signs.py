@@ -8,9 +8,9 @@ second for a million pictures, when a library is opened.
 import numpy as np
 import numpy.typing as npt
 
-from clipworks.search.exact import best_of, compiled_loops, in_parts, narrowed, unit
+from clipworks.search.exact import compiled_loops, in_parts, narrowed, ranked
 from clipworks.search.matrix import Matrix
-from clipworks.search.store import NOWHERE, Change, Halves, Mask, Selection, Slots, Vectors
+from clipworks.search.store import Change, Halves, Mask, Selection, Slots, Vectors
 
 LOOKED_AT = 400
 """Pictures whose cosines are computed, at least, for each search."""
@@ -74,7 +74,7 @@ class SignStore:
         distances, counts = self._distances(self._signs_of(query[None].astype(np.float16))[0], mask)
         level = min(int(np.searchsorted(np.cumsum(counts), wanted)), len(counts) - 1)
         near = np.flatnonzero(distances <= level)
-        return ranked(self._matrix, near, query, limit)
+        return ranked(self._matrix.rows(len(self._alive)), near, query, limit)
 
     def _distances(self, query: Signs, mask: Mask) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
         """How far each picture is, and how many are how far; those not searched are farther."""
@@ -101,12 +101,3 @@ class SignStore:
         bits = np.zeros((len(vectors), self._words * 64), dtype=np.bool_)
         bits[:, : vectors.shape[1]] = vectors.astype(np.float32) > self._mean
         return np.packbits(bits, axis=1).view(np.uint64)
-
-
-def ranked(matrix: Matrix, slots: Slots, query: Vectors, limit: int) -> tuple[Slots, Vectors]:
-    """The best of some slots by their cosines: int64 [limit] and float32 [limit], padded."""
-    if not len(slots):
-        return np.full(limit, NOWHERE, dtype=np.int64), np.full(limit, -2.0, dtype=np.float32)
-    rows = matrix.rows(int(slots.max()) + 1)[slots]
-    places, scores = best_of(unit(rows) @ query, limit)
-    return np.where(places == NOWHERE, NOWHERE, slots[places]), scores

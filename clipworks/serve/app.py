@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 CLASSIFY_FIELDS = ("input", "model", "labels", "templates")
 SIMILARITY_FIELDS = ("images", "model", "texts")
-SEARCH_FIELDS = ("image", "model", "text", "limit")
+SEARCH_FIELDS = ("image", "model", "text", "limit", "where", "sort", "relevant_only", "fold")
 """The fields that a route takes; files and raw picture bodies become the first one."""
 
 

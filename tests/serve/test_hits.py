@@ -39,6 +39,15 @@ def test_words_find_the_picture_with_caption_and_licence(client: TestClient) -> 
     assert body["usage"] == {"images": 0, "texts": 1, "cost_usd": 0.0}
 
 
+def test_conditions_narrow_a_search_and_only_what_is_relevant_can_be_asked_for(client: TestClient) -> None:
+    asked = {"text": "something red", "where": ["words=square", "words!=red"]}
+    found = client.post("/v1/search", json=asked).json()["data"]
+    assert {hit["path"] for hit in found} == {"green one.png", "blue one.png"}
+    only = client.post("/v1/search", json={"text": "something red", "relevant_only": True}).json()["data"]
+    assert [hit["path"] for hit in only] == ["red one.png"]
+    assert {"taken", "camera", "place", "tags", "alike"} <= only[0].keys()
+
+
 def test_words_that_fit_nothing_are_said_to_fit_nothing(client: TestClient) -> None:
     body = client.post("/v1/search", json={"text": "quarterly tax report"}).json()
     assert body["is_relevant"] is False
@@ -69,6 +78,10 @@ def test_a_picture_finds_its_like_in_every_form_of_request(client: TestClient) -
         ({"text": "a", "limit": 101}, 400, "invalid_value", "limit"),
         ({"text": "a", "limit": "many"}, 400, "invalid_value", "limit"),
         ({"text": "a", "limit": True}, 400, "invalid_value", "limit"),
+        ({"text": "a", "where": "colour=red"}, 400, "invalid_value", "where"),
+        ({"text": "a", "where": [7]}, 400, "invalid_value", "where"),
+        ({"text": "a", "sort": "size"}, 400, "invalid_value", "sort"),
+        ({"text": "a", "fold": "yes"}, 400, "invalid_value", "fold"),
         ({"text": "a", "model": "team/other"}, 400, "invalid_value", "model"),
         ({"text": "a", "model": "no"}, 404, "model_not_found", "model"),
     ],

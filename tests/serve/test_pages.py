@@ -131,3 +131,14 @@ def test_the_built_in_models_limits_are_said_beside_the_box(
         page = client.get("/").text
     assert "weak on photographs" in page
     assert "clipworks serve --model laion/CLIP-ViT-B-32-laion2B-s34B-b79K" in page
+
+
+def test_conditions_order_and_number_stand_in_the_address(client: TestClient) -> None:
+    found = client.get("/?q=red&where=words%3Dsquare%3Bwords!%3Dred&fragment=1")
+    assert found.status_code == 200 and "green one.png" in found.text and "red one.png" not in found.text
+    page = client.get("/?q=red&where=words%3Dsquare&sort=newest&n=48").text
+    assert 'value="words=square"' in page and '<option value="newest" selected>' in page
+    wrong = client.get("/?q=red&where=colour%3Dred")
+    assert wrong.status_code == 400 and "no field" in wrong.text
+    none = client.get("/?q=red&where=tag%3Dnone").text
+    assert "No picture meets the conditions." in none
