@@ -16,7 +16,7 @@ from clipworks.cli.output import (
     print_table,
     progress_bar,
 )
-from clipworks.errors import InputError
+from clipworks.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
@@ -75,7 +75,8 @@ def build(
 ) -> None:
     """Make a folder of pictures searchable, or bring its index up to date.
 
-    SOURCE is a folder or a glob. Only new and changed pictures are embedded; what is gone is dropped; an
+    SOURCE is a folder or a glob, or a file of captions (.txt or .jsonl) to be asked with pictures. Only what
+    is new or has changed is embedded; what is gone is dropped; an
     interrupted run goes on where it stopped. A captions file in the folder (metadata.jsonl,
     captions.jsonl or labels.jsonl) and files beside the pictures (NAME.txt, NAME.xmp, NAME.json) give
     captions, tags and places.
@@ -96,9 +97,7 @@ def build(
     place = out or default_place(source)
     run = _Run(source, place, model, batch_size)
     done = run.once()
-    if run.engine is not None:
-        note_precision(run.engine.precision_note)
-    _say(done, as_json)
+    _say(done, as_json, run.engine.precision_note if run.engine is not None else "")
     if watch:
         note(f"Watching {source}; Ctrl-C stops it.")
         _watch(run, every, as_json)
@@ -167,14 +166,21 @@ class _Run:
     def once(self) -> "BuildReport":
         """One build with a progress bar."""
         from clipworks.search.build import update_index
+        from clipworks.search.captions import index_captions, is_captions_file
         from clipworks.search.stores import update_chosen_store
 
+        model = _lasting(self._model)
+        if is_captions_file(self._source):
+            with progress_bar("Indexing", "captions") as show:
+                report = index_captions(self._source, self._place, self._load, model=model, on_progress=show)
+            update_chosen_store(self._place)
+            return report
         with progress_bar("Indexing", "pictures") as show:
             report = update_index(
                 self._source,
                 self._place,
                 self._load,
-                model=_lasting(self._model),
+                model=model,
                 batch_size=self._batch_size,
                 trusts_name=True,
                 on_progress=show,
@@ -198,14 +204,14 @@ def _watch(run: _Run, seconds: float, as_json: bool) -> None:
         time.sleep(seconds)
         try:
             report = run.once()
-        except InputError as error:  # a disk that is gone for a while
+        except (DataError, InputError) as error:  # a disk that is gone or full for a while
             note(f"Nothing done: {error}")
             continue
         if report.embedded or report.moved or report.removed:
             _say(report, as_json)
 
 
-def _say(report: "BuildReport", as_json: bool) -> None:
+def _say(report: "BuildReport", as_json: bool, precision_note: str = "") -> None:
     for one in report.skipped:
         note(f"Skipped: {one.reason}")
     names = ("count", "embedded", "reused", "moved", "removed")
@@ -215,8 +221,9 @@ def _say(report: "BuildReport", as_json: bool) -> None:
         print_json(
             {"out": str(report.out), **counts, "skipped": skipped, "seconds": round(report.seconds, 3)}
         )
+    note_precision(precision_note)
     note(
-        f"{count_of(report.count, 'picture')} in {report.out}: {report.embedded:,} embedded, "
+        f"{count_of(report.count, report.noun)} in {report.out}: {report.embedded:,} embedded, "
         f"{report.reused:,} reused, {report.moved:,} moved, {report.removed:,} removed, "
         f"{len(report.skipped):,} skipped, {report.seconds:.1f} s."
     )

@@ -31,7 +31,7 @@ from clipworks.search.relevance import measure
 from clipworks.search.snapshot import root_from
 from clipworks.search.store import Halves, IndexHeader, Relevance
 from clipworks.search.survey import Found, survey
-from clipworks.search.writer import Batch, Known, Record, Writer, open_writer, shown
+from clipworks.search.writer import Batch, Record, Writer, open_writer, shown
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all) after each picture."""
@@ -71,6 +71,8 @@ class BuildReport:
     """Files left out, with reasons."""
     seconds: float
     """Time of the whole build."""
+    noun: str = "picture"
+    """What was counted."""
 
 
 def build_index(
@@ -127,14 +129,14 @@ def update_index(
     started = time.monotonic()
     root, found = survey(source)
     captions = read_captions(root)
-    _require_no_other_files(out)
+    require_no_other_files(out)
     with open_writer(out) as writer:
         if (out / MANIFEST).is_file():
             import_snapshot(writer, out)
         build = _Build(writer, found, captions)
         if not (trusts_name and build.is_idle() and writer.settings().get("model") == model):
             engine = load_engine()
-            _begin(writer, engine, model, root)
+            begin(writer, engine, model, root)
             build = _Build(writer, found, captions)
             build.run(engine, batch_size, on_progress)
             _measure(writer, engine, build)
@@ -167,6 +169,10 @@ class _Build:
         self._failures = writer.failures()
         self._slots = {one.sha256: one.slot for one in self._known.values() if one.is_current}
         self._gone = self._missing(found)
+        self._gone_by_bytes: dict[bytes, list[str]] = {}
+        for name in sorted(self._gone, reverse=True):
+            if self._known[name].is_current:
+                self._gone_by_bytes.setdefault(self._known[name].sha256, []).append(name)
         self._new: list[tuple[Record, Halves]] = []
         self._updated: list[tuple[int, Record]] = []
         self._moved_from: list[str] = []
@@ -253,10 +259,11 @@ class _Build:
         if known is not None and known.sha256 == reading.sha256 and known.is_current:
             self._updated.append((known.slot, record))
             return
-        before = next((name for name in self._gone_with(reading.sha256) if known is None), None)
-        if before is None:
+        names = self._gone_by_bytes.get(reading.sha256, []) if known is None else []
+        if not names:
             self._new.append((record, self._writer.rows(np.array([self._slots[reading.sha256]]))[0]))
             return
+        before = names.pop()
         self._gone.discard(before)
         self._updated.append((self._known[before].slot, record))
         self.num_moved += 1
@@ -269,12 +276,6 @@ class _Build:
         slot = self._writer.slot_with(reading.sha256)
         if slot is not None:
             self._new.append((self._record(found, reading), self._writer.rows(np.array([slot]))[0]))
-
-    def _gone_with(self, sha256: bytes) -> Iterator[str]:
-        return (name for name in sorted(self._gone) if self._is_at(self._known[name], sha256))
-
-    def _is_at(self, known: Known, sha256: bytes) -> bool:
-        return known.sha256 == sha256 and known.is_current
 
     def _record(self, found: Found, reading: Reading) -> Record:
         return Record(
@@ -335,7 +336,7 @@ def _vectors(engine: Engine, readings: list[Reading | InputError]) -> list[Halve
     ]
 
 
-def _begin(writer: Writer, engine: Engine, model: str, root: Path) -> None:
+def begin(writer: Writer, engine: Engine, model: str, root: Path) -> None:
     """Say in the library who makes its vectors.
 
     Raises:
@@ -378,7 +379,12 @@ def _measure(writer: Writer, engine: Engine, build: _Build) -> None:
     writer.end(header)
 
 
-def _require_no_other_files(out: Path) -> None:
+def require_no_other_files(out: Path) -> None:
+    """Refuse a folder that holds something else than an index.
+
+    Raises:
+        DataError: it does.
+    """
     if (
         out.is_dir()
         and not (out / schema.NAME).exists()

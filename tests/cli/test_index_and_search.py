@@ -168,3 +168,43 @@ def test_thumbnails_are_coloured_cells(run: Run, folder: Path) -> None:
     run("index", folder)
     shown = run("search", folder, "--image", "id:a.png", "--all", "--thumbnails").stdout
     assert "▀" * 24 in shown and "b.jpg" in shown and "a.png" not in shown
+
+
+def test_watching_takes_up_what_comes_and_goes_until_it_is_interrupted(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [
+        lambda: (folder / "new.png").write_bytes(encoded(picture("RGB", 50, 20), "PNG")),
+        lambda: (folder / "a.png").unlink(),
+        lambda: folder.rename(folder.with_name("away")),
+        lambda: folder.with_name("away").rename(folder),
+    ]
+
+    def step(seconds: float) -> None:
+        assert seconds == 0.5
+        if not steps:
+            raise KeyboardInterrupt
+        steps.pop(0)()
+
+    monkeypatch.setattr("time.sleep", step)
+    said = run("index", folder, "--watch", "--every", "0.5", status=130).stderr
+    assert "4 pictures in" in said and "1 embedded, 3 reused" in said and "1 removed" in said
+    assert "Nothing done: " in said and said.endswith("Interrupted.\n")
+
+
+def test_an_index_is_searched_with_another_store_after_it_was_moved(run: Run, folder: Path) -> None:
+    run("index", folder)
+    before = json.loads(run("search", folder, "stripes", "--json").stdout)
+    assert json.loads(run("index", "move", folder, "signs", "--json").stdout) == {
+        "store": "signs",
+        "count": 3,
+    }
+    assert json.loads(run("search", folder, "stripes", "--json").stdout) == before
+    assert "no store 'other'" in run("index", "move", folder, "other", status=1).stderr
+
+
+def test_captions_are_found_by_a_picture(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("a dog\na cat\n")
+    assert "2 captions in" in run("index", tmp_path / "words.txt", "--out", tmp_path / "words").stderr
+    found = json.loads(run("search", tmp_path / "words", "--image", folder / "b.jpg", "--json").stdout)
+    assert {hit["caption"] for hit in found["hits"]} <= {"a dog", "a cat"} and found["hits"]
