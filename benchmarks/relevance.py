@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 import clipworks
 from benchmarks.machine import write_result
-from clipworks.search.embedded import EmbeddedStore, open_index
+from clipworks.search.library import Library
+from clipworks.search.opening import open_index
 from clipworks.search.relevance import BACKGROUND_TEXTS
 
 UNSEEN = (
@@ -116,7 +117,7 @@ def main() -> None:
     write_result("relevance", results)
 
 
-def _places(store: EmbeddedStore, captions: list[str]) -> list[list[int]]:
+def _places(store: Library, captions: list[str]) -> list[list[int]]:
     """For each caption the rows of the pictures that have it."""
     rows: dict[str, list[int]] = {caption: [] for caption in captions}
     for row, (item, _) in enumerate(store.entries()):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import clipworks
 from clipworks.search.build import build_index
-from clipworks.search.embedded import open_index
+from clipworks.search.opening import open_index
 from clipworks.search.query import search
 
 pictures = Path(__file__).parent / "pictures"

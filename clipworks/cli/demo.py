@@ -42,7 +42,7 @@ def demo(port: int | None) -> None:
       clipworks demo
     """
     require_serve_extra()
-    from clipworks.search.embedded import open_index
+    from clipworks.search.opening import open_index
     from clipworks.serve.app import run
     from clipworks.serve.settings import ServeSettings
 

@@ -96,9 +96,12 @@ def serve(  # noqa: PLR0913 (one per flag)
     if settings.workers == "ray":
         serve_replicas(settings, models, index, roster)
         return
-    from clipworks.search.embedded import open_index
+    from clipworks.search.opening import open_index
+    from clipworks.search.stores import use_chosen_store
 
     store = open_index(index) if index is not None else None
+    if store is not None:
+        use_chosen_store(store)
     spans = open_spans() if settings.tracing else None
     fleet = make_fleet(settings, models, roster)
     run_and_leave(
@@ -163,11 +166,14 @@ def make_app(
     Raises:
         ConfigError: the models or the index cannot be used.
     """
-    from clipworks.search.embedded import open_index
+    from clipworks.search.opening import open_index
+    from clipworks.search.stores import use_chosen_store
     from clipworks.serve.app import create_service_app
     from clipworks.serve.service import Service
 
     store = open_index(index) if index is not None else None
+    if store is not None:
+        use_chosen_store(store)
     service = Service(settings, make_fleet(settings, models, roster), store, loads_first=True)
     return create_service_app(service, spans=open_spans() if settings.tracing else None)
 

@@ -31,12 +31,13 @@ Pixels = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
+Prepared = TypeVar("Prepared")
 
 
 @contextmanager
 def prepared_batches(
-    batches: Iterable[Sequence[Item]], prepare: Callable[[Item], Pixels]
-) -> Iterator[Iterator[list[Pixels | InputError]]]:
+    batches: Iterable[Sequence[Item]], prepare: Callable[[Item], Prepared]
+) -> Iterator[Iterator[list[Prepared | InputError]]]:
     """Prepare batches of pictures in threads, in order.
 
     When the `with` block is left, in whatever way, preparing stops: pictures in work are finished,
@@ -44,10 +45,11 @@ def prepared_batches(
 
     Args:
         batches: the pictures, or what stands for them; taken BATCHES_AHEAD batches before their turn.
-        prepare: turns one picture into pixels; called from several threads at once.
+        prepare: turns one picture into pixels, and whatever belongs to them; called from several
+            threads at once.
 
     Yields:
-        An iterator over batches: per picture its pixels, or the error that says why it cannot be
+        An iterator over batches: per picture what `prepare` gave, or the error that says why it cannot be
         used. An error of another kind is raised where its batch would have come.
     """
     # One thread per core, and one more since a thread may wait for its disk.
@@ -111,9 +113,9 @@ def stacked(batch: Sequence[Pixels | InputError]) -> Pixels:
 
 
 def _prepared(
-    pool: ThreadPoolExecutor, batches: Iterable[Sequence[Item]], prepare: Callable[[Item], Pixels]
-) -> Iterator[list[Pixels | InputError]]:
-    waiting: deque[list[Future[Pixels]]] = deque()
+    pool: ThreadPoolExecutor, batches: Iterable[Sequence[Item]], prepare: Callable[[Item], Prepared]
+) -> Iterator[list[Prepared | InputError]]:
+    waiting: deque[list[Future[Prepared]]] = deque()
     for batch in batches:
         waiting.append([pool.submit(prepare, item) for item in batch])
         if len(waiting) > BATCHES_AHEAD:
@@ -134,11 +136,11 @@ def _computed(
         yield waiting.popleft().result()
 
 
-def _results(batch: list[Future[Pixels]]) -> list[Pixels | InputError]:
+def _results(batch: list[Future[Prepared]]) -> list[Prepared | InputError]:
     return [_result(future) for future in batch]
 
 
-def _result(future: Future[Pixels]) -> Pixels | InputError:
+def _result(future: Future[Prepared]) -> Prepared | InputError:
     try:
         return future.result()
     except InputError as error:

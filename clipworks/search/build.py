@@ -1,48 +1,46 @@
 """Pictures to index: embed what is new or changed, drop what is gone, keep the rest.
 
 A picture counts as unchanged when size and time of change are the same, or else when its bytes
-are (a renamed or copied file is not embedded again). Vectors made so far are kept in `parts/`
-below the index folder while a build runs, so an interrupted build goes on where it stopped, and an
-index that was there stays readable meanwhile. Vectors made in another precision or from other
-pixels are made anew. One bad file is reported and skipped. An index made by another checkpoint is
-refused.
+are (a renamed or copied file is not embedded again). What is done is committed every few seconds, so a
+build that is killed loses seconds and the index opens at any time. Vectors made in another precision or
+from other pixels are made anew. One bad file is noted and skipped, and tried again when it has changed.
+An index made by another checkpoint is refused.
 """
 
-import glob
-import os
-import shutil
-import tempfile
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clipworks.errors import ConfigError, DataError, InputError
-from clipworks.files import MANIFEST, atomic_write
+from clipworks.files import MANIFEST
 from clipworks.model.engine import Engine
-from clipworks.model.pipeline import require_batch_size
-from clipworks.search.bulk import embed_files
-from clipworks.search.embedded import (
-    EmbeddedStore,
-    FileStamp,
-    IndexHeader,
-    open_index,
-    stamp_of,
-    write_index,
-)
-from clipworks.search.pictures import find_pictures, read_captions
+from clipworks.model.pipeline import computed_ahead, prepared_batches, require_batch_size
+from clipworks.search import schema
+from clipworks.search.converted import import_snapshot
+from clipworks.search.exact import unit
+from clipworks.search.exif import DECODER
+from clipworks.search.pictures import read_captions
+from clipworks.search.reading import Reader, Reading
 from clipworks.search.relevance import measure
-from clipworks.search.store import Item, Vectors
-
-PARTS = "parts"
-_PICTURES_PER_PART = 256
+from clipworks.search.snapshot import root_from
+from clipworks.search.store import Halves, IndexHeader, Relevance
+from clipworks.search.survey import Found, survey
+from clipworks.search.writer import Batch, Record, Writer, open_writer, shown
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all) after each picture."""
+
+_FLUSH_PICTURES = 256
+_FLUSH_SECONDS = 3.0
+_MEASURED_ANEW = 0.02
+"""Share of the pictures that may change before the thresholds are measured again."""
+_SAMPLE = 200_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,20 +62,17 @@ class BuildReport:
     embedded: int
     """Sent through the model by this build."""
     reused: int
-    """Taken from the index before it, or from an interrupted build."""
+    """Were embedded before."""
+    moved: int
+    """Have another name than before, of those reused."""
     removed: int
-    """Were in the index before and are gone or unreadable now."""
+    """Were in the index before and are gone or unreadable now; moved ones are not among them."""
     skipped: tuple[Skipped, ...]
     """Files left out, with reasons."""
     seconds: float
     """Time of the whole build."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Candidate:
-    id: str
-    path: Path
-    stamp: FileStamp
+    noun: str = "picture"
+    """What was counted."""
 
 
 def build_index(
@@ -89,14 +84,36 @@ def build_index(
     batch_size: int = 32,
     on_progress: Progress | None = None,
 ) -> BuildReport:
+    """As `update_index`, with a model that is loaded already."""
+    return update_index(
+        source,
+        out,
+        lambda: engine,
+        model=model or engine.name,
+        batch_size=batch_size,
+        on_progress=on_progress,
+    )
+
+
+def update_index(
+    source: Path,
+    out: Path,
+    load_engine: Callable[[], Engine],
+    *,
+    model: str,
+    batch_size: int = 32,
+    trusts_name: bool = False,
+    on_progress: Progress | None = None,
+) -> BuildReport:
     """Build the index of a folder, glob or file, or bring an index up to date.
 
     Args:
         source: a folder (searched with everything below it), a glob pattern, or one picture.
         out: the index folder; may lie inside `source`, where a hidden name keeps it out of it.
-        engine: makes the vectors; must be the checkpoint of the index that is there already.
-        model: what `clipworks.load` takes to load the engine's checkpoint again; its name by default.
+        load_engine: gives what makes the vectors; must be the checkpoint of the index that is there.
+        model: what `clipworks.load` takes to load the engine's checkpoint again.
         batch_size: pictures per forward pass, 1..1024.
+        trusts_name: where nothing has changed and `model` is the same, do not load it to see whether it is.
         on_progress: called after each picture.
 
     Returns:
@@ -106,215 +123,272 @@ def build_index(
         ConfigError: batch_size out of range, or an index of another checkpoint is in the way.
         InputError: source does not exist or holds no pictures.
         DataError: not one picture could be read, the captions file is wrong, or `out` cannot be
-            written or holds something else than an index.
+            written, is being written, or holds something else than an index.
     """
     require_batch_size(batch_size)
     started = time.monotonic()
-    root, paths = _root_of(source), find_pictures([source])
+    root, found = survey(source)
     captions = read_captions(root)
-    _require_writable(out)
-    ledger = _Ledger(out, engine)
-    skipped: list[Skipped] = []
-    candidates = _stamp_all(paths, root, ledger, skipped)
-    fresh = [c for c in _distinct(candidates) if c.stamp.sha256 not in ledger.vectors]
-    unreadable = _embed(fresh, engine, ledger, batch_size, on_progress)
-    kept = [c for c in candidates if c.stamp.sha256 not in unreadable]
-    bad = [c for c in candidates if c.stamp.sha256 in unreadable]
-    skipped += [Skipped(path=c.path, reason=unreadable[c.stamp.sha256]) for c in bad]
-    if not kept:
+    require_no_other_files(out)
+    with open_writer(out) as writer:
+        if (out / MANIFEST).is_file():
+            import_snapshot(writer, out)
+        build = _Build(writer, found, captions)
+        if not (trusts_name and build.is_idle() and writer.settings().get("model") == model):
+            engine = load_engine()
+            begin(writer, engine, model, root)
+            build = _Build(writer, found, captions)
+            build.run(engine, batch_size, on_progress)
+            _measure(writer, engine, build)
+        count = writer.count()
+    skipped = tuple(build.skipped)
+    if not count:
         first = f" The first: {skipped[0].reason}" if skipped else ""
-        raise DataError(f"None of the {len(paths)} files in {source} could be used.{first}")
-    entries = [(_item(c, captions.get(c.id, {})), c.stamp) for c in kept]
-    _write(out, root, entries, ledger, engine, model or engine.name)
-    ids = {c.id for c in kept}
+        raise DataError(f"None of the {len(found)} files in {source} could be used.{first}")
     return BuildReport(
         out=out,
-        count=len(kept),
-        embedded=len(fresh) - len(unreadable),
-        reused=len(kept) - len(fresh) + len(unreadable),
-        removed=sum(item_id not in ids for item_id in ledger.stamps),
-        skipped=tuple(skipped),
+        count=count,
+        embedded=build.num_embedded,
+        reused=count - build.num_embedded,
+        moved=build.num_moved,
+        removed=build.num_removed,
+        skipped=skipped,
         seconds=time.monotonic() - started,
     )
 
 
-class _Ledger:
-    """Vectors that are known and as this engine would make them, by the sha256 of the picture."""
+class _Build:
+    """What one run finds, does and counts."""
 
-    def __init__(self, out: Path, engine: Engine) -> None:
-        self.vectors: dict[str, Vectors] = {}
-        self.stamps: dict[str, FileStamp] = {}
-        self.parts = out / PARTS
-        self._engine = engine
-        self._pending: list[tuple[str, Vectors]] = []
-        self._num_parts = 0
-        if (out / MANIFEST).exists():
-            self._read_index(open_index(out))
-        elif out.exists() and not self.parts.exists() and any(out.iterdir()):
-            raise DataError(f"{out} holds other files and no index.", "Choose another folder with --out.")
-        if self.parts.exists():
-            self._read_parts()
+    def __init__(self, writer: Writer, found: Sequence[Found], captions: dict[str, dict[str, Any]]) -> None:
+        self.num_embedded = self.num_moved = self.num_removed = 0
+        self.skipped: list[Skipped] = []
+        self._writer = writer
+        self._captions = captions
+        self._known = writer.known()
+        self._failures = writer.failures()
+        self._slots = {one.sha256: one.slot for one in self._known.values() if one.is_current}
+        self._gone = self._missing(found)
+        self._gone_by_bytes: dict[bytes, list[str]] = {}
+        for name in sorted(self._gone, reverse=True):
+            if self._known[name].is_current:
+                self._gone_by_bytes.setdefault(self._known[name].sha256, []).append(name)
+        self._new: list[tuple[Record, Halves]] = []
+        self._updated: list[tuple[int, Record]] = []
+        self._moved_from: list[str] = []
+        self._failed: list[tuple[str, int, int, str]] = []
+        self._copies: list[tuple[Found, Reading]] = []
+        self._unreadable: dict[bytes, str] = {}
+        self._flushed = time.monotonic()
+        self._todo = [one for one in found if self._is_work(one)]
+        self._stale = self._failures.keys() - {one.id for one in found}
 
-    def keep(self, sha256: str, vector: Vectors) -> None:
-        self.vectors[sha256] = vector
-        self._pending.append((sha256, vector))
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._todo or self._gone or self._stale or self._failed)
 
-    def save(self) -> None:
-        """Write what was added since the last call as one more part."""
-        if not self._pending:
-            return
-        keys = np.array([sha256 for sha256, _ in self._pending])
-        vectors = np.stack([vector for _, vector in self._pending])
-        while (path := self.parts / f"{self._num_parts:05d}.npz").exists():
-            self._num_parts += 1
-        engine = self._engine
-        with _write_errors_named(self.parts.parent), atomic_write(path) as file:
-            np.savez(
-                file,
-                fingerprint=np.array(engine.fingerprint),
-                precision=np.array(engine.precision),
-                preprocess=np.array(engine.preprocess),
-                keys=keys,
-                vectors=vectors,
-            )
-        self._pending.clear()
-
-    def _read_index(self, store: EmbeddedStore) -> None:
-        is_alike = self._is_alike(asdict(store.header), store.folder)
-        for (item, stamp), vector in zip(store.entries(), store.vectors, strict=True):
-            self.stamps[item.id] = stamp
-            if is_alike:
-                self.vectors[stamp.sha256] = vector
-
-    def _read_parts(self) -> None:
-        for path in sorted(self.parts.glob("*.npz")):
-            with np.load(path, allow_pickle=False) as part:
-                if self._is_alike(part, self.parts.parent):
-                    self.vectors.update(zip(part["keys"].tolist(), part["vectors"], strict=True))
-
-    def _is_alike(self, said: Mapping[str, Any], folder: Path) -> bool:
-        """Whether vectors, of which a header or a part says this, are as the engine would make them."""
-        fingerprint = str(said["fingerprint"])
-        if fingerprint != self._engine.fingerprint:
-            raise ConfigError(
-                f"The index {folder} was made by the checkpoint {fingerprint[:12]}, "
-                f"not by {self._engine.name} ({self._engine.fingerprint[:12]}).",
-                "Use that model, choose another folder with --out, or delete the index.",
-            )
-        made = (str(said.get("precision", "")), str(said.get("preprocess", "")))
-        return made == (self._engine.precision, self._engine.preprocess)
-
-
-def _require_writable(out: Path) -> None:
-    """Find out before the work that its result can be kept."""
-    with _write_errors_named(out):
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-
-
-@contextmanager
-def _write_errors_named(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"The index {_shown(out)} cannot be written: {error.strerror or error}.",
-            "Choose another folder with --out.",
-        ) from error
-
-
-def _stamp_all(
-    paths: Sequence[Path], root: Path, ledger: _Ledger, skipped: list[Skipped]
-) -> list[_Candidate]:
-    candidates = []
-    for path in paths:
-        item_id = Path(os.path.relpath(path, root)).as_posix()
+    def run(self, engine: Engine, batch_size: int, on_progress: Progress | None) -> None:
+        """Bring the library to what was found."""
+        reader = Reader(engine, self._slots.__contains__)
+        batches = (self._todo[at : at + batch_size] for at in range(0, len(self._todo), batch_size))
+        done = 0
         try:
-            item_id.encode()
-            stamp = stamp_of(path, ledger.stamps.get(item_id))
-        except UnicodeEncodeError:
-            skipped.append(Skipped(path=path, reason=f"The name of {_shown(path)} is not UTF-8; rename it."))
-            continue
-        except OSError as error:
-            skipped.append(Skipped(path=path, reason=f"{path} cannot be read: {error.strerror}."))
-            continue
-        candidates.append(_Candidate(id=item_id, path=path, stamp=stamp))
-    return candidates
+            for batch, vectors in _embedded(engine, reader, list(batches)):
+                for found, reading, vector in zip(batch[0], batch[1], vectors, strict=True):
+                    self._take(found, reading, vector)
+                    done += 1
+                    if on_progress is not None:
+                        on_progress(done, len(self._todo))
+                self._flush_when_due()
+        finally:
+            self._flush()
+        for found, reading in self._copies:
+            self._take_copy(found, reading)
+        self._remove_gone()
+        self._flush()
+        if self._stale:
+            self._writer.forget_failures(self._stale)
+
+    def changes(self) -> int:
+        """Pictures whose vectors came or went."""
+        return self.num_embedded + self.num_removed
+
+    def _missing(self, found: Sequence[Found]) -> set[str]:
+        gone = self._known.keys() - {one.id for one in found}
+        hidden = tuple(f"{one.id}/" for one in found if one.is_folder)
+        return {name for name in gone if not (hidden and name.startswith(hidden))}
+
+    def _is_work(self, one: Found) -> bool:
+        """Whether a file must be read; notes those that are known to be unusable."""
+        if one.trouble:
+            self._fail(one, one.trouble)
+            return False
+        failure = self._failures.get(one.id)
+        if failure is not None and failure[:2] == (one.size_bytes, one.mtime_ns):
+            self.skipped.append(Skipped(path=one.path, reason=failure[2]))
+            return False
+        known = self._known.get(one.id)
+        stamp = (one.size_bytes, one.mtime_ns, self._said(one))
+        return (
+            known is None or not known.is_current or (known.size_bytes, known.mtime_ns, known.said) != stamp
+        )
+
+    def _said(self, one: Found) -> int:
+        columns = self._captions.get(one.id)
+        said = one.said_by_sidecars()
+        return said if columns is None else said ^ zlib.crc32(json.dumps(columns, sort_keys=True).encode())
+
+    def _take(self, found: Found, reading: Reading | InputError, vector: Halves | None) -> None:
+        """Take over what came of one file."""
+        if isinstance(reading, InputError):
+            self._fail(replace(found, mtime_ns=-1), str(reading))  # another time it may be readable
+        elif reading.reason:
+            self._unreadable[reading.sha256] = reading.reason
+            self._fail(found, reading.reason)
+        elif vector is not None:
+            self.num_embedded += 1
+            self._new.append((self._record(found, reading), vector))
+        elif reading.sha256 in self._slots:
+            self._take_known(found, reading)
+        else:
+            self._copies.append((found, reading))
+
+    def _take_known(self, found: Found, reading: Reading) -> None:
+        """A picture that was embedded before: touched, moved or copied."""
+        known, record = self._known.get(found.id), self._record(found, reading)
+        if known is not None and known.sha256 == reading.sha256 and known.is_current:
+            self._updated.append((known.slot, record))
+            return
+        names = self._gone_by_bytes.get(reading.sha256, []) if known is None else []
+        if not names:
+            self._new.append((record, self._writer.rows(np.array([self._slots[reading.sha256]]))[0]))
+            return
+        before = names.pop()
+        self._gone.discard(before)
+        self._updated.append((self._known[before].slot, record))
+        self.num_moved += 1
+
+    def _take_copy(self, found: Found, reading: Reading) -> None:
+        """A picture with the bytes of another one of this run."""
+        if reading.sha256 in self._unreadable:
+            self._fail(found, self._unreadable[reading.sha256])
+            return
+        slot = self._writer.slot_with(reading.sha256)
+        if slot is not None:
+            self._new.append((self._record(found, reading), self._writer.rows(np.array([slot]))[0]))
+
+    def _record(self, found: Found, reading: Reading) -> Record:
+        return Record(
+            id=found.id,
+            sha256=reading.sha256,
+            size_bytes=found.size_bytes,
+            mtime_ns=found.mtime_ns,
+            said=self._said(found),
+            facts=reading.facts,
+            columns=self._captions.get(found.id, {}),
+        )
+
+    def _fail(self, found: Found, reason: str) -> None:
+        self.skipped.append(Skipped(path=found.path, reason=reason))
+        row = (found.id, found.size_bytes, found.mtime_ns, shown(Path(reason)))
+        if self._failures.get(found.id) != row[1:]:
+            self._failed.append(row)
+        if found.id in self._known and not found.is_folder:
+            self._gone.add(found.id)
+
+    def _remove_gone(self) -> None:
+        self.num_removed = len(self._gone)
+        if self._gone:
+            self._writer.write(Batch(gone=sorted(self._gone)))
+
+    def _flush_when_due(self) -> None:
+        if len(self._new) >= _FLUSH_PICTURES or time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._new or self._updated or self._failed:
+            self._writer.write(Batch(new=self._new, updated=self._updated, failed=self._failed))
+        self._new, self._updated, self._failed = [], [], []
+        self._flushed = time.monotonic()
 
 
-def _distinct(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    return list({c.stamp.sha256: c for c in candidates}.values())
+_Read = tuple[Sequence[Found], list[Reading | InputError]]
 
 
-def _embed(
-    fresh: Sequence[_Candidate],
-    engine: Engine,
-    ledger: _Ledger,
-    batch_size: int,
-    on_progress: Progress | None,
-) -> dict[str, str]:
-    """Embed pictures into the ledger; sha256 -> reason of those that cannot be read."""
-    unreadable: dict[str, str] = {}
-    results = embed_files(engine, [c.path for c in fresh], batch_size=batch_size)
-    try:
-        for done, (candidate, (_, result)) in enumerate(zip(fresh, results, strict=True), start=1):
-            if isinstance(result, InputError):
-                unreadable[candidate.stamp.sha256] = str(result)
-            else:
-                ledger.keep(candidate.stamp.sha256, result)
-            if done % _PICTURES_PER_PART == 0:
-                ledger.save()
-            if on_progress is not None:
-                on_progress(done, len(fresh))
-    finally:
-        ledger.save()
-    return unreadable
+def _embedded(
+    engine: Engine, reader: Reader, batches: list[Sequence[Found]]
+) -> Iterator[tuple[_Read, list[Halves | None]]]:
+    """Files read ahead in threads, and the vectors of those whose pixels are wanted."""
+    with (
+        prepared_batches(batches, reader.read) as prepared,
+        computed_ahead(
+            zip(batches, prepared, strict=True), lambda read: (read, _vectors(engine, read[1]))
+        ) as computed,
+    ):
+        yield from computed
 
 
-def _write(
-    out: Path,
-    root: Path,
-    entries: Sequence[tuple[Item, FileStamp]],
-    ledger: _Ledger,
-    engine: Engine,
-    model: str,
-) -> None:
-    vectors = np.stack([ledger.vectors[stamp.sha256] for _, stamp in entries]).astype(np.float32)
+def _vectors(engine: Engine, readings: list[Reading | InputError]) -> list[Halves | None]:
+    squares = [one.pixels for one in readings if isinstance(one, Reading) and one.pixels is not None]
+    vectors = iter(engine.embed_pixels(np.stack(squares)).astype(np.float16) if squares else ())
+    return [
+        next(vectors) if isinstance(one, Reading) and one.pixels is not None else None for one in readings
+    ]
+
+
+def begin(writer: Writer, engine: Engine, model: str, root: Path) -> None:
+    """Say in the library who makes its vectors.
+
+    Raises:
+        ConfigError: it is another checkpoint's.
+    """
+    before = writer.header
+    if before is not None and before.fingerprint != engine.fingerprint:
+        raise ConfigError(
+            f"The index {writer.folder} was made by the checkpoint {before.fingerprint[:12]}, "
+            f"not by {engine.name} ({engine.fingerprint[:12]}).",
+            "Use that model, choose another folder with --out, or delete the index.",
+        )
     header = IndexHeader(
         model=model,
         fingerprint=engine.fingerprint,
         precision=engine.precision,
         preprocess=engine.preprocess,
         dim=engine.dim,
-        root=_root_from(out, root),
-        relevance=measure(engine, vectors),
+        root=root_from(writer.folder, root),
+        relevance=before.relevance
+        if before is not None
+        else Relevance(text_threshold=None, image_threshold=None),
     )
-    with _write_errors_named(out):
-        write_index(out, header, entries, vectors)
-    shutil.rmtree(ledger.parts, ignore_errors=True)
+    writer.begin(header)
+    if writer.settings().get("decoder") != DECODER:  # another version may read what this one could not
+        writer.forget_failures(writer.failures())
+    writer.put({"model": model, "decoder": DECODER})
 
 
-def _item(candidate: _Candidate, columns: dict[str, Any]) -> Item:
-    return Item(id=candidate.id, path=str(candidate.path), **columns)
+def _measure(writer: Writer, engine: Engine, build: _Build) -> None:
+    """Measure the thresholds where enough has changed."""
+    header = writer.header
+    assert header is not None
+    late = writer.settings().get("unmeasured", 0) + build.changes()
+    count = writer.count()
+    if count and (late > _MEASURED_ANEW * count or (late and header.relevance.text_threshold is None)):
+        relevance = measure(engine, unit(writer.sample(_SAMPLE)))
+        header, late = replace(header, relevance=relevance), 0
+    writer.put({"unmeasured": late})
+    writer.end(header)
 
 
-def _shown(path: Path) -> str:
-    """A path for people: bytes that are not UTF-8 as `\\xe9`."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+def require_no_other_files(out: Path) -> None:
+    """Refuse a folder that holds something else than an index.
 
-
-def _root_of(source: Path) -> Path:
-    """The folder that ids are relative to: the source itself, or what stands before a pattern."""
-    if source.is_dir():
-        return source
-    parent = source.parent
-    while glob.has_magic(str(parent)):
-        parent = parent.parent
-    return parent
-
-
-def _root_from(out: Path, root: Path) -> str:
-    try:
-        return Path(os.path.relpath(root, out)).as_posix()
-    except ValueError:  # another drive on Windows
-        return str(root.resolve())
+    Raises:
+        DataError: it does.
+    """
+    if (
+        out.is_dir()
+        and not (out / schema.NAME).exists()
+        and not (out / MANIFEST).exists()
+        and any(out.iterdir())
+    ):
+        raise DataError(f"{out} holds other files and no index.", "Choose another folder with --out.")

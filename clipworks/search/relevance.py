@@ -9,6 +9,9 @@ quantile of these: of such questions, one in twenty would still be called found.
 For a picture as the question there is no list to compare with. There the threshold is the 5 %
 quantile of what the pictures of the index score with their own nearest neighbour: a question
 that is farther away than nearly all pictures are from each other has no good match.
+
+Pictures are nearly the same where they are 3 % as far from each other as pictures of the index
+usually are, by the cosine.
 """
 
 import numpy as np
@@ -20,6 +23,9 @@ TEXT_QUANTILE = 0.95
 IMAGE_QUANTILE = 0.05
 MIN_PICTURES_FOR_NEIGHBOURS = 20
 _NEIGHBOUR_SAMPLE = 500
+ALIKE_SHARE = 0.03
+"""Of the distance between two pictures that have nothing to do with each other; see docs/search.md."""
+_RANDOM_PAIRS = 10_000
 
 
 def measure(engine: Engine, vectors: Vectors) -> Relevance:
@@ -35,7 +41,9 @@ def measure(engine: Engine, vectors: Vectors) -> Relevance:
     questions = engine.embed_texts(BACKGROUND_TEXTS)
     best = _best_scores(questions, vectors)
     return Relevance(
-        text_threshold=float(np.quantile(best, TEXT_QUANTILE)), image_threshold=_neighbour_threshold(vectors)
+        text_threshold=float(np.quantile(best, TEXT_QUANTILE)),
+        image_threshold=_neighbour_threshold(vectors),
+        alike_threshold=_alike_threshold(vectors),
     )
 
 
@@ -45,6 +53,17 @@ def _neighbour_threshold(vectors: Vectors) -> float | None:
     step = -(-len(vectors) // _NEIGHBOUR_SAMPLE)
     nearest = [_nearest_score(vectors, place) for place in range(0, len(vectors), step)]
     return float(np.quantile(nearest, IMAGE_QUANTILE))
+
+
+def _alike_threshold(vectors: Vectors) -> float | None:
+    """How near two pictures are that are nearly the same, as a share of the way from a random pair to one."""
+    if len(vectors) < 2:
+        return None
+    places = np.random.default_rng(0).integers(0, len(vectors), (2, _RANDOM_PAIRS))
+    first, second = vectors[places[0]], vectors[places[1]]
+    apart = places[0] != places[1]
+    usual = float((first * second).sum(axis=1)[apart].mean())
+    return 1.0 - ALIKE_SHARE * (1.0 - usual)
 
 
 def _nearest_score(vectors: Vectors, place: int) -> float:

@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from clipworks.errors import ClipworksError
 from clipworks.net import Fetcher
-from clipworks.search.store import VectorStore
+from clipworks.search.library import Library
 from clipworks.serve.admin import Admin
 from clipworks.serve.billing import Billing
 from clipworks.serve.classify import classify, similarity
@@ -52,14 +52,14 @@ if TYPE_CHECKING:
 
 CLASSIFY_FIELDS = ("input", "model", "labels", "templates")
 SIMILARITY_FIELDS = ("images", "model", "texts")
-SEARCH_FIELDS = ("image", "model", "text", "limit")
+SEARCH_FIELDS = ("image", "model", "text", "limit", "where", "sort", "relevant_only", "fold")
 """The fields that a route takes; files and raw picture bodies become the first one."""
 
 
 def create_app(
     settings: ServeSettings,
     engines: "Mapping[str, Engine]",
-    gallery: VectorStore | None = None,
+    gallery: Library | None = None,
     *,
     gate: Gate | None = None,
     web: Fetcher | None = None,
@@ -125,7 +125,7 @@ def create_service_app(
 def run(
     settings: ServeSettings,
     fleet: Fleet,
-    gallery: VectorStore | None = None,
+    gallery: Library | None = None,
     *,
     on_ready: Callable[[str], None] | None = None,
     spans: SpanSink | None = None,

@@ -7,9 +7,21 @@ from urllib.parse import quote
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from clipworks.search.store import Hit, QueryKind, Result, VectorStore, search_vector
+from clipworks.errors import ConfigError
+from clipworks.search.answer import Ask, Part, answer
+from clipworks.search.filters import read_filter
+from clipworks.search.library import Library
+from clipworks.search.store import Hit, QueryKind, Result
 from clipworks.serve.call import Call
-from clipworks.serve.inputs import Payload, Picture, read_count, read_picture, read_text
+from clipworks.serve.inputs import (
+    Payload,
+    Picture,
+    read_choice,
+    read_count,
+    read_flag,
+    read_picture,
+    read_text,
+)
 from clipworks.serve.problems import RequestError, UnavailableError
 
 if TYPE_CHECKING:
@@ -17,6 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
+MAX_CONDITIONS = 16
 
 
 async def search(call: Call) -> Response:
@@ -30,8 +43,7 @@ async def search(call: Call) -> Response:
     query = read_query(service, payload)
     assert service.gallery_model is not None
     is_text = isinstance(query, str)
-    limit = read_count(payload, "limit", DEFAULT_LIMIT, MAX_LIMIT)
-    found, cost_usd = await charged_find(call, query, limit)
+    found, cost_usd = await charged_find(call, query, read_ask(payload))
     return JSONResponse(
         {
             "object": "list",
@@ -73,7 +85,31 @@ def read_query(service: "Service", payload: Payload) -> str | Picture:
     return read_picture(image, "image", service.settings)
 
 
-async def charged_find(call: Call, query: str | Picture, limit: int) -> tuple[Result, float]:
+def read_ask(payload: Payload) -> Ask:
+    """The fields `limit`, `where`, `sort`, `relevant_only` and `fold` of a search.
+
+    Raises:
+        RequestError: one cannot be used.
+    """
+    limit = read_count(payload, "limit", DEFAULT_LIMIT, MAX_LIMIT)
+    given = payload.get("where")
+    conditions = given if isinstance(given, list) else [] if given is None else [given]
+    if len(conditions) > MAX_CONDITIONS or not all(isinstance(one, str) for one in conditions):
+        raise RequestError(f"where takes up to {MAX_CONDITIONS} conditions, texts.", param="where")
+    sort = read_choice(payload, "sort", ("score", "newest", "oldest")) or "score"
+    try:
+        return Ask(
+            limit=limit,
+            filters=tuple(read_filter(one) for one in conditions),
+            sort=sort,  # type: ignore[arg-type]
+            is_cut=bool(read_flag(payload, "relevant_only")),
+            is_folded=bool(read_flag(payload, "fold")),
+        )
+    except ConfigError as error:
+        raise RequestError(error.message, error.remedy, param="where") from error
+
+
+async def charged_find(call: Call, query: str | Picture, ask: Ask) -> tuple[Result, float]:
     """Charge for a query and search the gallery with it; also the cost, US dollars.
 
     Raises:
@@ -86,10 +122,10 @@ async def charged_find(call: Call, query: str | Picture, limit: int) -> tuple[Re
     is_text = isinstance(query, str)
     name = call.service.gallery_model.name
     cost_usd = await call.charge(name, images=int(not is_text), texts=int(is_text))
-    return await find(call.service, query, limit), cost_usd
+    return await find(call.service, query, ask), cost_usd
 
 
-async def find(service: "Service", query: str | Picture, limit: int) -> Result:
+async def find(service: "Service", query: str | Picture, ask: Ask) -> Result:
     """Search the gallery with words or with a picture.
 
     Raises:
@@ -101,7 +137,8 @@ async def find(service: "Service", query: str | Picture, limit: int) -> Result:
     assert model is not None
     kind: QueryKind = "text" if isinstance(query, str) else "image"
     vectors = await (model.embed_texts([query]) if isinstance(query, str) else model.embed_images([query]))
-    return await asyncio.to_thread(search_vector, store, vectors[0], kind, limit)
+    part = Part(label="the query", vector=vectors[0], kind=kind)
+    return await asyncio.to_thread(answer, store, [part], ask)
 
 
 def describe(hit: Hit, place: int, found: Result) -> dict[str, Any]:
@@ -116,6 +153,11 @@ def describe(hit: Hit, place: int, found: Result) -> dict[str, Any]:
         "licence": hit.licence,
         "author": hit.author,
         "source": hit.source,
+        "taken": hit.taken,
+        "camera": hit.camera,
+        "place": hit.place,
+        "tags": list(hit.tags),
+        "alike": list(hit.alike),
         "url": picture_address(hit.id),
     }
 
@@ -144,7 +186,7 @@ def gallery_picture(service: "Service", item_id: str) -> Response:
     return FileResponse(path, headers={"cache-control": "public, max-age=86400"})
 
 
-def require_gallery(service: "Service") -> VectorStore:
+def require_gallery(service: "Service") -> Library:
     """The gallery that the server was given.
 
     Raises:

@@ -95,6 +95,10 @@ def _paths(settings: ServeSettings) -> dict[str, Schema]:
                     "text": _text(settings.max_text_characters),
                     "image": _ref("Image"),
                     "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+                    "where": {"type": "array", "items": {"type": "string"}, "maxItems": 16},
+                    "sort": {"enum": ["score", "newest", "oldest"]},
+                    "relevant_only": {"type": "boolean"},
+                    "fold": {"type": "boolean"},
                 },
                 (),
             )

@@ -9,18 +9,21 @@ import hashlib
 import re
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from clipworks.errors import ClipworksError
+from clipworks.search.answer import Ask
 from clipworks.search.store import Hit, Result
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.edge import log_failure, request_id
-from clipworks.serve.hits import find, picture_address, picture_path, read_query
+from clipworks.serve.hits import find, picture_address, picture_path, read_ask, read_query
 from clipworks.serve.inputs import Picture, read_text
 from clipworks.serve.problems import UnavailableError, problem, status_and_code
 from clipworks.serve.traces import current_trace
@@ -42,6 +45,8 @@ EXAMPLES = (
 
 STATIC = Path(__file__).parent / "static"
 NUM_HITS = 24
+MAX_HITS = 1536
+"""As far as a page scrolls."""
 NUM_BROWSED_PER_EXAMPLE = 3
 _SANE_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 
@@ -68,23 +73,24 @@ class Pages:
         words, like = request.query_params.get("q", "").strip(), request.query_params.get("like", "")
         if not words and not like:
             return await self._render(request, {"mode": "browse"})
-        return await self._results(request, words, self._find(words, like))
+        return await self._results(request, words, self._find(words, like, request))
 
     async def show_similar(self, request: Request) -> Response:
         """POST /: a form with a picture file; the pictures of the gallery that look like it."""
         return await self._results(request, "", self._find_upload(request))
 
-    async def _find(self, words: str, like: str) -> Result:
+    async def _find(self, words: str, like: str, request: Request) -> Result:
+        ask = _read_ask(request)
         if not words:
             data = await asyncio.to_thread(picture_path(self._service, like).read_bytes)
-            return await find(self._service, Picture(data=data, param="like"), NUM_HITS)
+            return await find(self._service, Picture(data=data, param="like"), ask)
         text = read_text(words, "The search", self._service.settings.max_text_characters)
-        return await find(self._service, text, NUM_HITS)
+        return await find(self._service, text, ask)
 
     async def _find_upload(self, request: Request) -> Result:
         async with self._service.counted(request) as counted:
             payload = await read_payload(counted, self._service.settings, fields=("image",))
-            return await find(self._service, read_query(self._service, payload), NUM_HITS)
+            return await find(self._service, read_query(self._service, payload), Ask(limit=NUM_HITS))
 
     async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Result]) -> Response:
         try:
@@ -103,7 +109,8 @@ class Pages:
             return answer
         finally:
             search.close()
-        return await self._render(request, {"mode": "results", "words": words, "found": found})
+        more = _more_address(request, len(found.hits))
+        return await self._render(request, {"mode": "results", "words": words, "found": found, "more": more})
 
     async def _in_time(self, search: Coroutine[Any, Any, Result]) -> Result:
         seconds = self._service.settings.request_seconds
@@ -126,6 +133,8 @@ class Pages:
                 results=results,
                 samples=samples,
                 words=request.query_params.get("q", "").strip(),
+                where=request.query_params.get("where", "").strip(),
+                sort=request.query_params.get("sort", "score"),
                 version=self._version,
                 models=list(self._service.models),
                 examples=EXAMPLES,
@@ -152,7 +161,7 @@ class Pages:
         if self._samples or self._service.gallery is None or self._finding_samples.locked():
             return self._samples
         async with self._finding_samples:
-            searches = (find(self._service, words, NUM_BROWSED_PER_EXAMPLE) for words in EXAMPLES)
+            searches = (find(self._service, words, Ask(limit=NUM_BROWSED_PER_EXAMPLE)) for words in EXAMPLES)
             try:
                 async with asyncio.timeout(self._service.settings.request_seconds):
                     outcomes = await asyncio.gather(*searches, return_exceptions=True)
@@ -164,6 +173,28 @@ class Pages:
         by_rank = [hit for rank in zip(*(one.hits for one in found), strict=False) for hit in rank]
         self._samples = list({hit.id: hit for hit in by_rank}.values())
         return self._samples
+
+
+def _read_ask(request: Request) -> Ask:
+    """What the page's address asks for besides words: conditions, divided by `;`, order and number.
+
+    Raises:
+        RequestError: one of them cannot be used.
+    """
+    given = request.query_params
+    where = [one for one in given.get("where", "").split(";") if one.strip()]
+    ask = read_ask({"where": where, "sort": given.get("sort") or None})
+    number = given.get("n", "")
+    limit = int(number) if number.isascii() and number.isdecimal() and len(number) < 5 else NUM_HITS
+    return replace(ask, limit=min(max(limit, NUM_HITS), MAX_HITS))
+
+
+def _more_address(request: Request, num_hits: int) -> str:
+    """The address of the same search with twice as many pictures; empty where there are no more."""
+    if request.method != "GET" or not NUM_HITS <= num_hits < MAX_HITS or num_hits < _read_ask(request).limit:
+        return ""
+    kept = {name: value for name, value in request.query_params.items() if name not in ("n", "fragment")}
+    return "/?" + urlencode({**kept, "n": 2 * num_hits})
 
 
 def _version_of(folder: Path) -> str:

@@ -15,7 +15,7 @@ from starlette.types import Message
 
 from clipworks.errors import BusyError, ConfigError
 from clipworks.model.tokenizer import MAX_TEXT_CHARS
-from clipworks.search.store import VectorStore
+from clipworks.search.library import Library
 from clipworks.serve.bodies import pass_over
 from clipworks.serve.inputs import Payload
 from clipworks.serve.problems import RequestError, nearest, shown
@@ -37,7 +37,7 @@ class Service:
         self,
         settings: ServeSettings,
         fleet: "Fleet",
-        gallery: VectorStore | None,
+        gallery: Library | None,
         *,
         loads_first: bool = False,
     ) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 import clipworks
 from clipworks.files import sha256_file
-from clipworks.search.embedded import EmbeddedStore, open_index
+from clipworks.search.library import Library
+from clipworks.search.opening import open_index
 from clipworks.search.query import search
 
 GALLERY = Path(clipworks.__file__).parent / "gallery"
@@ -22,7 +23,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def store() -> EmbeddedStore:
+def store() -> Library:
     return open_index(GALLERY / "index")
 
 
@@ -57,14 +58,14 @@ def test_the_whole_gallery_fits_in_12_mb() -> None:
 
 
 def test_its_index_holds_exactly_its_pictures_with_their_captions(
-    store: EmbeddedStore, rows: list[dict[str, Any]]
+    store: Library, rows: list[dict[str, Any]]
 ) -> None:
     found = {item.id: (item.caption, stamp.sha256) for item, stamp in store.entries()}
     assert found == {row["file"]: (row["caption"], sha256_file(GALLERY / row["file"])) for row in rows}
 
 
 @pytest.mark.slow
-def test_its_index_was_made_by_the_built_in_model_and_finds_its_own_pictures(store: EmbeddedStore) -> None:
+def test_its_index_was_made_by_the_built_in_model_and_finds_its_own_pictures(store: Library) -> None:
     engine = clipworks.load("pictogram")
     assert (store.header.model, store.fingerprint) == ("pictogram", engine.fingerprint)
     for name in ("images/emoji-1f34e.webp", "images/photo-g034.webp"):

@@ -15,8 +15,10 @@ from PIL import Image
 from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
 from clipworks.model.preprocess import prepare
 from clipworks.model.tokenizer import decode, tokenize
-from clipworks.search.embedded import EmbeddedStore, IndexHeader, open_index, stamp_of, write_index
-from clipworks.search.store import Item, Relevance
+from clipworks.search.library import Library
+from clipworks.search.opening import open_index
+from clipworks.search.snapshot import stamp_of, write_index
+from clipworks.search.store import IndexHeader, Item, Relevance
 
 Vectors = npt.NDArray[np.float32]
 
@@ -108,7 +110,7 @@ def picture(colour: str | tuple[int, int, int] = "red", extension: str = "PNG", 
     return file.getvalue()
 
 
-def write_gallery(folder: Path, engine: ColourEngine) -> EmbeddedStore:
+def write_gallery(folder: Path, engine: ColourEngine) -> Library:
     """Four one-coloured pictures and their index, in a folder; the caption of one tries to be markup."""
     pictures = folder / "pictures"
     pictures.mkdir()

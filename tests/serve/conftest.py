@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from clipworks.search.embedded import EmbeddedStore
+from clipworks.search.library import Library
 from clipworks.serve.app import create_app
 from clipworks.serve.database import Database, open_database
 from clipworks.serve.settings import ServeSettings
@@ -22,7 +22,7 @@ def engine() -> ColourEngine:
 
 
 @pytest.fixture(scope="session")
-def gallery(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedStore:
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Library:
     """Four one-coloured pictures; the caption of one tries to be markup. For all tests: leave it as it is."""
     folder = tmp_path_factory.mktemp("gallery")
     (folder / "secret.txt").write_text("not for you")
@@ -35,14 +35,14 @@ def settings() -> ServeSettings:
 
 
 @pytest.fixture
-def client(settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore) -> Iterator[TestClient]:
+def client(settings: ServeSettings, engine: ColourEngine, gallery: Library) -> Iterator[TestClient]:
     app = create_app(settings, {"colours": engine, "team/other": ColourEngine("other")}, gallery)  # type: ignore[dict-item]
     with TestClient(app, base_url=ADDRESS) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def shared_client(settings: ServeSettings, gallery: EmbeddedStore) -> Iterator[TestClient]:
+def shared_client(settings: ServeSettings, gallery: Library) -> Iterator[TestClient]:
     """As `client`, for all tests of a module whose answers depend on nothing that came before."""
     engines: Any = {"colours": ColourEngine(), "team/other": ColourEngine("other")}
     with TestClient(create_app(settings, engines, gallery), base_url=ADDRESS) as client:

@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from clipworks.errors import ConfigError
-from clipworks.search.embedded import EmbeddedStore
+from clipworks.search.library import Library
 from clipworks.serve.app import create_app
 from clipworks.serve.fleet import Fleet
 from clipworks.serve.roster import ModelSpec
@@ -37,6 +37,15 @@ def test_words_find_the_picture_with_caption_and_licence(client: TestClient) -> 
     assert hit["is_relevant"] and not body["data"][1]["is_relevant"]
     assert hit["score"] > 0.99 and hit["url"] == "/gallery/red%20one.png"
     assert body["usage"] == {"images": 0, "texts": 1, "cost_usd": 0.0}
+
+
+def test_conditions_narrow_a_search_and_only_what_is_relevant_can_be_asked_for(client: TestClient) -> None:
+    asked = {"text": "something red", "where": ["words=square", "words!=red"]}
+    found = client.post("/v1/search", json=asked).json()["data"]
+    assert {hit["path"] for hit in found} == {"green one.png", "blue one.png"}
+    only = client.post("/v1/search", json={"text": "something red", "relevant_only": True}).json()["data"]
+    assert [hit["path"] for hit in only] == ["red one.png"]
+    assert {"taken", "camera", "place", "tags", "alike"} <= only[0].keys()
 
 
 def test_words_that_fit_nothing_are_said_to_fit_nothing(client: TestClient) -> None:
@@ -69,6 +78,10 @@ def test_a_picture_finds_its_like_in_every_form_of_request(client: TestClient) -
         ({"text": "a", "limit": 101}, 400, "invalid_value", "limit"),
         ({"text": "a", "limit": "many"}, 400, "invalid_value", "limit"),
         ({"text": "a", "limit": True}, 400, "invalid_value", "limit"),
+        ({"text": "a", "where": "colour=red"}, 400, "invalid_value", "where"),
+        ({"text": "a", "where": [7]}, 400, "invalid_value", "where"),
+        ({"text": "a", "sort": "size"}, 400, "invalid_value", "sort"),
+        ({"text": "a", "fold": "yes"}, 400, "invalid_value", "fold"),
         ({"text": "a", "model": "team/other"}, 400, "invalid_value", "model"),
         ({"text": "a", "model": "no"}, 404, "model_not_found", "model"),
     ],
@@ -104,7 +117,7 @@ def test_nothing_but_the_gallerys_pictures_can_be_had(client: TestClient, name: 
 
 
 def test_paths_that_a_client_would_tidy_up_reach_nothing_either(
-    settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore
+    settings: ServeSettings, engine: ColourEngine, gallery: Library
 ) -> None:
     app = create_app(settings, {"colours": engine}, gallery)  # type: ignore[dict-item]
     for path in (
@@ -132,13 +145,13 @@ def test_without_a_gallery_a_search_says_so(bare: TestClient) -> None:
     refusal(bare.get("/gallery/a.png"), 404, "no_gallery", None)
 
 
-def test_a_gallery_of_another_checkpoint_is_refused(settings: ServeSettings, gallery: EmbeddedStore) -> None:
+def test_a_gallery_of_another_checkpoint_is_refused(settings: ServeSettings, gallery: Library) -> None:
     with pytest.raises(ConfigError, match="was embedded by the checkpoint .* not among the models"):
         create_app(settings, {"other": ColourEngine("other")}, gallery)  # type: ignore[dict-item]
 
 
 def test_the_model_of_a_gallery_must_be_loaded_at_start_and_that_is_said(
-    settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore
+    settings: ServeSettings, engine: ColourEngine, gallery: Library
 ) -> None:
     async def story(preload: bool) -> str | None:
         specs = [ModelSpec(id="other"), ModelSpec(id="colours", preload=preload)]

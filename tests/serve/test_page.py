@@ -18,7 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from clipworks.search.embedded import EmbeddedStore
+from clipworks.search.library import Library
 from clipworks.serve.app import create_app
 from clipworks.serve.settings import ServeSettings
 from tests.serve.colours import ColourEngine, picture
@@ -106,7 +106,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 
 @pytest.fixture
-def page(browser: webdriver.Chrome, engine: ColourEngine, gallery: EmbeddedStore) -> Iterator[Page]:
+def page(browser: webdriver.Chrome, engine: ColourEngine, gallery: Library) -> Iterator[Page]:
     engines: Any = {"pictogram": engine}
     app = create_app(ServeSettings(), engines, gallery)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))

@@ -5,7 +5,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from clipworks.search.embedded import EmbeddedStore
+from clipworks.search.library import Library
 from clipworks.serve.app import create_app, create_service_app
 from clipworks.serve.fleet import Fleet
 from clipworks.serve.roster import ModelSpec
@@ -100,7 +100,7 @@ def test_a_failing_engine_does_not_take_the_page_with_it(client: TestClient, eng
 
 
 def test_a_search_that_takes_too_long_is_given_up_in_words(
-    engine: ColourEngine, gallery: EmbeddedStore, caplog: pytest.LogCaptureFixture
+    engine: ColourEngine, gallery: Library, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = ServeSettings(request_seconds=0.1)
     worker = HeldWorker(engine)
@@ -131,3 +131,14 @@ def test_the_built_in_models_limits_are_said_beside_the_box(
         page = client.get("/").text
     assert "weak on photographs" in page
     assert "clipworks serve --model laion/CLIP-ViT-B-32-laion2B-s34B-b79K" in page
+
+
+def test_conditions_order_and_number_stand_in_the_address(client: TestClient) -> None:
+    found = client.get("/?q=red&where=words%3Dsquare%3Bwords!%3Dred&fragment=1")
+    assert found.status_code == 200 and "green one.png" in found.text and "red one.png" not in found.text
+    page = client.get("/?q=red&where=words%3Dsquare&sort=newest&n=48").text
+    assert 'value="words=square"' in page and '<option value="newest" selected>' in page
+    wrong = client.get("/?q=red&where=colour%3Dred")
+    assert wrong.status_code == 400 and "no field" in wrong.text
+    none = client.get("/?q=red&where=tag%3Dnone").text
+    assert "No picture meets the conditions." in none

@@ -1,8 +1,8 @@
 """POST /knn-service and /metadata, GET /indices-list: clip-retrieval's back end over the gallery.
 
-There is one index. An id is the picture's path below the gallery. Safety, violence, aesthetic and
-multilingual models, and the removal of duplicates, do not exist here: what asks for them is taken, since
-its client always sends it, and changes nothing.
+There is one index. An id is the picture's path below the gallery. `deduplicate` leaves one of nearly the
+same pictures. Safety, violence, aesthetic and multilingual models do not exist here: what asks for them is
+taken, since its client always sends it, and changes nothing.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ import numpy as np
 from starlette.responses import JSONResponse, Response
 
 from clipworks.model.heads import Vectors
-from clipworks.search.store import Hit, Item, Result, search_vector
+from clipworks.search.answer import Ask, Part, answer
+from clipworks.search.store import Hit, Item, Result
 from clipworks.serve.call import Call
 from clipworks.serve.hits import charged_find, picture_address, require_gallery
 from clipworks.serve.inputs import (
@@ -69,15 +70,16 @@ async def knn_service(call: Call) -> Response:
             param=given[1] if given else "text",
         )
     (field,) = given
+    ask = Ask(limit=limit, is_folded=bool(payload.get("deduplicate")))
     if field == "embedding_input":
-        found = await _find_near(call.service, payload[field], limit)
+        found = await _find_near(call.service, payload[field], ask)
     elif field == "text":
         text = read_text(payload[field], field, settings.max_text_characters)
-        found, _ = await charged_find(call, text, limit)
+        found, _ = await charged_find(call, text, ask)
     else:
         value = payload[field]
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
-        found, _ = await charged_find(call, read_picture(value, field, settings), limit)
+        found, _ = await charged_find(call, read_picture(value, field, settings), ask)
     return JSONResponse([{**_metadata(hit), "id": hit.id, "similarity": hit.score} for hit in found.hits])
 
 
@@ -108,10 +110,11 @@ def indices_list(service: "Service") -> Response:
     return JSONResponse([INDEX_NAME] if service.gallery is not None else [])
 
 
-async def _find_near(service: "Service", value: object, limit: int) -> Result:
+async def _find_near(service: "Service", value: object, ask: Ask) -> Result:
     store = require_gallery(service)
     vector = _unit_vector(value, store.dim)
-    return await asyncio.to_thread(search_vector, store, vector, "image", limit)
+    part = Part(label="embedding_input", vector=vector, kind="image")
+    return await asyncio.to_thread(answer, store, [part], ask)
 
 
 def _unit_vector(value: object, dim: int) -> Vectors:

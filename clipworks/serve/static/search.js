@@ -67,10 +67,52 @@ function searchByPicture(file) {
 
 if (wordsForm) {
   reflect(new URL(location.href));
+  const asked = () => {
+    const fields = [...new FormData(wordsForm)].map(([name, value]) => [name, value.trim()]);
+    return `/?${new URLSearchParams(fields.filter(([name, value]) => value && !(name === "sort" && value === "score")))}`;
+  };
   wordsForm.addEventListener("submit", (event) => {
     event.preventDefault();
-    const words = document.getElementById("words").value.trim();
-    if (words) visit(`/?${new URLSearchParams({ q: words })}`);
+    clearTimeout(typing);
+    if (document.getElementById("words").value.trim()) visit(asked());
+  });
+  // While one types, results follow; only what is submitted becomes a step of the history.
+  let typing = 0;
+  wordsForm.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      if (document.getElementById("words").value.trim().length < 3) return;
+      history.replaceState(null, "", asked());
+      show(fragmentOf(location.href));
+    }, 400);
+  });
+  // Whoever reaches the end gets more.
+  const end = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) entry.target.click();
+  }, { rootMargin: "400px" });
+  new MutationObserver(() => {
+    const more = results.querySelector("[data-more]");
+    if (more) end.observe(more);
+  }).observe(results, { childList: true, subtree: true });
+  document.addEventListener("click", (event) => {
+    const more = event.target.closest("a[data-more]");
+    if (!more) return;
+    event.preventDefault();
+    end.unobserve(more);
+    show(fragmentOf(more.href));
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const pictures = [...results.querySelectorAll("a.picture")];
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (event.key === "/") {
+      event.preventDefault();
+      document.getElementById("words").select();
+    } else if (step && pictures.length) {
+      const place = pictures.indexOf(document.activeElement);
+      pictures[Math.min(Math.max(place + step, 0), pictures.length - 1)].focus();
+      event.preventDefault();
+    }
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a.chip, a[data-search]");

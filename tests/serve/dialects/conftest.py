@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
-from clipworks.search.embedded import EmbeddedStore
+from clipworks.search.library import Library
 from clipworks.serve.app import create_app
 from clipworks.serve.gate import Caller, Charge
 from clipworks.serve.inputs import Payload
@@ -65,9 +65,7 @@ def till() -> Till:
 
 
 @pytest.fixture
-def shop(
-    settings: ServeSettings, engine: ColourEngine, gallery: EmbeddedStore, till: Till
-) -> Iterator[TestClient]:
+def shop(settings: ServeSettings, engine: ColourEngine, gallery: Library, till: Till) -> Iterator[TestClient]:
     """A server with one model, a gallery and a till."""
     app = create_app(settings, {"colours": engine}, gallery, gate=till)  # type: ignore[dict-item]
     with TestClient(app, base_url=ADDRESS) as client:

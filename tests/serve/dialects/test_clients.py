@@ -24,8 +24,8 @@ from PIL import Image
 
 from clipworks.model.engine import Engine
 from clipworks.model.loading import load
-from clipworks.search.embedded import open_index
-from clipworks.search.store import search_vector
+from clipworks.search.answer import search_vector
+from clipworks.search.opening import open_index
 from clipworks.serve.app import create_app
 from clipworks.serve.outputs import to_dtype
 from clipworks.serve.settings import ServeSettings

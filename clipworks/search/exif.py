@@ -1,0 +1,169 @@
+"""What a picture file says of itself: size, when, where and with what it was taken, words in it.
+
+Read from its EXIF, XMP and IPTC blocks. Nothing here fails: a broken block says nothing.
+"""
+
+import io
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import unescape
+from typing import Any
+
+from PIL import ExifTags, Image, IptcImagePlugin
+from PIL import __version__ as _pillow_version
+
+from clipworks.model.decoder import DECODE_ERRORS, FORMATS, no_pillow_warnings
+
+DECODER = f"Pillow {_pillow_version}: {' '.join(FORMATS)}"
+"""Changes where files that could not be read before may be now."""
+
+MAX_WORDS = 2000
+"""Longest text taken from a block, characters."""
+
+MAX_TAGS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PictureFacts:
+    """What is known of a picture; empty, None or 0 where it does not say."""
+
+    width: int = 0
+    height: int = 0
+    taken: int | None = None
+    """Seconds since 1970 by the camera's clock, which knows no zone."""
+    camera: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+    place: str = ""
+    caption: str = ""
+    author: str = ""
+    tags: tuple[str, ...] = ()
+
+
+def read_facts(content: bytes) -> PictureFacts:
+    """What the bytes of a picture file say."""
+    try:
+        # Made by hand, and never loaded: only the header and the blocks are read.
+        with no_pillow_warnings():
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            exif = picture.getexif()
+    except (*DECODE_ERRORS, Image.DecompressionBombError):
+        return PictureFacts()
+    with no_pillow_warnings():
+        inner, gps = _block(exif, ExifTags.IFD.Exif), _block(exif, ExifTags.IFD.GPSInfo)
+        iptc = _iptc(picture)
+    xmp = xmp_facts(_xmp_of(picture))
+    taken = inner.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+    names = (exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model))
+    return PictureFacts(
+        width=picture.size[0],
+        height=picture.size[1],
+        taken=read_time(taken) or xmp.taken,
+        camera=_camera(*(_text(name) for name in names)),
+        latitude=_degrees(gps, 2, 1, 90) if gps else xmp.latitude,
+        longitude=_degrees(gps, 4, 3, 180) if gps else xmp.longitude,
+        place=xmp.place or iptc.place,
+        caption=xmp.caption or iptc.caption or _text(exif.get(ExifTags.Base.ImageDescription)),
+        author=xmp.author or _text(exif.get(ExifTags.Base.Artist)),
+        tags=tuple(dict.fromkeys((*xmp.tags, *iptc.tags)))[:MAX_TAGS],
+    )
+
+
+def read_time(value: object) -> int | None:
+    """`2024:05:17 14:03:59`, or as ISO 8601 writes it -> seconds since 1970 as if it were UTC."""
+    text = _text(value)
+    found = re.match(r"(\d{4})\D(\d\d)\D(\d\d)(?:\D(\d\d)\D(\d\d)(?:\D(\d\d))?)?", text)
+    if found is None:
+        return None
+    try:
+        moment = datetime(*(int(part or 0) for part in found.groups()), tzinfo=UTC)  # type: ignore[misc, arg-type]
+    except ValueError:  # 0000:00:00 is what many cameras write
+        return None
+    return int(moment.timestamp())
+
+
+def xmp_facts(packet: str) -> PictureFacts:
+    """What an XMP packet says, in a picture or in a file beside it; empty where there is none."""
+    if not packet:
+        return PictureFacts()
+    where = ("photoshop:City", "Iptc4xmpCore:Location", "photoshop:State", "photoshop:Country")
+    places = [found for name in where if (found := _xmp_value(packet, name))]
+    return PictureFacts(
+        taken=read_time(_xmp_value(packet, "exif:DateTimeOriginal") or _xmp_value(packet, "xmp:CreateDate")),
+        place=", ".join(dict.fromkeys(places)),
+        caption=(_xmp_list(packet, "dc:description") or [""])[0],
+        author=(_xmp_list(packet, "dc:creator") or [""])[0],
+        tags=tuple(_xmp_list(packet, "dc:subject"))[:MAX_TAGS],
+    )
+
+
+def _xmp_of(picture: Image.Image) -> str:
+    raw = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or b""
+    if isinstance(raw, bytes):
+        raw = raw.decode("utf-8", "replace")
+    return raw if isinstance(raw, str) else ""
+
+
+def _xmp_value(packet: str, name: str) -> str:
+    """An attribute, or an element of its own."""
+    found = re.search(rf"""\b{name}\s*=\s*["']([^"'<]*)["']|<{name}>\s*([^<]*?)\s*</{name}>""", packet)
+    return _text(unescape(found.group(1) or found.group(2) or "")) if found else ""
+
+
+def _xmp_list(packet: str, name: str) -> list[str]:
+    found = re.search(rf"<{name}\b[^>]*>(.*?)</{name}>", packet, re.DOTALL)
+    if found is None:
+        return []
+    texts = (_text(unescape(one)) for one in re.findall(r"<rdf:li[^>]*>([^<]*)</rdf:li>", found.group(1)))
+    return [text for text in texts if text]
+
+
+def _iptc(picture: Image.Image) -> PictureFacts:
+    try:
+        found: dict[Any, Any] = IptcImagePlugin.getiptcinfo(picture) or {}
+    except DECODE_ERRORS:
+        return PictureFacts()
+
+    def texts(number: int) -> list[str]:
+        value = found.get((2, number), [])
+        return [text for one in (value if isinstance(value, list) else [value]) if (text := _text(one))]
+
+    return PictureFacts(
+        caption=" ".join(texts(120)),
+        place=", ".join([*texts(90), *texts(101)]),
+        tags=tuple(texts(25)),
+    )
+
+
+def _block(exif: Image.Exif, number: int) -> dict[int, Any]:
+    try:
+        return dict(exif.get_ifd(number))
+    except DECODE_ERRORS:
+        return {}
+
+
+def _camera(maker: str, model: str) -> str:
+    """`Canon EOS R5` and not `Canon Canon EOS R5`."""
+    if model.lower().startswith(maker.split(" ")[0].lower()) or not maker:
+        return model
+    return f"{maker} {model}".strip()
+
+
+def _degrees(gps: dict[int, Any], number: int, reference: int, most: float) -> float | None:
+    try:
+        parts = [float(part) for part in gps[number]]
+        degrees = parts[0] + parts[1] / 60 + parts[2] / 3600
+        sign = -1 if _text(gps.get(reference)).upper() in ("S", "W") else 1
+    except (*DECODE_ERRORS, KeyError):
+        return None
+    return round(sign * degrees, 7) if 0 <= degrees <= most else None
+
+
+def _text(value: object) -> str:
+    """One line without zero bytes, or nothing."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        return ""
+    return " ".join(value.replace("\0", " ").split())[:MAX_WORDS]

@@ -1,0 +1,174 @@
+"""Approximate search in a file: faiss' inverted lists over vectors of a byte a number, then exact ranking.
+
+Vectors are sorted into lists by their nearest centre; a search looks into a few lists, and ranks what it
+finds by the library's float16 vectors. Chosen by measurement (docs/search.md): built in a fraction of the
+time that graphs take. The file is thrown away and made anew when a quarter of the pictures has changed.
+The owner of faiss.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from clipworks.errors import DataError
+from clipworks.files import atomic_write
+from clipworks.model.pipeline import num_cores
+from clipworks.search.exact import exactly_nearest, ranked
+from clipworks.search.matrix import Matrix
+from clipworks.search.store import Change, Mask, Selection, Slots, Vectors
+
+INDEX_NAME = "ivf.faiss"
+STATE_NAME = "ivf.json"
+
+SMALLEST = 10_000
+"""Pictures below which lists are not worth it; then every vector is compared."""
+
+_PICTURES_PER_LIST = 1000
+_TRAINED_WITH = 64
+"""Vectors a list that its centre is computed from."""
+_LISTS_SEARCHED = 16
+_FEW = 20_000
+"""Selected pictures up to which every one of them is compared."""
+_CANDIDATES_PER_HIT = 5
+_AT_ONCE = 100_000
+_CHANGED_SHARE = 0.25
+
+
+class IvfStore:
+    """A `VectorStore` over inverted lists in a folder; ranks with a library's own vectors."""
+
+    def __init__(self, folder: Path, dim: int, matrix: Matrix, lists_searched: int = _LISTS_SEARCHED) -> None:
+        self._folder = folder
+        self._dim = dim
+        self._matrix = matrix
+        self._lists_searched = lists_searched
+        self._index: faiss.Index | None = None
+        self._revision = 0
+        self._changed = 0
+        self._alive: Mask = np.zeros(0, dtype=np.bool_)
+        self._open()
+
+    def revision(self) -> int:
+        """As `VectorStore.revision`; 0 where it should be made anew."""
+        return self._revision if self._changed <= _CHANGED_SHARE * max(1, self.count()) else 0
+
+    def apply(self, change: Change) -> None:
+        """As `VectorStore.apply`."""
+        is_anew = self._index is None or not self.revision()
+        if is_anew:
+            self._alive = np.zeros(0, dtype=np.bool_)
+            self._index = self._trained(change)
+            self._changed = 0
+        else:
+            self._changed += len(change.slots) + len(change.gone)
+        top = max(int(change.slots[-1]) + 1 if len(change.slots) else 0, len(self._alive))
+        alive = np.zeros(top, dtype=np.bool_)
+        alive[: len(self._alive)] = self._alive
+        known = change.slots[change.slots < len(self._alive)]
+        stale = np.union1d(change.gone[change.gone < len(self._alive)], known[self._alive[known]])
+        assert self._index is not None
+        if len(stale):
+            self._index.remove_ids(faiss.IDSelectorBatch(stale.astype(np.int64)))
+        for start in range(0, len(change.slots), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            self._index.add_with_ids(change.vectors[some].astype(np.float32), change.slots[some])
+        alive[change.gone[change.gone < top]] = False
+        alive[change.slots] = True
+        self._alive, self._revision = alive, change.revision
+        self._save()
+
+    def nearest(self, queries: Vectors, limit: int, within: Selection | None = None) -> tuple[Slots, Vectors]:
+        """As `VectorStore.nearest`."""
+        mask = self._alive
+        if within is not None:
+            mask = np.zeros(len(self._alive), dtype=np.bool_)
+            both = min(len(mask), len(within.mask))
+            mask[:both] = self._alive[:both] & within.mask[:both]
+            if int(mask.sum()) <= _FEW:
+                return exactly_nearest(self._matrix.rows(len(mask)), mask, queries, limit)
+        if self._index is None:
+            return exactly_nearest(self._matrix.rows(len(mask)), mask, queries, limit)
+        found = self._candidates(queries, limit, mask if within is not None else None)
+        best = [
+            ranked(self._matrix.rows(len(self._alive)), slots[slots >= 0], query, limit)
+            for slots, query in zip(found, queries, strict=True)
+        ]
+        return np.stack([slots for slots, _ in best]), np.stack([scores for _, scores in best])
+
+    def count(self) -> int:
+        """As `VectorStore.count`."""
+        return int(self._alive.sum())
+
+    def close(self) -> None:
+        """As `VectorStore.close`."""
+        self._index = None
+
+    def _candidates(self, queries: Vectors, limit: int, mask: Mask | None) -> Slots:
+        assert self._index is not None
+        wanted = max(_CANDIDATES_PER_HIT * limit, 50)
+        parameters = faiss.SearchParametersIVF(nprobe=self._lists_searched)
+        if mask is not None:
+            # Few of the pictures in each list count, so more lists are needed for as many of them.
+            share = int(mask.sum()) / max(1, self.count())
+            probes = min(self._lists_searched / max(share, 1e-6), self._lists_searched * 16)
+            bits: npt.NDArray[np.uint8] = np.packbits(mask, bitorder="little")
+            selector = faiss.IDSelectorBitmap(bits)
+            parameters = faiss.SearchParametersIVF(nprobe=int(probes), sel=selector)
+        _, found = self._index.search(queries, wanted, params=parameters)
+        slots: Slots = np.asarray(found, dtype=np.int64)
+        return slots
+
+    def _trained(self, change: Change) -> faiss.Index | None:
+        count = len(change.slots)
+        num_lists = max(1, count // _PICTURES_PER_LIST)
+        quantizer = faiss.IndexFlatIP(self._dim)
+        index = faiss.IndexIVFScalarQuantizer(
+            quantizer, self._dim, num_lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+        )
+        index.own_fields = True
+        quantizer.this.disown()
+        index.cp.niter = 10
+        index.cp.min_points_per_centroid = 1
+        faiss.omp_set_num_threads(num_cores())
+        step = max(1, count // (num_lists * _TRAINED_WITH))
+        index.train(change.vectors[::step].astype(np.float32))
+        return index
+
+    def _save(self) -> None:
+        assert self._index is not None
+        (self._folder / STATE_NAME).unlink(missing_ok=True)
+        temporary = self._folder / f".{INDEX_NAME}.part"
+        faiss.write_index(self._index, str(temporary))
+        os.replace(temporary, self._folder / INDEX_NAME)
+        state = {"revision": self._revision, "changed": self._changed, "dim": self._dim}
+        with atomic_write(self._folder / STATE_NAME) as file:
+            file.write(json.dumps(state).encode())
+
+    def _open(self) -> None:
+        try:
+            state = json.loads((self._folder / STATE_NAME).read_bytes())
+            index = faiss.read_index(str(self._folder / INDEX_NAME))
+        except (OSError, ValueError, RuntimeError):
+            return  # it is made anew
+        if state.get("dim") != self._dim or index.d != self._dim:
+            raise DataError(f"{self._folder / INDEX_NAME} has vectors of another length.", "Delete it.")
+        slots = np.sort(_slots_in(index))
+        self._alive = np.zeros(int(slots[-1]) + 1 if len(slots) else 0, dtype=np.bool_)
+        self._alive[slots] = True
+        self._index = index
+        self._revision, self._changed = state["revision"], state["changed"]
+
+
+def _slots_in(index: faiss.Index) -> Slots:
+    """Every id of an inverted file."""
+    lists = index.invlists
+    parts = [
+        faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
+        for number in range(lists.nlist)
+        if lists.list_size(number)
+    ]
+    return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, dtype=np.int64)
