@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clipworks.files import atomic_write, write_json
-from recipes.pictogram_captions import WEIGHTS, Captions, Picture, Tally
+from recipes.pictogram_captions import Captions, Picture, Tally
 from recipes.pictogram_drawings import HeldOut, read_clip_art, read_photographs
 from recipes.pictogram_icons import read_icons
 from recipes.pictogram_tags import read_tags
@@ -24,6 +24,18 @@ from recipes.pictogram_words import Emojibase, WordNet
 from recipes.pool_captions import Translations, captions_of
 
 Row = dict[str, Any]
+
+WEIGHTS = {
+    "emoji": 8.0,
+    "coloured": 2.0,
+    "clip art": 3.0,
+    "photograph": 3.0,
+    "flag": 0.5,
+    "glyph of a thing": 0.4,
+    "glyph": 0.1,
+}
+"""How often a picture of a kind is drawn in training, relative to the others; no name is capped here, so that
+glyphs weigh less than in `pictogram_captions.WEIGHTS`."""
 
 LISTS = {
     "emoji": "emoji",
@@ -44,7 +56,7 @@ def main() -> None:
     packages: Path = options.packages
     emojibase = Emojibase(packages / "emojibase-data")
     captions = Captions(WordNet(options.wordnet), emojibase, read_tags(packages / "tags"))
-    locales = [locale for locale in options.locales.split(",") if locale]
+    locales = find_locales(options.locales, packages / "emojibase-data")
     translations = Translations(packages / "emojibase-data", locales)
     pictures, held_out = collect(options, captions, tally)
     lists = defaultdict[str, list[Row]](list)
@@ -52,6 +64,8 @@ def main() -> None:
         lists[LISTS[picture.kind]].append(
             row_of(picture, tally, captions, translations, is_weighted=options.weights == "hand")
         )
+    if options.glyphs is not None:
+        lists["glyphs"] = lists["glyphs"][: options.glyphs]
     evaluation = list(evaluation_rows(options, held_out))
     (options.out / "held_out").mkdir(parents=True, exist_ok=True)
     write_rows(options.out / "held_out/evaluation.jsonl", evaluation)
@@ -61,6 +75,13 @@ def main() -> None:
     counts = {name: len(rows) for name, rows in lists.items()}
     write_json(options.out / "lists.json", {"rows": counts, "left_out": dict(tally.left_out.most_common())})
     sys.stderr.write(f"{counts}\n")
+
+
+def find_locales(wanted: str, folder: Path) -> list[str]:
+    """The folders of languages besides English; `all` for every one."""
+    if wanted == "all":
+        return sorted(path.parent.name for path in folder.glob("*/data.json") if path.parent.name != "en")
+    return [locale for locale in wanted.split(",") if locale]
 
 
 def collect(
@@ -129,10 +150,13 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="WordNet's database")
     parser.add_argument("--photos", type=Path, help="folder of photographs with metadata.jsonl")
     parser.add_argument("--out", type=Path, required=True, help="folder for the lists")
-    parser.add_argument("--locales", default="", help="languages of emoji besides English, comma-separated")
+    parser.add_argument(
+        "--locales", default="", help="languages of emoji besides English, comma-separated, or all"
+    )
     parser.add_argument(
         "--weights", choices=("hand", "none"), default="none", help="weights by kind, or none"
     )
+    parser.add_argument("--glyphs", type=int, help="at most so many one-colour icons, drawn by hash")
     return parser.parse_args()
 
 
