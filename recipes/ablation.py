@@ -64,15 +64,15 @@ def small_config(seed: int, *, steps: int = STEPS) -> TrainConfig:
     )
 
 
-def decode_pool(pool: Path, work: Path) -> None:
-    """All pictures of a pool as one array, uint8 [N, 48, 48, 4], and what their json says, in that order."""
+def decode_pool(pool: Path, work: Path, side: int = SIDE) -> None:
+    """All pictures of a pool as one array, uint8 [N, side, side, 4], and what their json says, in that order."""
     count = int(read_manifest(pool)["rows"])
     pictures = np.lib.format.open_memmap(
-        work / "pictures.part.npy", mode="w+", dtype=np.uint8, shape=(count, SIDE, SIDE, 4)
+        work / "pictures.part.npy", mode="w+", dtype=np.uint8, shape=(count, side, side, 4)
     )
     rows: list[dict[str, Any]] = []
     for sample in read_shards(pool):
-        pictures[len(rows)] = prepare_rgba(sample.image, SIDE)
+        pictures[len(rows)] = prepare_rgba(sample.image, side)
         rows.append({name: sample.details[name] for name in ("uid", "mono", "kind", "probs")})
     pictures.flush()
     with atomic_write(work / "rows.json") as file:
@@ -89,7 +89,9 @@ def prepare_suites(options: argparse.Namespace) -> None:
         photograph_suite(options.photos, without=is_flower),
         fashion_suite(options.fashion, FASHION_PICTURES),
     ]
-    small = [replace(suite, pictures=[prepare(one, SIDE) for one in suite.pictures]) for suite in suites]
+    small = [
+        replace(suite, pictures=[prepare(one, options.side) for one in suite.pictures]) for suite in suites
+    ]
     with atomic_write(options.work / "suites.pickle") as file:
         pickle.dump(small, file)
 
@@ -104,10 +106,12 @@ def run(options: argparse.Namespace) -> None:
     dataset = read_entry(options.tables, options.work, config, is_weighted=options.weights == "hand")
     suites: list[Suite] = pickle.loads((options.work / "suites.pickle").read_bytes())
     for seed, out in left.items():
-        _run_seed(options.entry, replace(config, seed=seed), dataset, suites, out)
+        train_and_score(options.entry, replace(config, seed=seed), dataset, suites, out)
 
 
-def _run_seed(entry: str, config: TrainConfig, dataset: Dataset, suites: Sequence[Suite], out: Path) -> None:
+def train_and_score(
+    entry: str, config: TrainConfig, dataset: Dataset, suites: Sequence[Suite], out: Path
+) -> None:
     started = time.process_time()
     last = _train(config, dataset, out)
     engine = clipworks.load(str(out), precision="f32")
@@ -183,6 +187,8 @@ def _parse_arguments() -> argparse.Namespace:
     suites = commands.add_parser("suites", help="prepare the suites")
     for name in ("emoji", "clip-art", "photos", "fashion"):
         suites.add_argument(f"--{name}", type=Path, required=True)
+    for command in (pictures, suites):
+        command.add_argument("--side", type=int, default=SIDE, help="pixels")
     training = commands.add_parser("run", help="train and score one entry")
     training.add_argument("entry")
     training.add_argument("--tables", type=Path, required=True, help="folder that curate wrote")
@@ -200,7 +206,7 @@ def main() -> None:
     options = _parse_arguments()
     options.work.mkdir(parents=True, exist_ok=True)
     if options.command == "pictures":
-        decode_pool(options.pool, options.work)
+        decode_pool(options.pool, options.work, options.side)
     elif options.command == "suites":
         prepare_suites(options)
     elif options.command == "run":

@@ -34,7 +34,7 @@ def test_the_best_comes_first_with_its_gain_seed_by_seed() -> None:
     gain = ablation_report.difference(runs, "half", "mean")
     assert gain is not None and abs(gain.mean - 2.1) < 1e-9 and abs(gain.half - 4.303 * 0.1 / 3**0.5) < 1e-9
     text = ablation_report.table(runs, RUNS)
-    assert "| half | 50 | 300 | 13.1 ± 2.7 |" in text and text.endswith("| 4.0 | |")
+    assert "| half | 50 | 300 | 13.1 ± 2.7 |" in text and text.endswith("| 3.4 | |")
 
 
 def test_one_seed_has_no_interval() -> None:
@@ -96,8 +96,6 @@ def test_an_entry_is_trained_and_scored_on_what_it_keeps(
         "half",
         "--tables",
         str(tmp_path),
-        "--seed",
-        "0",
         "--seed",
         "1",
         "--steps",
