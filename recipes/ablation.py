@@ -65,7 +65,7 @@ def small_config(seed: int, *, steps: int = STEPS) -> TrainConfig:
 
 
 def decode_pool(pool: Path, work: Path, side: int = SIDE) -> None:
-    """All pictures of a pool as one array, uint8 [N, side, side, 4], and what their json says, in that order."""
+    """All pictures of a pool as one array, uint8 [N, side, side, 4], and what their json says, in order."""
     count = int(read_manifest(pool)["rows"])
     pictures = np.lib.format.open_memmap(
         work / "pictures.part.npy", mode="w+", dtype=np.uint8, shape=(count, side, side, 4)
@@ -112,6 +112,7 @@ def run(options: argparse.Namespace) -> None:
 def train_and_score(
     entry: str, config: TrainConfig, dataset: Dataset, suites: Sequence[Suite], out: Path
 ) -> None:
+    """Train one model into `out`, score it, and write `scores.json`."""
     started = time.process_time()
     last = _train(config, dataset, out)
     engine = clipworks.load(str(out), precision="f32")

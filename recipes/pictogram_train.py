@@ -1,8 +1,8 @@
 """The long training of the next `pictogram`: `python -m recipes.pictogram_train --shards DIR RUN`.
 
-Goes on where it stopped, exactly, whenever the command is repeated: after Ctrl-C or SIGTERM from the step it was at,
-after a kill from the last saved state. The rate stays at its peak until the cooldown, so a run can be ended earlier:
-`--end STEP RUN` copies it with fewer steps, as if it had been begun so.
+Goes on where it stopped, exactly, whenever the command is repeated: after Ctrl-C or SIGTERM from the step
+it was at, after a kill from the last saved state. The rate stays at its peak until the cooldown, so a run
+can be ended earlier: `--end STEP --out COPY RUN` copies it with fewer steps, as if it had been begun so.
 """
 
 import argparse
@@ -27,7 +27,7 @@ UNMASKED_STEPS = 800
 
 
 def config(*, steps: int = STEPS) -> TrainConfig:
-    """A narrower text tower than the shipped model's, for the token rows of 28 languages; the rate of a trapeze."""
+    """A narrower text tower than the shipped model's, since 28 languages need more rows of tokens."""
     model = ClipConfig(
         vision=VisionConfig(image_size=64, patch_size=8, width=256, layers=6, heads=4, mlp_width=1024),
         text=TextConfig(width=192, layers=4, heads=3, mlp_width=768),

@@ -1,8 +1,9 @@
 """The scaling study behind `pictogram`'s shape: width, depth, patch and samples seen, on one curated pool.
 
-`python -m recipes.ablation pictures SHARDS WORK --side 64` and `… suites … --side 64 WORK` come first; then
-`python -m recipes.scaling WORK --tables SHARDS` trains and scores what is not there yet, cheapest first, and
-writes benchmarks/results/scaling.json and WORK/scaling.svg. `--only NAME` takes one shape, `--list` names all.
+`python -m recipes.ablation pictures SHARDS WORK --side 64` and `… suites … --side 64 WORK` come first;
+`python -m recipes.scaling WORK --tables SHARDS` then trains and scores what is not there yet, cheapest
+first, and writes benchmarks/results/scaling.json and WORK/scaling.svg. `--only NAME` takes one shape,
+`--list` names all.
 """
 
 import argparse
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.machine import write_result
 from benchmarks.suites import Suite
@@ -98,7 +101,7 @@ def main() -> None:
         sys.stdout.write("\n".join(shape.name for shape in SHAPES) + "\n")
         return
     suites: list[Suite] = pickle.loads((options.work / "suites.pickle").read_bytes())
-    side = int(read_json(options.work / "side.json"))
+    side = int(np.load(options.work / "pictures.npy", mmap_mode="r").shape[1])
     todo = [(shape, steps) for steps in STEPS for shape in SHAPES if options.only in (None, shape.name)]
     todo.sort(key=lambda one: one[0].multiplications(side) * one[1])
     dataset = None
