@@ -106,7 +106,7 @@ def render(work: Path, packages: Path, before: Counts, after: Counts) -> str:
             ("step", "rule", "of", "seen", "kept"),
             [(one["step"], one["rule"], one["unit"], one["seen"], one["kept"]) for one in rules],
         ),
-        _RULES.format(distance=settings["phash_distance"], evaluation=settings["evaluation_distance"]),
+        _rules_words(settings, lists),
         "## Kinds of pictures\n",
         table(
             ("kind", "drawn", "in the pool"),
@@ -168,6 +168,16 @@ def attribution(counts: Counts) -> str:
     return _CREDITS + "\n" + table(("set", "title", "author", "licence", "address", "pictures"), rows)
 
 
+def _rules_words(settings: dict[str, Any], lists: dict[str, Any]) -> str:
+    distance = settings["phash_distance"]
+    words = _SAME.format(distance=distance) if distance >= 0 else _ALL
+    told = words + _CONTAMINATED.format(evaluation=settings["evaluation_distance"])
+    there = lists.get("glyphs_there", 0)
+    if there > lists["rows"].get("glyphs", there):
+        told += _PART.format(taken=lists["rows"]["glyphs"], there=there)
+    return told
+
+
 def _captions_words(counts: Counts) -> str:
     often = ", ".join(f"{text} ({number:,})" for text, number in counts.names.most_common(12))
     once = sum(1 for number in counts.names.values() if number == 1)
@@ -200,10 +210,20 @@ given on. `recipes/pool.sh` makes it from packages of npm and Debian: [`collect 
 draws, [`curate`](curate.md) cleans. The photographs are an optional input (`PHOTOS=DIR`).
 """
 
-_RULES = """Two pictures count as one where their perceptual hashes differ in at most {distance} of 64 bits.
-`contaminated` is what was dropped because it differs in at most {evaluation} bits from a picture of the
-suites that models are scored on: all 3-D emoji, 500 held-out drawings, the test photographs. Fluent Emoji
-in any style is left out by name.
+_SAME = """Two pictures count as one where their perceptual hashes differ in at most {distance} of
+64 bits.
+"""
+
+_ALL = """Pictures that look the same are all in this pool.
+"""
+
+_CONTAMINATED = """`contaminated` is how many were dropped because they differ in at most {evaluation} bits
+from a picture of the suites that models are scored on: all 3-D emoji, 500 held-out
+drawings, the test photographs. Fluent Emoji in any style is left out by name.
+"""
+
+_PART = """This pool was made with {taken:,} of the {there:,} one-colour glyphs (`PART`), drawn by
+a hash of their names.
 """
 
 _CREDITS = """# Pictures of the pool

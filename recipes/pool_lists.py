@@ -64,6 +64,7 @@ def main() -> None:
         lists[LISTS[picture.kind]].append(
             row_of(picture, tally, captions, translations, is_weighted=options.weights == "hand")
         )
+    glyphs_there = len(lists["glyphs"])
     if options.glyphs is not None:
         lists["glyphs"] = lists["glyphs"][: options.glyphs]
     evaluation = list(evaluation_rows(options, held_out))
@@ -73,7 +74,10 @@ def main() -> None:
         write_rows(options.out / f"{name}.jsonl", rows)
     write_json(options.out / "held_out/clip_art.json", [row.to_json() for row in held_out])
     counts = {name: len(rows) for name, rows in lists.items()}
-    write_json(options.out / "lists.json", {"rows": counts, "left_out": dict(tally.left_out.most_common())})
+    write_json(
+        options.out / "lists.json",
+        {"rows": counts, "glyphs_there": glyphs_there, "left_out": dict(tally.left_out.most_common())},
+    )
     sys.stderr.write(f"{counts}\n")
 
 

@@ -6,6 +6,7 @@ asked.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -24,6 +25,8 @@ from clipworks.stage import Made, ShowProgress, Source, run_stage
 
 STAGE = "collect pictures"
 ENDINGS = (".jsonl",)
+
+_UID = re.compile("[0-9a-f]{32}")
 
 _MADE = frozenset(field.name for field in FETCHED) | {"caption", "svg", "file"}
 """Columns that a row cannot bring along."""
@@ -104,7 +107,7 @@ def _draw_shard(source: Source, folder: Path, *, rules: DrawRules) -> Made:
                 counts[outcome.reason] += 1
                 rows.append(_columns_of(row, Path(path), number))
                 outcomes.append(outcome)
-        names = files.write(pa.Table.from_pylist(_with_equal_keys(rows)), outcomes)
+        names = files.write(_as_table(rows, Path(path)), outcomes)
     finally:
         files.close()
     return Made(rows=len(rows), counts=counts, files=names)
@@ -121,6 +124,8 @@ def _read_row(line: bytes, path: Path, number: int) -> Mapping[str, Any]:
         )
     if not isinstance(row.get("texts"), list) or not row["texts"]:
         raise ConfigError(f"{path}, line {number}, has no texts.", 'Write "texts": ["a red fox", "animal"].')
+    if not isinstance(row.get("uid", ""), str) or not _UID.fullmatch(row.get("uid") or "0" * 32):
+        raise ConfigError(f"{path}, line {number}, has the uid {row['uid']!r}.", "It is 32 hex digits.")
     if taken := sorted(row.keys() & (_MADE - {"svg", "file"})):
         raise ConfigError(f"{path}, line {number}, has {taken[0]!r}, which is written here.", "Rename it.")
     return row
@@ -166,7 +171,13 @@ def _keyed(text: Any, path: Path, number: int) -> dict[str, str]:
     raise ConfigError(f"{path}, line {number}, has the text {text!r}.", "Texts are words, or {key, text}.")
 
 
-def _with_equal_keys(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each row with the columns of all, in the order in which they come."""
+def _as_table(rows: Sequence[dict[str, Any]], path: Path) -> pa.Table:
+    """The columns of all rows, in the order in which they come; what a row lacks is empty."""
     names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows]
+    try:
+        return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    except (pa.ArrowException, UnicodeError) as error:
+        raise DataError(
+            f"The rows of {path} are no table: {str(error).splitlines()[0]}",
+            "Give a column values of one kind, and texts of whole characters.",
+        ) from error

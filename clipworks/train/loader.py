@@ -211,7 +211,9 @@ def _finish(drawn: _Drawn, config: TrainConfig) -> Batch:
 
 
 def _weight(sample: Sample) -> float:
-    weight = sample.details.get("weight", 1.0)
+    weight = sample.details.get("weight")
+    if weight is None:  # a table of rows of which some have one
+        return 1.0
     if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
         raise DataError(f"Sample {sample.key} has the weight {weight!r}; it must be a number above 0.")
     return float(weight)

@@ -11,6 +11,7 @@ from PIL import Image
 from clipworks.cli import main
 from clipworks.shards import read_shards
 from clipworks.tables import read_table
+from clipworks.train.loader import _weight
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="24" height="24"><path fill="{0}" d="{1}"/></svg>'
 SHAPES = ("M2 2h20v9H2z", "M2 2h9v20H2z", "M12 2l10 20H2z", "M2 2l20 20h-9z", "M8 8h4v4h-4z")
@@ -98,12 +99,30 @@ def test_a_plan_counts_and_writes_nothing(icon_list: str, tmp_path: Path) -> Non
         ({"svg": "<svg/>"}, "no texts"),
         ({"svg": "<svg/>", "texts": [3]}, "has the text 3"),
         ({"svg": "<svg/>", "texts": ["a"], "status": "x"}, "has 'status'"),
+        ({"svg": "<svg/>", "texts": ["a"], "uid": "7"}, "has the uid '7'"),
+        ({"svg": "<svg/>", "texts": ["a"], "uid": 7}, "has the uid 7"),
     ],
 )
 def test_rows_in_another_form_are_one_sentence(row: dict[str, Any], words: str, tmp_path: Path) -> None:
     path = write(tmp_path / "list.jsonl", [row])
     _, stderr = run("collect", "pictures", path, "--out", str(tmp_path / "out"), status=1)
     assert "line 1" in stderr and words in stderr
+
+
+@pytest.mark.parametrize("value", ["many", "\ud800"])
+def test_columns_of_two_kinds_and_halves_of_characters_are_one_sentence(value: str, tmp_path: Path) -> None:
+    rows = [
+        {"svg": "<svg/>", "texts": ["a"], "more": one} for one in ([1] if value == "many" else []) + [value]
+    ]
+    path = write(tmp_path / "list.jsonl", rows)
+    _, stderr = run("collect", "pictures", path, "--out", str(tmp_path / "out"), status=1)
+    assert "The rows of" in stderr and "are no table" in stderr
+
+
+def test_rows_without_a_weight_weigh_one(tmp_path: Path) -> None:
+    rows = [icons()[0] | {"weight": 3.0}, icons()[1]]
+    run("collect", "pictures", write(tmp_path / "list.jsonl", rows), "--out", str(tmp_path / "out"))
+    assert [_weight(sample) for sample in read_shards(tmp_path / "out")] == [3.0, 1.0]
 
 
 def test_lists_that_are_missing_or_no_json_are_one_sentence(tmp_path: Path) -> None:
