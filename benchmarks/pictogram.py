@@ -3,7 +3,10 @@
 emoji3d           822 3-D emoji of npm @lobehub/fluent-emoji-3d (no version of Fluent Emoji is in
                   training): zero-shot over 44 classes, and the name of each among all names
 openclipart       500 drawings held out by `recipes/pictogram_drawings.py`: title among titles
-photographs       test split of a folder with metadata.jsonl (--photos): zero-shot over its labels
+photographs       test split of a folder with metadata.jsonl (--photos): zero-shot over its labels, with and
+                  without the five flowers, which are in no training
+fashion_mnist     10,000 pictures of clothes (--fashion): zero-shot over 10 classes
+emoji_all_name    every 3-D emoji without a skin tone, its name among all of a language (--emojibase)
 
 Packages are fetched with npm and apt-get into build/packages unless given; without apt-get the clip
 art is left out.
@@ -13,21 +16,29 @@ import argparse
 import hashlib
 import io
 import json
-import math
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 import clipworks
 from benchmarks.machine import ROOT, write_result
+from benchmarks.suites import (
+    LANGUAGES,
+    NAME_TEMPLATES,
+    Scores,
+    Suite,
+    emoji_names,
+    fashion_suite,
+    is_flower,
+    photograph_suite,
+    score_suite,
+)
 from clipworks.model.engine import Engine
 
 EMOJI3D = ROOT / "benchmarks" / "emoji3d.jsonl"
@@ -41,11 +52,7 @@ EMOJI_SHA256 = "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58
 CLIP_ART_PACKAGE = "openclipart-svg=1:0.18+dfsg-19"
 
 CLASS_TEMPLATES = ("{}", "a picture of a {}", "an icon of a {}", "a drawing of a {}")
-PHOTO_TEMPLATES = ("{}", "a photo of a {}")
-NAME_TEMPLATES = ("{}",)
 SIDE_PIXELS = 224
-
-Scores = dict[str, Any]
 
 
 def main() -> None:
@@ -61,7 +68,12 @@ def main() -> None:
     if (clip_art := arguments.clip_art or fetch_clip_art()) is not None:
         results |= score_clip_art(engine, clip_art)
     if arguments.photos is not None:
-        results |= score_photographs(engine, arguments.photos)
+        results |= score_suite(engine, photograph_suite(arguments.photos))
+        results |= score_suite(engine, photograph_suite(arguments.photos, without=is_flower))
+    if arguments.fashion is not None:
+        results |= score_suite(engine, fashion_suite(arguments.fashion))
+    if arguments.emojibase is not None:
+        results |= score_languages(engine, arguments.emoji or fetch_emoji(), arguments.emojibase)
     write_result(arguments.name, results)
 
 
@@ -72,17 +84,65 @@ def score_emoji3d(engine: Engine, package: Path) -> Scores:
         engine: the model.
         package: the packed npm package, or its unpacked folder.
     """
+    by_class, by_name = emoji3d_suites(package)
+    vectors = engine.embed_images(list(by_class.pictures))
+    return score_suite(engine, by_class, vectors) | score_suite(engine, by_name, vectors)
+
+
+def emoji3d_suites(package: Path) -> tuple[Suite, Suite]:
+    """The 822 pictures and which class, and which name, each has."""
     rows = [json.loads(line) for line in EMOJI3D.read_text(encoding="utf-8").splitlines()]
-    pictures = read_emoji(package)
-    vectors = engine.embed_images([pictures[row["code"]] for row in rows])
+    pictures = read_emoji(package, [row["code"] for row in rows])
+    drawn = [pictures[row["code"]] for row in rows]
     classes = sorted({row["class"] for row in rows})
-    truth = np.array([classes.index(row["class"]) for row in rows])
-    head = engine.label_head(classes, list(CLASS_TEMPLATES))
-    names = engine.label_head([row["name"] for row in rows], list(NAME_TEMPLATES))
-    return {
-        "emoji3d_zero_shot": _accuracy(vectors @ head.T, truth) | {"templates": CLASS_TEMPLATES},
-        "emoji3d_name": _recalls(vectors @ names.T) | {"templates": NAME_TEMPLATES},
-    }
+    return (
+        Suite(
+            name="emoji3d_zero_shot",
+            kind="classes",
+            pictures=drawn,
+            texts=tuple(classes),
+            truth=np.array([classes.index(row["class"]) for row in rows]),
+            templates=CLASS_TEMPLATES,
+        ),
+        Suite(
+            name="emoji3d_name",
+            kind="names",
+            pictures=drawn,
+            texts=tuple(row["name"] for row in rows),
+            truth=np.arange(len(rows)),
+            templates=NAME_TEMPLATES,
+        ),
+    )
+
+
+def score_languages(engine: Engine, package: Path, emojibase: Path) -> Scores:
+    """Recall of the name of every 3-D emoji without a skin tone, among all names of a language.
+
+    Args:
+        engine: the model.
+        package: the unpacked folder of the 3-D emoji.
+        emojibase: the unpacked emojibase-data.
+    """
+    codes = sorted(path.stem for path in (package / "assets").glob("*.webp") if "1f3f" not in path.stem)
+    english = emoji_names(emojibase, codes, "en")
+    known = sorted(english)
+    pictures = read_emoji(package, [code.replace("-fe0f", "") for code in known])
+    vectors = engine.embed_images([pictures[code.replace("-fe0f", "")] for code in known])
+    results: Scores = {}
+    for language in LANGUAGES:
+        names = emoji_names(emojibase, known, language)
+        places = [place for place, code in enumerate(known) if code in names]
+        suite = Suite(
+            name=f"emoji_all_name_{language}",
+            kind="names",
+            pictures=(),
+            texts=tuple(names[known[place]] for place in places),
+            truth=np.arange(len(places)),
+            templates=NAME_TEMPLATES,
+        )
+        results |= score_suite(engine, suite, vectors[places])
+    others = [results[f"emoji_all_name_{language}"]["recall_at_10"]["value"] for language in LANGUAGES[1:]]
+    return results | {"emoji_all_name_recall_at_10_of_others": round(sum(others) / len(others), 1)}
 
 
 def score_clip_art(engine: Engine, package: Path) -> Scores:
@@ -92,6 +152,11 @@ def score_clip_art(engine: Engine, package: Path) -> Scores:
         engine: the model.
         package: the Debian package, or its unpacked folder.
     """
+    return score_suite(engine, clip_art_suite(package))
+
+
+def clip_art_suite(package: Path) -> Suite:
+    """The held-out drawings that rsvg-convert can draw, and their titles."""
     rows = json.loads(HELD_OUT.read_bytes())
     with tempfile.TemporaryDirectory() as scratch:
         folder = package
@@ -101,55 +166,17 @@ def score_clip_art(engine: Engine, package: Path) -> Scores:
         root = folder / "usr/share/openclipart/svg"
         drawn = [(row["title"], _draw(root / row["path"], row["sha256"])) for row in rows]
     pairs = [(title, image) for title, image in drawn if image is not None]
-    vectors = engine.embed_images([image for _, image in pairs])
-    titles = engine.label_head([title for title, _ in pairs], list(NAME_TEMPLATES))
-    return {"openclipart_title": _recalls(vectors @ titles.T) | {"templates": NAME_TEMPLATES}}
+    return Suite(
+        name="openclipart_title",
+        kind="names",
+        pictures=[image for _, image in pairs],
+        texts=tuple(title for title, _ in pairs),
+        truth=np.arange(len(pairs)),
+        templates=NAME_TEMPLATES,
+    )
 
 
-def score_photographs(engine: Engine, folder: Path) -> Scores:
-    """Zero-shot accuracy on the test split, over all its labels; flowers are not in training."""
-    lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if row["split"] == "test"]
-    labels = sorted({row["label"] for row in rows})
-    vectors = engine.embed_images([folder / row["file"] for row in rows])
-    head = engine.label_head(labels, list(PHOTO_TEMPLATES))
-    truth = np.array([labels.index(row["label"]) for row in rows])
-    return {"photographs_zero_shot": _accuracy(vectors @ head.T, truth) | {"templates": PHOTO_TEMPLATES}}
-
-
-def wilson(successes: int, count: int) -> list[float]:
-    """95 % interval of a share, in per cent, after Wilson (1927)."""
-    z = 1.96
-    share = successes / count
-    middle = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 100 / (1 + z * z / count)
-    return [round((middle - half) * scale, 1), round((middle + half) * scale, 1)]
-
-
-def _accuracy(cosines: NDArray[np.float32], truth: NDArray[np.intp]) -> Scores:
-    """cosines float32 [N, L], truth [N] in 0..L-1."""
-    hits = int((cosines.argmax(axis=1) == truth).sum())
-    chance = round(100 / cosines.shape[1], 1)
-    return {"classes": cosines.shape[1], "chance": chance, "n": len(truth), "top1": _share(hits, len(truth))}
-
-
-def _recalls(cosines: NDArray[np.float32]) -> Scores:
-    """cosines float32 [N, N], the true text of picture i at [i, i]; an equal cosine counts as ahead."""
-    ahead = (cosines >= cosines.diagonal()[:, None]).sum(axis=1) - 1
-    count = len(ahead)
-    return {
-        "n": count,
-        **{f"recall_at_{k}": _share(int((ahead < k).sum()), count) for k in (1, 10)},
-        "median_rank": int(np.median(ahead)) + 1,
-    }
-
-
-def _share(hits: int, count: int) -> Scores:
-    return {"unit": "%", "value": round(100 * hits / count, 1), "interval_95": wilson(hits, count)}
-
-
-def read_emoji(package: Path) -> dict[str, Image.Image]:
+def read_emoji(package: Path, codes: Sequence[str]) -> dict[str, Image.Image]:
     """Pictures on white by code points, `1f98a`."""
     if package.is_dir():
         data = {path.stem: path.read_bytes() for path in sorted((package / "assets").glob("*.webp"))}
@@ -157,7 +184,7 @@ def read_emoji(package: Path) -> dict[str, Image.Image]:
         with tarfile.open(package) as tar:
             files = ((Path(member.name).stem, tar.extractfile(member)) for member in tar if member.isfile())
             data = {stem: file.read() for stem, file in files if file is not None}
-    wanted = {json.loads(line)["code"] for line in EMOJI3D.read_text(encoding="utf-8").splitlines()}
+    wanted = set(codes)
     bare = {stem.replace("-fe0f", ""): value for stem, value in data.items()}
     if missing := sorted(wanted - bare.keys()):
         sys.exit(f"{package} lacks {len(missing)} of the pictures, the first is {missing[0]}.")
@@ -221,6 +248,8 @@ def _arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--clip-art", type=Path, help=f"Debian package {CLIP_ART_PACKAGE}, packed or unpacked"
     )
     parser.add_argument("--photos", type=Path, help="folder of photographs with metadata.jsonl")
+    parser.add_argument("--fashion", type=Path, help="folder of Debian's dataset-fashion-mnist, unpacked")
+    parser.add_argument("--emojibase", type=Path, help="folder of npm's emojibase-data, unpacked")
     parser.add_argument("--name", default="pictogram", help="the result is benchmarks/results/NAME.json")
     return parser.parse_args(arguments)
 

@@ -13,6 +13,7 @@ from typing import Any
 import clipworks
 from benchmarks import pictogram
 from benchmarks.machine import write_result
+from benchmarks.suites import photograph_suite, score_suite
 from clipworks.model.fidelity import agreement, compare
 from clipworks.model.loading import Precision
 
@@ -26,7 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     emoji, clip_art = pictogram.fetch_emoji(), pictogram.fetch_clip_art()
     rows = [json.loads(line) for line in pictogram.EMOJI3D.read_text(encoding="utf-8").splitlines()]
-    read = pictogram.read_emoji(emoji)
+    read = pictogram.read_emoji(emoji, [row["code"] for row in rows])
     pictures = [read[row["code"]] for row in rows]
     classes = sorted({row["class"] for row in rows})
     results: dict[str, Any] = {"model": arguments.model}
@@ -37,7 +38,7 @@ def main() -> None:
         if clip_art is not None:
             scores |= pictogram.score_clip_art(engine, clip_art)
         if arguments.photos is not None:
-            scores |= pictogram.score_photographs(engine, arguments.photos)
+            scores |= score_suite(engine, photograph_suite(arguments.photos))
         vectors = engine.embed_images(pictures)
         cosines = vectors @ engine.label_head(classes, list(pictogram.CLASS_TEMPLATES)).T
         exact = (vectors, cosines) if exact is None else exact

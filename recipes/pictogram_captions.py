@@ -120,6 +120,15 @@ class Captions:
             emoji.label, joined, *tags[:MAX_EMOJI_TAGS], *emoji.kinds, *hypernyms, _phrase(emoji.label)
         )
 
+    def kinds_of(self, name: str) -> dict[str, str]:
+        """Which captions of a name are synonyms (`synonym`) and which kinds of thing it is (`kind`)."""
+        meaning = self._meaning(name)
+        emoji = self.emojibase.by_name((name,))
+        kinds = dict.fromkeys(emoji.kinds, "kind") if emoji is not None else {}
+        if meaning is not None:
+            kinds |= dict.fromkeys(meaning.hypernyms, "kind") | dict.fromkeys(meaning.synonyms, "synonym")
+        return kinds
+
     def is_thing(self, name: str) -> bool:
         """Whether the head noun of a name is a thing one can draw."""
         return self._meaning(name) is not None

@@ -41,7 +41,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "ada_url": ("collect/links.py",),
     "aiodns": ("names.py",),
     "PIL": (
-        *("collect/images.py", "curate/faces.py", "curate/hashes.py"),
+        *("collect/drawings.py", "collect/images.py", "curate/faces.py", "curate/hashes.py"),
         *("model/decoder.py", "model/preprocess.py", "search/exif.py"),
     ),
     "alembic": ("serve/database.py", "serve/migrations/"),
@@ -66,6 +66,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("serve/metrics.py",),
     "protego": ("collect/consent.py",),
     "pyarrow": ("collect/", "curate/", "search/parquet.py", "tables.py"),
+    "resvg_py": ("collect/drawings.py",),
     "ray": ("curate/cluster.py", "serve/replicas.py"),
     "psycopg": ("search/pgvectors.py", "serve/postgres.py"),
     "qdrant_client": ("search/qdrant.py",),

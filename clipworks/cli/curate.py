@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from clipworks.cli.curate_hashes import hashes
 from clipworks.cli.curate_recipe import recipe
 from clipworks.cli.curate_texts import texts
 from clipworks.cli.output import (
@@ -36,7 +37,7 @@ class _Steps(click.Group):
         formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
 
 
-@click.group(cls=_Steps, commands=[recipe, texts], context_settings=SETTINGS)
+@click.group(cls=_Steps, commands=[recipe, texts, hashes], context_settings=SETTINGS)
 def curate() -> None:
     """Choose from a pool of pictures and texts: by a recipe, or one step at a time.
 

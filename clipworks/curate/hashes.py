@@ -29,11 +29,16 @@ Hashes = NDArray[np.uint64]
 def perceptual_hash(image: bytes, *, label: str = "the picture") -> int:
     """The 64-bit pHash of an encoded picture, equal to that of the package imagehash.
 
+    What is transparent counts as white: a glyph whose shape is in its alpha alone would else be all black.
+
     Raises:
         InputError: it cannot be decoded, or is too large.
     """
     picture, _ = decode(image, label)
     with decode_errors_named(label):
+        if picture.has_transparency_data:
+            above = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
         grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     low = _cosines() @ np.asarray(grey, np.float64) @ _cosines().T
     bits = (low > np.median(low)).ravel()

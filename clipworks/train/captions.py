@@ -11,6 +11,7 @@ import numpy as np
 from clipworks.errors import DataError
 from clipworks.files import read_manifest
 from clipworks.tables import read_batches
+from clipworks.train.probs import PROBS, probs_of
 
 if TYPE_CHECKING:
     from clipworks.train.sources import Source
@@ -66,7 +67,8 @@ class Captions:
 
     Args:
         source: where captions are.
-        first_text_prob: chance of the first of a sample's `texts`, where the source does not say more.
+        first_text_prob: chance of the first of a sample's `texts`, where neither the source nor the sample's
+            `probs` say more.
     """
 
     def __init__(self, source: "Source", first_text_prob: float) -> None:
@@ -97,7 +99,8 @@ class Captions:
         return self._choices(caption, _values(details) if details is not None else {})[0]
 
     def _is_asked(self, details: bytes) -> bool:
-        return self.needs_json or b'"texts"' in details or b'"keep_probs"' in details
+        names = ("texts", KEEP, PROBS)
+        return self.needs_json or any(f'"{name}"'.encode() in details for name in names)
 
     def _choices(self, caption: bytes | None, values: Mapping[str, Any]) -> tuple[list[str], list[float]]:
         if self._texts:
@@ -105,6 +108,8 @@ class Captions:
             pairs = [(text, prob / len(texts)) for texts, prob in found for text in texts]
             return [text for text, _ in pairs], [prob for _, prob in pairs]
         texts = _field("texts", caption, values) or _field(CAPTION, caption, values)
+        if (probs := probs_of(texts, values, str(values.get("uid", "")))) is not None:
+            return texts, probs
         if self._keep is not None or KEEP in values or len(texts) < 2:
             return texts, [1.0] * len(texts)  # MetaCLIP draws one evenly, then keeps it or not
         return texts, [self._first] + [(1 - self._first) / (len(texts) - 1)] * (len(texts) - 1)

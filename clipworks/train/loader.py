@@ -5,10 +5,12 @@ thousand small pictures. The order needs no state: each epoch visits every sampl
 weight says, in an order drawn from (seed, epoch), so a run resumes at any step exactly.
 """
 
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from clipworks.shards import Sample, count_samples, read_shards
 from clipworks.train.augment import composite, draw_kept_patches, draw_moves, move, normalise
 from clipworks.train.config import TrainConfig
 from clipworks.train.loss import Captions, pad_captions
+from clipworks.train.probs import probs_of
 
 LARGEST_DATASET_BYTES = 12 << 30
 
@@ -42,6 +45,8 @@ class Dataset:
     """float64 [N], above 0: how often a sample is visited, relative to the others (`"weight"`)."""
     texts: tuple[tuple[int, ...], ...]
     """Per sample the numbers of its captions, the most exact first."""
+    probs: tuple[tuple[float, ...], ...]
+    """Per sample how likely each is drawn, not normalised; empty where `first_text_prob` decides."""
     tokens: npt.NDArray[np.int64]
     """int64 [U, T], zero-padded; each token is its place in `token_rows`."""
     token_rows: npt.NDArray[np.int64]
@@ -95,6 +100,7 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
     weights = np.empty(num_samples, dtype=np.float64)
     numbers: dict[str, int] = {}
     texts: list[tuple[int, ...]] = []
+    probs: list[tuple[float, ...]] = []
 
     def decode(place: int, sample: Sample) -> None:
         pictures[place] = prepare_rgba(sample.image, size, name=f"sample {sample.key}")
@@ -105,6 +111,7 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
             is_glyph[place] = bool(sample.details.get("mono", False))
             weights[place] = _weight(sample)
             texts.append(tuple(numbers.setdefault(text, len(numbers)) for text in sample.texts))
+            probs.append(tuple(probs_of(sample.texts, sample.details, sample.key) or ()))
             waiting.append(pool.submit(decode, place, sample))
             if len(waiting) > READ_AHEAD_SAMPLES:
                 waiting.popleft().result()
@@ -117,6 +124,7 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
         is_glyph=is_glyph,
         weights=weights,
         texts=tuple(texts),
+        probs=tuple(probs),
         tokens=places.reshape(tokens.shape),
         token_rows=token_rows,
     )
@@ -164,7 +172,8 @@ def _draw(dataset: Dataset, all_visits: "_Visits", config: TrainConfig, step: in
     rng = np.random.default_rng([config.seed, 1, step])
     visits = all_visits.take(step * config.batch_size, config.batch_size)
     texts = [dataset.texts[visit] for visit in visits]
-    chosen = _draw_texts(texts, config.first_text_prob, rng)
+    probs = [dataset.probs[visit] for visit in visits]
+    chosen = _draw_texts(texts, probs, config.first_text_prob, rng)
     tokens = dataset.tokens[chosen[rows]]
     dropout = 0.0 if step >= config.steps - config.unmasked_steps else config.patch_dropout
     patches = config.model.vision.grid**2
@@ -202,7 +211,9 @@ def _finish(drawn: _Drawn, config: TrainConfig) -> Batch:
 
 
 def _weight(sample: Sample) -> float:
-    weight = sample.details.get("weight", 1.0)
+    weight = sample.details.get("weight")
+    if weight is None:  # a table of rows of which some have one
+        return 1.0
     if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
         raise DataError(f"Sample {sample.key} has the weight {weight!r}; it must be a number above 0.")
     return float(weight)
@@ -239,11 +250,24 @@ def _epoch_order(weights: npt.NDArray[np.float64], seed: int, epoch: int) -> npt
 
 
 def _draw_texts(
-    texts: Sequence[tuple[int, ...]], first_text_prob: float, rng: np.random.Generator
+    texts: Sequence[tuple[int, ...]],
+    probs: Sequence[tuple[float, ...]],
+    first_text_prob: float,
+    rng: np.random.Generator,
 ) -> list[int]:
     takes_first = rng.random(len(texts)) < first_text_prob
     places = rng.random(len(texts))
     return [
-        choices[0] if first or len(choices) == 1 else choices[1 + int(place * (len(choices) - 1))]
-        for choices, first, place in zip(texts, takes_first, places, strict=True)
+        choices[_place_in(shares, place)]
+        if shares
+        else choices[0]
+        if first or len(choices) == 1
+        else choices[1 + int(place * (len(choices) - 1))]
+        for choices, shares, first, place in zip(texts, probs, takes_first, places, strict=True)
     ]
+
+
+def _place_in(shares: tuple[float, ...], point: float) -> int:
+    """Which share a point of [0, 1) falls into."""
+    edges = list(accumulate(shares))
+    return min(bisect_right(edges, point * edges[-1]), len(shares) - 1)

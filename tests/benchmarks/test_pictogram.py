@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import clipworks
-from benchmarks import pictogram
+from benchmarks import pictogram, suites
 from clipworks.files import sha256_file
 from clipworks.model.engine import Engine
 
@@ -45,18 +45,18 @@ def test_the_committed_lists_are_whole() -> None:
 
 @pytest.mark.parametrize(("hits", "count", "interval"), [(0, 10, [0.0, 27.8]), (314, 1000, [28.6, 34.3])])
 def test_wilson_interval(hits: int, count: int, interval: list[float]) -> None:
-    assert pictogram.wilson(hits, count) == interval
+    assert suites.wilson(hits, count) == interval
 
 
 def test_a_model_without_opinion_finds_nothing() -> None:
-    scores = pictogram._recalls(np.zeros((20, 20), dtype=np.float32))
+    scores = suites.recalls(np.zeros((20, 20), dtype=np.float32))
     assert scores["recall_at_10"]["value"] == 0 and scores["median_rank"] == 20
 
 
 def test_a_perfect_model_finds_everything() -> None:
-    scores = pictogram._recalls(np.eye(20, dtype=np.float32))
+    scores = suites.recalls(np.eye(20, dtype=np.float32))
     assert scores["recall_at_1"]["value"] == 100 and scores["median_rank"] == 1
-    accuracy = pictogram._accuracy(np.eye(4, dtype=np.float32), np.arange(4))
+    accuracy = suites.accuracy(np.eye(4, dtype=np.float32), np.arange(4))
     assert accuracy["top1"]["value"] == 100 and accuracy["chance"] == 25
 
 
@@ -99,7 +99,7 @@ def test_only_the_test_split_of_photographs_counts(engine: Engine, tmp_path: Pat
     for row in rows:
         Image.new("RGB", (20, 20)).save(tmp_path / str(row["file"]))
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    scores = pictogram.score_photographs(engine, tmp_path)["photographs_zero_shot"]
+    scores = suites.score_suite(engine, suites.photograph_suite(tmp_path))["photographs_zero_shot"]
     assert (scores["n"], scores["classes"], scores["top1"]["value"]) == (1, 1, 100.0)
 
 

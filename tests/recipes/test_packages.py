@@ -1,4 +1,4 @@
-"""recipes/pictogram.sh: what a kill in the middle of fetching leaves behind."""
+"""recipes/packages.sh: what a kill in the middle of fetching leaves behind."""
 
 import hashlib
 import io
@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "pictogram.sh"
+RECIPE = Path(__file__).parents[2] / "recipes" / "packages.sh"
 
 
 def fetch(work: Path, digest: str, tools: Path) -> int:
@@ -17,7 +17,7 @@ def fetch(work: Path, digest: str, tools: Path) -> int:
     call = f'\nfetch_npm made-up 1.0 made-up-1.0.tgz {digest} made-up "package"\n'
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["sh", "-c", functions + call, str(RECIPE), str(work)], env=environment, check=False
+        ["sh", "-c", functions + call, str(RECIPE), str(work / "packages")], env=environment, check=False
     )
     return done.returncode
 

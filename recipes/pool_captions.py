@@ -1,0 +1,101 @@
+"""Captions of a picture of the pool by kind, and how likely each is drawn in training.
+
+Names come first; then names in a phrase that fits the style of the picture ("an icon of", "a photo of"),
+tags, synonyms, hypernyms, kinds in plain words, and for emoji their names in other languages.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes.pictogram_captions import Captions, Picture, digest
+
+SHARES = {"name": 0.40, "phrase": 0.22, "tag": 0.13, "synonym": 0.05, "kind": 0.20, "translation": 0.30}
+"""How likely a caption of each kind is drawn, relative to the other kinds that a picture has."""
+
+MAX_TRANSLATED_TAGS = 2
+
+_STYLES = {
+    "emoji": ("an emoji of {}", "an icon of {}", "a drawing of {}"),
+    "flag": ("a picture of {}",),
+    "clip art": ("a drawing of {}", "clip art of {}", "an illustration of {}"),
+    "photograph": ("a photo of {}", "a photograph of {}", "a picture of {}"),
+    "coloured": ("a coloured icon of {}", "an icon of {}", "a drawing of {}"),
+    "glyph of a thing": ("an icon of {}", "a pictogram of {}", "a black and white drawing of {}"),
+    "glyph": ("an icon of {}", "a symbol of {}"),
+}
+_ANY_STYLE = ("a picture of {}", "an image of {}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caption:
+    """A true sentence or word about a picture."""
+
+    key: str
+    """A key of SHARES."""
+    text: str
+    prob: float
+    """How likely it is drawn; all of a picture add up to 1."""
+
+
+class Translations:
+    """Names and tags of emoji in other languages, from emojibase-data, by their English label.
+
+    Args:
+        folder: the unpacked package.
+        locales: its folders besides `en`.
+    """
+
+    def __init__(self, folder: Path, locales: Sequence[str]) -> None:
+        english = {row["hexcode"]: row["label"].lower() for row in _rows(folder, "en")}
+        self._by_label: dict[str, dict[str, None]] = {}
+        for locale in locales:
+            for row in _rows(folder, locale):
+                if (label := english.get(row["hexcode"])) is None:
+                    continue
+                texts = [row["label"], *row.get("tags", ())[:MAX_TRANSLATED_TAGS]]
+                found = self._by_label.setdefault(label, {})
+                found.update(dict.fromkeys(text for text in texts if not text.isascii() or len(text) > 2))
+
+    def of(self, label: str) -> tuple[str, ...]:
+        """All names and tags of an emoji, without those that are the English label."""
+        return tuple(text for text in self._by_label.get(label, ()) if text.lower() != label)
+
+
+def captions_of(picture: Picture, captions: Captions, translations: Translations) -> tuple[Caption, ...]:
+    """All captions of a picture, the name first."""
+    found = {picture.name: "name"}
+    kinds = captions.kinds_of(picture.name)
+    for phrase in phrases(picture.name, picture.kind):
+        found.setdefault(phrase, "phrase")
+    for text in picture.texts[1:]:
+        found.setdefault(text, kinds.get(text, "tag"))
+    for text in translations.of(picture.name):
+        found.setdefault(text, "translation")
+    return with_probs(found.items())
+
+
+def with_probs(texts: Iterable[tuple[str, str]]) -> tuple[Caption, ...]:
+    """Captions of texts and their kinds: the share of a kind is split evenly among its texts."""
+    listed = list(texts)
+    counts: dict[str, int] = {}
+    for _, key in listed:
+        counts[key] = counts.get(key, 0) + 1
+    total = sum(SHARES[key] for key in counts)
+    return tuple(Caption(key=key, text=text, prob=SHARES[key] / counts[key] / total) for text, key in listed)
+
+
+def phrases(name: str, kind: str) -> tuple[str, ...]:
+    """A phrase that fits the style of the picture and one that fits any, chosen by the name."""
+    if name.startswith("flag"):
+        return ()
+    is_plural = name.endswith("s") and not name.endswith(("ss", "us"))
+    article = "" if is_plural else "an " if name[0] in "aeiou" else "a "
+    number = int(digest("phrase", name)[:4], 16)
+    return tuple(some[number % len(some)].format(article + name) for some in (_STYLES[kind], _ANY_STYLE))
+
+
+def _rows(folder: Path, locale: str) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = json.loads((folder / locale / "data.json").read_bytes())
+    return rows

@@ -1,0 +1,187 @@
+"""The scaling study behind `pictogram`'s shape: width, depth, patch and samples seen, on one curated pool.
+
+`python -m recipes.ablation pictures SHARDS WORK --side 64` and `… suites … --side 64 WORK` come first;
+`python -m recipes.scaling WORK --tables SHARDS` then trains and scores what is not there yet, cheapest
+first, and writes benchmarks/results/scaling.json and WORK/scaling.svg. `--only NAME` takes one shape,
+`--list` names all.
+"""
+
+import argparse
+import math
+import pickle
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import write_result
+from benchmarks.suites import Suite
+from clipworks.files import atomic_write, read_json, write_json
+from clipworks.model.config import ClipConfig, TextConfig, VisionConfig
+from clipworks.plots import Line, draw_lines
+from clipworks.train.config import TrainConfig
+from clipworks.train.recipes import pictogram
+from recipes.ablation import read_entry, train_and_score
+from recipes.ablation_report import MEASURES
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """A model and how its patches are shown."""
+
+    width: int
+    layers: int
+    patch: int
+    dropout: float
+    """Share of patches left out in training."""
+    text_width: int = 192
+    text_layers: int = 4
+
+    @property
+    def name(self) -> str:
+        """For folders and legends."""
+        return f"{self.width}x{self.layers}-p{self.patch}-d{round(100 * self.dropout)}"
+
+    def config(self, side: int, steps: int, seed: int) -> TrainConfig:
+        """`pictogram`'s training with this shape."""
+        return replace(
+            pictogram(),
+            model=ClipConfig(
+                vision=_vision(side, self),
+                text=TextConfig(
+                    width=self.text_width,
+                    layers=self.text_layers,
+                    heads=self.text_width // 64,
+                    mlp_width=4 * self.text_width,
+                ),
+                embed_dim=256,
+                activation="gelu",
+            ),
+            steps=steps,
+            batch_size=BATCH_SIZE,
+            warmup_steps=min(100, steps // 10),
+            patch_dropout=self.dropout,
+            unmasked_steps=steps // 12 if self.dropout else 0,
+            seed=seed,
+        )
+
+    def multiplications(self, side: int) -> float:
+        """Of the image tower for one picture, forward, by parameters and patches shown."""
+        patches = (side // self.patch) ** 2
+        shown = 1 + round(patches * (1 - self.dropout))
+        block = 12 * self.width**2 * shown + 2 * self.width * shown**2
+        return float(self.layers * block + 3 * self.patch**2 * self.width * patches)
+
+
+SHAPES = (
+    Shape(width=192, layers=4, patch=16, dropout=0.0),
+    Shape(width=192, layers=6, patch=8, dropout=0.5),
+    Shape(width=256, layers=6, patch=16, dropout=0.0),
+    Shape(width=256, layers=6, patch=8, dropout=0.75),
+    Shape(width=256, layers=6, patch=8, dropout=0.5),
+    Shape(width=256, layers=6, patch=8, dropout=0.0),
+    Shape(width=256, layers=10, patch=16, dropout=0.0),
+    Shape(width=384, layers=6, patch=16, dropout=0.0),
+    Shape(width=384, layers=6, patch=8, dropout=0.5),
+)
+STEPS = (200, 600, 1800)
+"""51 k, 154 k and 461 k samples seen."""
+
+
+def main() -> None:
+    """Train what is missing, then write the results."""
+    options = _parse_arguments()
+    if options.list:
+        sys.stdout.write("\n".join(shape.name for shape in SHAPES) + "\n")
+        return
+    suites: list[Suite] = pickle.loads((options.work / "suites.pickle").read_bytes())
+    side = int(np.load(options.work / "pictures.npy", mmap_mode="r").shape[1])
+    todo = [(shape, steps) for steps in STEPS for shape in SHAPES if options.only in (None, shape.name)]
+    todo.sort(key=lambda one: one[0].multiplications(side) * one[1])
+    dataset = None
+    for shape, steps in todo:
+        out = options.work / "shapes" / f"{shape.name}-{steps}"
+        if steps > options.most_steps or (out / "scores.json").exists():
+            continue
+        config = shape.config(side, steps, options.seed)
+        if dataset is None:
+            dataset = read_entry(options.tables, options.work, config, is_weighted=True)
+        train_and_score(f"{shape.name}-{steps}", config, dataset, suites, out)
+        write_json(out / "shape.json", {"shape": shape.name, "multiplications": shape.multiplications(side)})
+    write_report(options.work)
+
+
+def write_report(work: Path) -> None:
+    """The results as JSON and as a plot of the mean of the suites over arithmetic."""
+    rows = [_row(path) for path in sorted(work.glob("shapes/*/scores.json")) if _shape(path).exists()]
+    if not rows:
+        return
+    write_result("scaling", {"runs": sorted(rows, key=lambda row: row["arithmetic"])})
+    curves: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["arithmetic"]):
+        curves[row["shape"]].append(row)
+    lines = [
+        Line(
+            label=name,
+            xs=[math.log10(row["arithmetic"]) for row in some],
+            ys=[row["mean"] for row in some],
+        )
+        for name, some in curves.items()
+    ]
+    drawing = draw_lines(
+        lines,
+        title="Mean of five suites by the image tower's arithmetic",
+        x_label="log10 of multiplications in training",
+        y_label="%",
+    )
+    with atomic_write(work / "scaling.svg") as file:
+        file.write(drawing.encode())
+
+
+def _row(path: Path) -> dict[str, Any]:
+    found, shape = read_json(path), read_json(_shape(path))
+    values = {suite: found["scores"][suite][measure]["value"] for suite, (measure, _) in MEASURES.items()}
+    return {
+        "shape": shape["shape"],
+        "samples_seen": found["samples_seen"],
+        "arithmetic": 3 * shape["multiplications"] * found["samples_seen"],
+        "core_seconds": found["core_seconds"],
+        **values,
+        "mean": round(sum(values.values()) / len(values), 2),
+    }
+
+
+def _shape(path: Path) -> Path:
+    return path.with_name("shape.json")
+
+
+def _vision(side: int, shape: Shape) -> VisionConfig:
+    return VisionConfig(
+        image_size=side,
+        patch_size=shape.patch,
+        width=shape.width,
+        layers=shape.layers,
+        heads=shape.width // 64,
+        mlp_width=4 * shape.width,
+    )
+
+
+def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path, help="folder with pictures.npy, rows.json and suites.pickle")
+    parser.add_argument("--tables", type=Path, help="folder of the curated shards or their tables")
+    parser.add_argument("--only", help="one shape")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most-steps", type=int, default=max(STEPS), help="no longer runs than this")
+    parser.add_argument("--list", action="store_true", help="name the shapes and stop")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
