@@ -34,7 +34,7 @@ from clipworks.curate.scores import ScoreConfig, check_model, score_pool
 from clipworks.curate.subsets import read_subset
 from clipworks.curate.tallies import Rule, filter_rules, rows_rule, rules_as_json
 from clipworks.errors import ConfigError
-from clipworks.files import MANIFEST, read_json, read_manifest, write_json
+from clipworks.files import MANIFEST, atomic_write, read_json, read_manifest, write_json
 from clipworks.stage import PART_SUFFIX, ShowProgress, Workers, forget, held
 from clipworks.tars import DAMAGED
 
@@ -125,17 +125,16 @@ def curate(
 
 
 def _run(plan: Sequence[Step], job: _Job, out: Path) -> dict[str, Any]:
-    state = _State(pool=replace(job.place.pool, copies_rows=False), last=out)
+    state, chain = _State(pool=replace(job.place.pool, copies_rows=False), last=out), ""
     for number, step in enumerate(plan, start=1):
         is_last = number == len(plan)
         folder = out if is_last else out / STEPS_FOLDER / f"{number:02d}-{step.kind}"
         details = {**job.details, "rules": rules_as_json(state.rules)} if is_last else {}
         words = f"{step.title} (step {number} of {len(plan)})"
         show = None if job.show is None else partial(_show, job.show, words)
-        known = _manifest_in(folder)
+        _forget_unless_of(chain, folder, out / STEPS_FOLDER / f"{number:02d}.of", is_last=is_last)
         after, rules = STEPS[step.kind](step, replace(job, details=details, show=show), state, folder)
-        if not is_last and known not in (b"", _manifest_in(folder)):
-            _forget_later(number, out)
+        chain = sha256(chain.encode() + _manifest_of(folder)).hexdigest()
         told = tuple(replace(rule, step=number) for rule in rules)
         state = replace(after, last=folder, rules=(*state.rules, *told))
     manifests = [read_json(path) for path in (out / STEPS_FOLDER).glob(f"*/{MANIFEST}")]
@@ -151,20 +150,33 @@ def _run(plan: Sequence[Step], job: _Job, out: Path) -> dict[str, Any]:
     }
 
 
-def _manifest_in(folder: Path) -> bytes:
-    path = folder / MANIFEST
-    return path.read_bytes() if path.exists() else b""
+def _manifest_of(folder: Path) -> bytes:
+    """Of a step; that of a balancing is one folder down."""
+    return b"".join(
+        path.read_bytes() for path in (folder / MANIFEST, folder / "pairs" / MANIFEST) if path.exists()
+    )
 
 
-def _forget_later(number: int, out: Path) -> None:
-    """Take away what was made of a step that has changed since: what had failed in it has not this time."""
-    for path in sorted((out / STEPS_FOLDER).iterdir()):
-        step = path.name.partition("-")[0]
-        if step.isdecimal() and int(step) > number:
-            rmtree(path) if path.is_dir() else path.unlink()
-    forget(out)
-    for name in TABLES:
-        (out / name).unlink(missing_ok=True)
+def _forget_unless_of(chain: str, folder: Path, record: Path, *, is_last: bool) -> None:
+    """Take away what a step has made of earlier ones that have changed: what failed in them may not again.
+
+    Args:
+        chain: hash of the manifests of all earlier steps.
+        folder: the step's.
+        record: file beside the steps that says what `folder` was made of.
+        is_last: the folder is that of the shards.
+    """
+    if record.exists() and record.read_text() == chain:
+        return
+    if record.exists() and is_last:
+        forget(folder)
+        for name in TABLES:
+            (folder / name).unlink(missing_ok=True)
+    elif record.exists():
+        rmtree(folder, ignore_errors=True)
+        folder.with_suffix(".npy").unlink(missing_ok=True)
+    with atomic_write(record) as file:
+        file.write(chain.encode())
 
 
 def _show(show: ShowProgress, words: str, done: int, total: int, _: str) -> None:
