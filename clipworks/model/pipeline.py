@@ -137,7 +137,11 @@ def _computed(
 
 
 def _results(batch: list[Future[Prepared]]) -> list[Prepared | InputError]:
-    return [_result(future) for future in batch]
+    results: list[Prepared | InputError] = []
+    for future in batch:
+        result = _result(future)
+        results.append(result)
+    return results
 
 
 def _result(future: Future[Prepared]) -> Prepared | InputError:

@@ -138,7 +138,8 @@ def unit(rows: Halves) -> Vectors:
     """float16 [N, D] as float32 with rows of unit length, which rounding took from them."""
     wide = rows.astype(np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
-    return wide / np.maximum(lengths, np.float32(1e-6))
+    found: Vectors = wide / np.maximum(lengths, np.float32(1e-6))
+    return found
 
 
 def compiled_loops(num_rows: int) -> Any:

@@ -61,9 +61,7 @@ class Library:
     def __init__(self, folder: Path, connection: sqlite3.Connection, rows: Matrix | None = None) -> None:
         settings = schema.settings_of(connection)
         if "header" not in settings:
-            raise DataError(
-                f"The index {folder} was begun and holds nothing yet.", "Repeat `clipworks index`."
-            )
+            raise DataError(f"The index {folder} was begun and holds nothing yet.", schema.BEGUN)
         self.folder = folder
         self.header: IndexHeader = schema.header_of(settings)
         self._connection = connection

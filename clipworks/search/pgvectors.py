@@ -154,7 +154,7 @@ class PostgresStore:
             "index": self._index,
             "type": sql.SQL(self._type),
         }
-        return sql.SQL(text).format(**places)  # type: ignore[arg-type]
+        return sql.SQL(text).format(**places)
 
     def _run(self, text: str, values: tuple[Any, ...] = ()) -> psycopg.Cursor[Any]:
         return self._connection.execute(self._sql(text), values or None)

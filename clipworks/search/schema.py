@@ -113,7 +113,8 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            connection.execute("SELECT count(*) FROM settings").fetchone()
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise DataError(f"The index {folder} was begun and holds nothing yet.", BEGUN)
         except sqlite3.Error as error:
             failure = error
             continue
@@ -124,8 +125,8 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
 
 def make_tables(connection: sqlite3.Connection) -> None:
     """Fill an empty database with the tables, all at once."""
-    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
-    put_settings(connection, {"version": VERSION, "revision": 0})
+    settings = f"INSERT INTO settings VALUES ('version', '{VERSION}'), ('revision', '0');"
+    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {settings} COMMIT;")
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> None:
@@ -145,6 +146,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+BEGUN = "Repeat `clipworks index`."
 REPAIR = (
     "Look closer with `clipworks index check`; or delete the folder and build it anew with `clipworks index`."
 )

@@ -135,7 +135,7 @@ def test_the_built_in_models_limits_are_said_beside_the_box(
 
 def test_conditions_order_and_number_stand_in_the_address(client: TestClient) -> None:
     found = client.get("/?q=red&where=words%3Dsquare%3Bwords!%3Dred&fragment=1")
-    assert found.status_code == 200 and "green one.png" in found.text and "red one.png" not in found.text
+    assert found.status_code == 200 and "green%20one.png" in found.text and "red%20one.png" not in found.text
     page = client.get("/?q=red&where=words%3Dsquare&sort=newest&n=48").text
     assert 'value="words=square"' in page and '<option value="newest" selected>' in page
     wrong = client.get("/?q=red&where=colour%3Dred")
