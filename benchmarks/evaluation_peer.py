@@ -9,7 +9,6 @@ Nothing else of it is changed: AdamW, ten passes, nineteen values of weight deca
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
@@ -31,8 +30,8 @@ class Processor(str):
 def main() -> None:
     model_name, data, scratch = sys.argv[1:4]
     model, _, transform = open_clip.create_model_and_transforms(model_name)
-    module: Any = torch.nn.Module
-    module.cuda = lambda self, *_: self
+    for kind in (torch.nn.Module, torch.Tensor):
+        setattr(kind, "cuda", lambda self, *_, **__: self)  # noqa: B010
     loaders = []
     for split in ("train", "val", "test"):
         found = build_dataset(

@@ -27,46 +27,29 @@ def test_every_metric_of_the_peer_is_ours(engine: Engine, tiny_clip: TinyClip, t
     data = tmp_path / "data"
     names = ["a red square", "a green one", "blue", "a cat", "a dog", "a house", "rain"]
     classes, templates = names[:6], ["a photo of {c}.", "{c} in the dark"]
-    write_set(data / "wds-one", labelled(48, 6), classes=classes, templates=templates, per_shard=12)
+    write_set(data / "one", labelled(48, 6), classes=classes, templates=templates, per_shard=12)
     several = [{"png": picture(n), "npy": npy([int((n + c) % 3 == 0) for c in range(6)])} for n in range(24)]
-    write_set(
-        data / "wds-two", several, classes=classes, templates=templates, kind="multilabel", per_shard=12
-    )
+    write_set(data / "two", several, classes=classes, templates=templates, kind="multilabel", per_shard=12)
     pairs = [
         {"png": picture(n), "txt": "\n".join(f"{name} {n}" for name in names[: 1 + n % 4]).encode()}
         for n in range(30)
     ]
-    write_set(data / "wds-three", pairs, kind="retrieval", per_shard=15)
-    mine = {
-        name: run(engine, f"wds-{name}", data, tmp_path / "out")[f"wds-{name}"]
-        for name in ("one", "two", "three")
-    }
+    write_set(data / "three", pairs, kind="retrieval", per_shard=15)
+    mine = {name: run(engine, name, data, tmp_path / "out")[name] for name in ("one", "two", "three")}
+    model = f"local-dir:{tiny_clip.folders['open_clip']}"
+    places = ["--dataset_root", str(data / "{dataset_cleaned}"), "--output", str(tmp_path / "{dataset}.json")]
+    options = "--no_amp --num_workers 1 --batch_size 16 --recall_k 1 5 10".split()
     command = [
         PEER,
         "-m",
         "clip_benchmark.cli",
         "eval",
-        "--no_amp",
-        "--num_workers",
-        "1",
-        "--batch_size",
-        "16",
-    ]
-    command += [
+        *options,
         "--model",
-        f"local-dir:{tiny_clip.folders['open_clip']}",
+        model,
         "--pretrained",
         "",
-        "--recall_k",
-        "1",
-        "5",
-        "10",
-    ]
-    command += [
-        "--dataset_root",
-        str(data / "{dataset_cleaned}"),
-        "--output",
-        str(tmp_path / "{dataset}.json"),
+        *places,
     ]
     for names_of, task in (
         (["wds/one", "wds/two"], "zeroshot_classification"),

@@ -197,5 +197,5 @@ def test_a_probe_learns_from_the_train_split_without_the_pictures_of_the_test(
     assert probed["probe"]["train"] + probed["probe"]["val"] == 84
     assert probed["probe"]["few"][0]["shots"] == 2 and len(probed["probe"]["few"][0]["draws"]) == 2
     with pytest.raises(DataError, match="no picture of class 2"):
-        write_set(folder, labelled(20, 2, first=100), split="train", per_shard=50)
+        write_set(folder, labelled(20, 2, first=100), split="train", per_shard=10)
         run(engine, "mine", tmp_path, tmp_path / "other", config)
