@@ -234,9 +234,9 @@ WordNet 3.0 (Copyright 2006 by Princeton University, all rights reserved).
 
 _GAPS = """## Known gaps
 
-- **Mostly drawings of a user interface.** One-colour glyphs are nine tenths of the drawings and know the
-  world as programs show it: a *window* is a frame, a *mouse* a device. The weights draw them less often
-  than their number says.
+- **Mostly drawings of a user interface.** Most pictures are one-colour glyphs and know the world as
+  programs show it: a *window* is a frame, a *mouse* a device. The weights draw them less often than
+  their number says.
 - **Few photographs**, of 54 everyday things and animals and ten kinds of clothes; nearly no people,
   places or scenes.
 - **One name, one meaning.** Synonyms and kinds come from WordNet's first senses, with a list of words
