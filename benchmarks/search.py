@@ -78,7 +78,8 @@ def exact(arguments: argparse.Namespace) -> dict[str, Any]:
     numbers = iter(range(10**9))
 
     def one() -> Vectors:
-        return queries[next(numbers) % BATCH][None]
+        number = next(numbers) % BATCH
+        return queries[number : number + 1]
 
     single = {
         "flat": lambda: flat.search(one(), LIMIT),

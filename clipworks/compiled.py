@@ -42,7 +42,7 @@ def _convert(context: Any, bits: Any) -> Any:
     return types.float32(types.uint16), generate
 
 
-half_as_float: Callable[[Any], Any] = intrinsic(_convert)
+half_as_float = cast(Callable[[Any], Any], intrinsic(_convert))
 """In compiled functions only: float16, as the uint16 of the same bits, to float32."""
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from html import unescape
 from typing import Any
 
-from PIL import ExifTags, Image, IptcImagePlugin
+from PIL import ExifTags, Image, ImageFile, IptcImagePlugin
 from PIL import __version__ as _pillow_version
 
 from clipworks.model.decoder import DECODE_ERRORS, FORMATS, no_pillow_warnings
@@ -119,7 +119,7 @@ def _xmp_list(packet: str, name: str) -> list[str]:
     return [text for text in texts if text]
 
 
-def _iptc(picture: Image.Image) -> PictureFacts:
+def _iptc(picture: ImageFile.ImageFile) -> PictureFacts:
     try:
         found: dict[Any, Any] = IptcImagePlugin.getiptcinfo(picture) or {}
     except DECODE_ERRORS:

@@ -292,7 +292,8 @@ class Library:
             late = late[(late < len(within.mask)) & within.mask[np.minimum(late, len(within.mask) - 1)]]
         every = np.ones(len(late), dtype=np.bool_)
         places = exactly_nearest(self.rows(late), every, vector[None], limit)[0][0]
-        return np.union1d(found, late[places[places != NOWHERE]])
+        both: Slots = np.union1d(found, late[places[places != NOWHERE]])
+        return both
 
     def _refresh(self) -> _State:
         with self._lock:

@@ -101,7 +101,7 @@ def follow(library: Library, store: VectorStore) -> None:
 
 def _opened(library: Library, chosen: str) -> VectorStore | None:
     """The store of a name; None where the library searches by itself."""
-    store: Any = None
+    store: VectorStore | None = None
     if chosen == SIGNS:
         store = SignStore(library.dim, library.matrix)
     elif chosen == IVF:
