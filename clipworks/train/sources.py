@@ -18,10 +18,11 @@ from typing import Any
 from clipworks.errors import DataError
 from clipworks.files import MANIFEST, is_complete, read_json
 from clipworks.shards import hash_shards, list_shards
-from clipworks.train.places import read_places
+from clipworks.train.places import read_sound_places
 
 _FIELDS = {"data", "weight", "texts", "balance"}
 _REMEDY = 'Write {"sources": [{"data": "FOLDER", "weight": 1}, ...]}; see docs/train.md.'
+_COPY_AGAIN = "Make or copy it again."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +60,8 @@ def read_sources(data: Path) -> tuple[Source, ...]:
     read once and kept in the cache folder.
 
     Raises:
-        DataError: the list is wrong, or a folder holds no shard, or none of its shards has a sample.
+        DataError: the list is wrong, or a folder holds no shard, or none of its shards has a sample, or
+            one whose headers are read is cut or changed.
     """
     rows = _read_list(data) if is_list(data) else [{"data": str(data)}]
     return tuple(_source(data, row) for row in rows)
@@ -88,15 +90,20 @@ def identify(data: Path, *, is_checked: bool = True) -> str:
 
 
 def count_shard(path: Path) -> int:
-    """Samples of a tar by its headers; of a damaged one, those before the damage.
+    """Samples of a tar by its headers.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: it cannot be opened, or is cut or changed.
     """
     try:
-        return len(read_places(path))
+        places, is_whole = read_sound_places(path)
     except OSError as error:
-        raise DataError(f"Shard {path} cannot be read: {error}.") from error
+        raise DataError(f"Shard {path} cannot be read: {error}.", _COPY_AGAIN) from error
+    if not is_whole:
+        raise DataError(
+            f"Shard {path} cannot be read: it is cut or changed behind {len(places)} samples.", _COPY_AGAIN
+        )
+    return len(places)
 
 
 def _read_list(path: Path) -> list[dict[str, Any]]:
