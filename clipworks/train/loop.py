@@ -84,7 +84,8 @@ def train(
         processes.once(lambda: stack.enter_context(held(out)))
         feed = open_feed(data, config)
         start = read_start(config, feed.token_rows)
-        learner = build_learner(config, feed.token_rows, processes, None if start is None else start.model)
+        model, table = (None, None) if start is None else (start.model, start.table)
+        learner = build_learner(config, feed.token_rows, processes, model, table=table)
         memory = Memory(
             parameters=learner.named_parameters(),
             optimizers=learner.optimizers,
@@ -93,7 +94,6 @@ def train(
         run = _Run(out=out, learner=learner, memory=memory, on_step=on_step, on_eval=on_eval)
         run.go(feed, rows, workers)
         weights = {name: full(p).float().cpu().numpy() for name, p in learner.result().items()}
-        table = None if start is None else start.table
         processes.once(lambda: export(out, weights, config.model, feed.token_rows, table))
     return out
 

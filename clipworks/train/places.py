@@ -79,7 +79,7 @@ def _keep(kept: Path, places: Places) -> None:
 
 
 def _kept_path(path: Path) -> Path | None:
-    """Named after path, size and time of the tar, and what is kept of it; None where there is no cache folder."""
+    """Named after path, size and time of the tar; None where there is no cache folder."""
     told = path.stat()
     mark = f"2 {path.resolve()} {told.st_size} {told.st_mtime_ns}"
     try:

@@ -101,7 +101,7 @@ def count_shard(path: Path) -> int:
         raise DataError(f"Shard {path} cannot be read: {error}.", _COPY_AGAIN) from error
     if not is_whole:
         raise DataError(
-            f"Shard {path} cannot be read: it is cut or changed behind {len(places)} samples.", _COPY_AGAIN
+            f"Shard {path} cannot be read: unexpected end of data behind {len(places)} samples.", _COPY_AGAIN
         )
     return len(places)
 

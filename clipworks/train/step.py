@@ -66,6 +66,9 @@ class Learner:
     config: TrainConfig
     token_rows: NDArray[np.int64]
     """int64 [K], the token ids whose rows the model's token table has."""
+    table: NDArray[np.float32] | None = None
+    """float32 [vocabulary, D], the token table that training started from; the exported checkpoint has its
+    rows of the tokens that are not trained, or zeros without one."""
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """Every weight that may be trained, by its name."""
@@ -83,7 +86,12 @@ class Learner:
 
 
 def build_learner(
-    config: TrainConfig, token_rows: NDArray[np.int64], processes: Processes, model: Clip | None = None
+    config: TrainConfig,
+    token_rows: NDArray[np.int64],
+    processes: Processes,
+    model: Clip | None = None,
+    *,
+    table: NDArray[np.float32] | None = None,
 ) -> Learner:
     """Random weights from the seed, or those of a model, spread over the processes, and their optimizers.
 
@@ -92,6 +100,7 @@ def build_learner(
         token_rows: int64 [K], the token ids whose rows the token table has.
         processes: who trains.
         model: taken over instead of random weights.
+        table: float32 [vocabulary, D], the whole token table of that model.
 
     Raises:
         CheckpointError: the teacher cannot be read.
@@ -136,6 +145,7 @@ def build_learner(
         processes=processes,
         config=config,
         token_rows=token_rows,
+        table=table,
     )
 
 

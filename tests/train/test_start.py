@@ -11,7 +11,8 @@ import torch
 
 from clipworks.cli.held_out import read_tasks
 from clipworks.errors import ConfigError, DataError
-from clipworks.model.weights import read_checkpoint
+from clipworks.model.loading import load
+from clipworks.model.weights import read_checkpoint, write_checkpoint
 from clipworks.train import held_out
 from clipworks.train.check import check_run, estimate_bytes
 from clipworks.train.config import TrainConfig
@@ -21,7 +22,7 @@ from clipworks.train.loop import train
 from clipworks.train.metrics import EVALUATIONS
 from clipworks.train.recipes import find, tiny
 from clipworks.train.start import read_start, with_start
-from clipworks.train.step import build_learner
+from clipworks.train.step import Learner, build_learner
 
 from .conftest import draw, drawings
 from .pools import sample, write_pool, write_tar
@@ -96,6 +97,31 @@ def test_scores_become_lines_of_the_run(shards: Path, tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == [2, 4]
     assert all(0 <= line["held/image_to_text_r1"] <= line["held/image_to_text_r5"] <= 1 for line in lines)
     assert "held/image_to_text_r1" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("is_from_one", [False, True])
+def test_a_run_is_scored_as_its_checkpoint_is(
+    shards: Path, first_run: Path, tmp_path: Path, is_from_one: bool
+) -> None:
+    """With captions whose words no caption of the training holds."""
+    config = replace(tiny(), steps=2, batch_size=8, learning_rate=1e-4)
+    if is_from_one:
+        whole = read_checkpoint(first_run)
+        rng = np.random.default_rng(0)
+        table = rng.normal(0, 0.5, whole.tensors[TABLE].shape).astype(np.float32)
+        write_checkpoint(tmp_path / "full", whole.config, {**whole.tensors, TABLE: table})
+        config = with_start(config, str(tmp_path / "full"))
+    texts = ("a zebra in snow", "red circle of wax", "zebra", "green lamp and green zebra")
+    told: list[torch.Tensor] = []
+
+    def on_eval(learner: Learner, _: int) -> dict[str, float]:
+        with torch.no_grad():
+            told[:] = [held_out._text_encoder(learner)(texts, learner.processes)]
+        return {}
+
+    run = train(config, shards, tmp_path / "run", on_eval=on_eval)
+    vectors = load(str(run), precision="f32", device="torch-cpu").embed_texts(texts)
+    assert np.abs(told[0].numpy() - vectors).max() < 1e-5
 
 
 def test_tasks_are_read_from_captions_classes_and_shards(shards: Path, tmp_path: Path) -> None:
