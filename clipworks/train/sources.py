@@ -18,6 +18,7 @@ from typing import Any
 from clipworks.errors import DataError
 from clipworks.files import MANIFEST, is_complete, read_json
 from clipworks.shards import hash_shards, list_shards
+from clipworks.train.order import LARGEST_WEIGHT
 from clipworks.train.places import read_sound_places
 
 _FIELDS = {"data", "weight", "texts", "balance"}
@@ -122,10 +123,12 @@ def _read_list(path: Path) -> list[dict[str, Any]]:
 def _source(data: Path, row: Mapping[str, Any]) -> Source:
     folder = _inside(data, row["data"])
     weight = row.get("weight", 1.0)
-    if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-        raise DataError(f"The source {folder} has the weight {weight!r}; it must be a number above 0.")
+    if not isinstance(weight, int | float) or not 0 < weight <= LARGEST_WEIGHT:
+        raise DataError(
+            f"The source {folder} has the weight {weight!r}; it must be above 0, at most {LARGEST_WEIGHT:g}."
+        )
     texts = row.get("texts", {})
-    if not isinstance(texts, dict) or not all(isinstance(p, int | float) and p > 0 for p in texts.values()):
+    if not isinstance(texts, dict) or not all(_is_probability(p) for p in texts.values()):
         raise DataError(f"The source {folder} has the texts {texts!r}.", 'Write {"txt": 0.7, "FIELD": 0.3}.')
     shards = tuple(shard for shard in _count_shards(folder) if shard.samples)
     if not shards:
@@ -137,6 +140,10 @@ def _source(data: Path, row: Mapping[str, Any]) -> Source:
         balance=_inside(data, row["balance"]) if row.get("balance") else None,
         shards=shards,
     )
+
+
+def _is_probability(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
 
 
 def _inside(data: Path, name: str) -> Path:

@@ -78,7 +78,9 @@ def test_a_list_names_several_sources(tmp_path: Path) -> None:
         ({"data": "a", "wait": 1}, "unknown field 'wait'"),
         ({"weight": 1}, "no field 'data'"),
         ({"data": "a", "weight": 0}, "weight 0"),
+        ({"data": "a", "weight": 1e308}, "weight 1e.308; it must be above 0, at most 1e.09"),
         ({"data": "a", "texts": {"txt": -1}}, "texts"),
+        ({"data": "a", "texts": {"txt": 0.5, "long": 1.5}}, "texts .*1.5"),
     ],
 )
 def test_a_wrong_source_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:

@@ -189,8 +189,8 @@ def test_a_check_looks_at_data_memory_and_two_steps_and_writes_nothing(tmp_path:
     found = check_run(config, pool)
     assert sorted(path.name for path in pool.iterdir()) == before
     assert {path.name for path in tmp_path.iterdir()} == {"pool", "cache"}
-    assert (found.samples, found.shards, found.looked_at, found.problems) == (60, 3, 12, {})
-    assert found.distinct_captions == 12 and found.captions[0].startswith("caption ")
+    assert (found.samples, found.shards, found.looked_at, found.problems) == (60, 3, 60, {})
+    assert found.distinct_captions == 60 and found.captions[0].startswith("caption ")
     assert found.loss == pytest.approx(found.chance_loss, rel=0.3)
     assert found.step_seconds > 0 and found.total_hours > 0 and found.mfu is not None
     assert 10e6 < found.estimated_bytes < found.peak_bytes
@@ -206,6 +206,17 @@ def test_a_check_of_bad_data_names_what_is_wrong(tmp_path: Path) -> None:
     write_tar(tmp_path / "pool" / "a.tar", [*map(sample, range(10)), *bad])
     with pytest.raises(DataError, match=r"cannot be used: invalid_image \d"):
         check_run(replace(tiny(), reading="stream", recolour=False, batch_size=8), tmp_path / "pool")
+
+
+def test_a_check_judges_by_as_many_samples_as_a_run(tmp_path: Path) -> None:
+    """The first and the last of eighty are bad, which of four would be half."""
+    bad = {"jpg": b"\xff\xd8\xff", "txt": b"x"}
+    samples = [("bad0", bad), *map(sample, range(78)), ("bad1", bad)]
+    write_tar(tmp_path / "pool" / "a.tar", samples)
+    config = replace(tiny(), reading="stream", recolour=False, batch_size=8)
+    for reading in (config, replace(config, reading="memory")):
+        found = check_run(reading, tmp_path / "pool")
+        assert (found.looked_at, found.problems) == (80, {"invalid_image": 2})
 
 
 def test_a_check_refuses_what_memory_cannot_hold(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
