@@ -85,7 +85,8 @@ def train(  # noqa: PLR0913
     from clipworks.options import with_settings
     from clipworks.train.recipes import find
 
-    config = with_settings(find(recipe), settings)
+    # All together: what --from says decides whether a tower can be locked.
+    config = with_settings(find(recipe), [*settings, *([f"start={start}"] if start is not None else [])])
     if find_spec("torch") is None and not (dry_run and start is None):
         raise MissingExtraError("torch", "train")
     if start is not None:

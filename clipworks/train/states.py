@@ -83,6 +83,7 @@ def save_state(
     outcomes = processes.collect(_write_part(unfinished, memory, processes))
     errors = [outcome for outcome in outcomes if isinstance(outcome, OSError)]
     if errors:
+        processes.once(lambda: _delete([unfinished]))
         raise errors[0]
     parts = [outcome for outcome in outcomes if not isinstance(outcome, OSError)]
 

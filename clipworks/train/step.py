@@ -27,7 +27,7 @@ from clipworks.train.distributed import (
 from clipworks.train.ema import RunningMean
 from clipworks.train.loader import Batch
 from clipworks.train.loss import Captions, Objective, Score, Teaching, Temperature, contrast
-from clipworks.train.metrics import Step
+from clipworks.train.metrics import OTHER_RUN, Step
 from clipworks.train.optim import (
     LossScale,
     build_optimizers,
@@ -202,7 +202,7 @@ def take_step(learner: Learner, batch: Batch, number: int, started: float) -> St
     elif not learner.loss_scale.retreat():
         raise DataError(
             f"The loss of step {number} is {loss} and its gradient norm {norm}.",
-            "Lower learning_rate; the state before this step is kept.",
+            OTHER_RUN.format("a lower learning_rate or more warmup_steps"),
         )
     return Step(
         step=number,
