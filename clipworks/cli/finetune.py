@@ -134,13 +134,19 @@ def _finetune(
 def _print_plan(model: str, examples: list["Example"], tune: "TuneConfig", as_json: bool) -> None:
     from collections import Counter
 
+    from clipworks.train.tuning import LORA_GAIN, PUBLISHED_RATE, PUBLISHED_WIDTH
+
+    settings = tune.to_json()
+    if tune.learning_rate is None:
+        gain = f" * {LORA_GAIN:g}" if tune.lora_rank else ""
+        settings["learning_rate"] = f"{PUBLISHED_RATE:g} * {PUBLISHED_WIDTH} / width{gain}"
     plan = {
         "model": model,
         "pictures": len(examples),
         "classes": len({example.label for example in examples if example.label}),
         "stated_splits": dict(Counter(example.split or "none" for example in examples)),
         "steps_at_most": tune.epochs * -(-len(examples) // tune.batch_size),
-        "settings": tune.to_json(),
+        "settings": settings,
     }
     print_plan(plan, as_json, len(examples))
 

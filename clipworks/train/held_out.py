@@ -4,6 +4,7 @@ With class names it is zero-shot classification, with captions retrieval both wa
 measures at the end with all that belongs to it is seen here on the way, in seconds.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clipworks.errors import DataError
+from clipworks.errors import DataError, InputError
 from clipworks.model.preprocess import ImageInput, prepare
 from clipworks.model.prompts import template_set
 from clipworks.model.tokenizer import tokenize
@@ -22,6 +23,8 @@ from clipworks.train.augment import normalise
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import Processes, compute_shared
 from clipworks.train.step import Learner
+
+logger = logging.getLogger(__name__)
 
 BATCH = 64
 
@@ -47,33 +50,52 @@ def captioned_task(name: str, pairs: Sequence[tuple[ImageInput, str]], config: T
     """Pictures with a caption each, for retrieval.
 
     Raises:
-        DataError: fewer than two pairs.
-        InputError: a picture cannot be opened.
+        DataError: fewer than two pairs, or too many pictures that cannot be used.
     """
     if len(pairs) < 2:
-        raise DataError(f"{name} holds {len(pairs)} captioned pictures; retrieval needs two or more.")
-    size = config.model.vision.image_size
-    pixels = np.stack([prepare(image, size) for image, _ in pairs])
-    return Task(name=name, pixels=pixels, texts=tuple(text for _, text in pairs), classes=None)
+        raise DataError(f"--eval {name} holds {len(pairs)} captioned pictures; retrieval needs two or more.")
+    pixels, texts = _prepare(name, pairs, config)
+    return Task(name=name, pixels=pixels, texts=tuple(texts), classes=None)
 
 
 def class_task(name: str, pictures: Sequence[tuple[ImageInput, str]], config: TrainConfig) -> Task:
     """Pictures with a class each, for zero-shot classification.
 
     Raises:
-        DataError: fewer than two classes.
-        InputError: a picture cannot be opened.
+        DataError: fewer than two classes, or too many pictures that cannot be used.
     """
     names = sorted({label for _, label in pictures})
     if len(names) < 2:
-        raise DataError(f"{name} holds {len(names)} classes; classification needs two or more.")
-    size = config.model.vision.image_size
+        raise DataError(f"--eval {name} holds {len(names)} classes; classification needs two or more.")
+    pixels, labels = _prepare(name, pictures, config)
     return Task(
         name=name,
-        pixels=np.stack([prepare(image, size) for image, _ in pictures]),
+        pixels=pixels,
         texts=tuple(names),
-        classes=np.array([names.index(label) for _, label in pictures]),
+        classes=np.array([names.index(label) for label in labels]),
     )
+
+
+def _prepare(
+    name: str, pictures: Sequence[tuple[ImageInput, str]], config: TrainConfig
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """The pictures that can be used, uint8 [N, S, S, 3], and their texts; others are left out, and told."""
+    pixels: list[NDArray[np.uint8]] = []
+    texts: list[str] = []
+    faults: list[InputError] = []
+    for image, text in pictures:
+        try:
+            pixels.append(prepare(image, config.model.vision.image_size))
+            texts.append(text)
+        except InputError as error:
+            faults.append(error)
+    if faults:
+        count = f"{len(faults)} of {len(pictures)}"
+        told = f"{count} pictures of --eval {name} cannot be used; the first: {faults[0]}"
+        if len(faults) > config.most_skipped * len(pictures) or len(pixels) < 2:
+            raise DataError(told, "Remove or repair them.")
+        logger.warning("%s", told)
+    return np.stack(pixels), texts
 
 
 def score_tasks(learner: Learner, tasks: Sequence[Task]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from typing import Any
 from clipworks.errors import DataError
 from clipworks.files import MANIFEST, is_complete, read_json
 from clipworks.shards import hash_shards, list_shards
+from clipworks.train.examples import EXTENSIONS, LIST_FILES
 from clipworks.train.order import LARGEST_WEIGHT
 from clipworks.train.places import read_sound_places
 
@@ -49,6 +50,28 @@ class Source:
     shards: tuple[Shard, ...]
 
 
+def require_shards(data: Path) -> None:
+    """Say of what is clearly something else what it is, and what takes it.
+
+    Raises:
+        DataError: a tar itself, a list of pictures, or a folder of pictures.
+    """
+    if data.is_file() and data.suffix == ".tar":
+        raise DataError(f"{data} is a single tar.", "Give the folder in which it lies.")
+    is_pictures = data.suffix == ".jsonl"
+    if data.is_dir() and not any(data.glob("*.tar")):
+        folders = [path for path in data.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        is_pictures = any((data / name).is_file() for name in LIST_FILES) or any(
+            path.suffix.lower() in EXTENSIONS for folder in [data, *folders] for path in folder.iterdir()
+        )
+    if is_pictures:
+        raise DataError(
+            f"{data} holds pictures or their list, no shards.",
+            "`clipworks finetune` takes class folders and lists as they are; shards are made by `clipworks "
+            "curate` and by `clipworks.shards.write_shards`.",
+        )
+
+
 def is_list(data: Path) -> bool:
     """Whether `data` is a file that lists sources, and no folder of shards."""
     return data.is_file()
@@ -61,9 +84,10 @@ def read_sources(data: Path) -> tuple[Source, ...]:
     read once and kept in the cache folder.
 
     Raises:
-        DataError: the list is wrong, or a folder holds no shard, or none of its shards has a sample, or
-            one whose headers are read is cut or changed.
+        DataError: it is no folder of shards and no list of them, the list is wrong, or a folder holds no shard,
+            none with a sample, or one whose headers are read and that is cut or changed.
     """
+    require_shards(data)
     rows = _read_list(data) if is_list(data) else [{"data": str(data)}]
     return tuple(_source(data, row) for row in rows)
 
@@ -78,6 +102,7 @@ def identify(data: Path, *, is_checked: bool = True) -> str:
     Raises:
         DataError: as in `read_sources`, or a shard is not the one that the manifest names.
     """
+    require_shards(data)
     if is_checked and not is_list(data) and is_complete(data):
         return sha256("".join(hash_shards(data)).encode()).hexdigest()
     rows = _read_list(data) if is_list(data) else [{"data": str(data)}]

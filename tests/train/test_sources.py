@@ -122,6 +122,28 @@ def test_a_shard_that_is_cut_is_refused_and_again_from_the_cache(tmp_path: Path,
     assert len(places.read_places(path)) in (4, 5)  # where others have counted, what is whole is used
 
 
+@pytest.mark.parametrize("form", ["tar", "list", "classes", "captions"])
+def test_data_that_are_no_shards_are_told_what_takes_them(tmp_path: Path, form: str) -> None:
+    (tmp_path / "own" / "cat").mkdir(parents=True)
+    (tmp_path / "own" / "cat" / "1.jpg").write_bytes(b"")
+    (tmp_path / "captioned").mkdir()
+    listed = tmp_path / "captioned" / "captions.jsonl"
+    listed.write_text("{}")
+    data = {
+        "tar": write_tar(tmp_path / "a.tar", [sample(1)]),
+        "list": listed,
+        "classes": tmp_path / "own",
+        "captions": tmp_path / "captioned",
+    }[form]
+    remedy = "folder in which it lies" if form == "tar" else "clipworks finetune"
+    for read in (read_sources, identify):
+        with pytest.raises(
+            DataError, match="a.tar is a single tar" if form == "tar" else "no shards"
+        ) as told:
+            read(data)
+        assert remedy in told.value.remedy
+
+
 def test_data_of_ours_is_known_by_its_content_and_that_of_others_by_names_and_sizes(
     shards: Path, tmp_path: Path
 ) -> None:

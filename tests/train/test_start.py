@@ -184,6 +184,15 @@ def test_too_little_to_score_is_named() -> None:
         class_task("one", [(picture, "a"), (picture, "a")], tiny())
 
 
+def test_a_picture_that_cannot_be_scored_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    pairs = [(one.image, one.texts[0]) for one in drawings()[:6]]
+    task = captioned_task("held", [*pairs, (b"no picture", "x")], tiny())
+    assert len(task.pixels) == len(task.texts) == 6 and "x" not in task.texts
+    assert "1 of 7 pictures of --eval held cannot be used" in caplog.text
+    with pytest.raises(DataError, match="2 of 4 pictures of --eval held"):
+        class_task("held", [*pairs[:2], (b"no", "x"), (b"no", "y")], tiny())
+
+
 def test_a_check_looks_at_data_memory_and_two_steps_and_writes_nothing(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool")
     config = replace(tiny(), reading="stream", recolour=False, batch_size=8)
