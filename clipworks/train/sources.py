@@ -84,8 +84,8 @@ def read_sources(data: Path) -> tuple[Source, ...]:
     read once and kept in the cache folder.
 
     Raises:
-        DataError: it is no folder of shards and no list of them, the list is wrong, or a folder holds no shard,
-            none with a sample, or one whose headers are read and that is cut or changed.
+        DataError: it is no folder of shards and no list of them, the list is wrong, or a folder holds no
+            shard, none with a sample, or one whose headers are read and that is cut or changed.
     """
     require_shards(data)
     rows = _read_list(data) if is_list(data) else [{"data": str(data)}]

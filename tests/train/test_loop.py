@@ -323,10 +323,10 @@ def test_memory_that_has_run_out_is_one_sentence(
 def test_a_full_disk_is_one_sentence_with_its_place_and_what_is_left(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: int) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("clipworks.train.states.os.fsync", full)
+    monkeypatch.setattr("clipworks.train.states.safetensors.torch.save_file", full)
     with pytest.raises(DataError, match=r"part-0-of-1.safetensors cannot be written: No space") as stopped:
         train(config(), shards, tmp_path)
     assert "What was saved before stays" in stopped.value.remedy and not list((tmp_path / "states").iterdir())
