@@ -64,8 +64,10 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             os.replace(temporary, path)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno and not error.filename:
+                error.filename = str(path)  # a full disk names none
             raise
         _flush_folder(path.parent)
 

@@ -34,7 +34,8 @@ def with_settings(config: Config, settings: Iterable[str]) -> Config:
         if not equals:
             raise ConfigError(f"--set {setting!r} has no '='.", "Write --set name=value.")
         if name not in known:
-            near = get_close_matches(name, known, n=3, cutoff=0.0)
+            short = [one for one in known if name == "".join(word[0] for word in one.split("_"))]
+            near = list(dict.fromkeys([*short, *get_close_matches(name, known, n=3, cutoff=0.0)]))[:3]
             raise ConfigError(f"--set {name}: there is no such setting.", f"Nearest: {', '.join(near)}.")
         changes[name] = _parse(name, text, types_by_name[name])
     return replace(config, **changes)

@@ -17,6 +17,7 @@ from typing import Any
 
 from clipworks.errors import ConfigError, DataError
 from clipworks.files import MANIFEST, STAGE, atomic_write, is_complete, read_json, sha256_file, write_manifest
+from clipworks.tars import has_end
 
 IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")
 SHARD_NAME = "{:05d}.tar"
@@ -267,6 +268,8 @@ def _groups_of_members(path: Path, *, read: bool = True) -> Iterator[tuple[str, 
                     file = tar.extractfile(member)
                     assert file is not None
                     parts[name["extension"].lower()] = file.read()
+            if not has_end(tar):
+                raise EOFError("unexpected end of data")
             if key:
                 yield key, parts
     except (tarfile.TarError, EOFError, OSError) as error:

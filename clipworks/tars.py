@@ -58,13 +58,23 @@ def list_groups(file: IO[bytes], size: int, counts: Counter[str]) -> Iterator[li
                     members = []
                 key = name["key"]
                 members.append(Member(suffix=suffix, offset=entry.offset_data, num_bytes=entry.size))
-            file.seek(tar.offset)
-            if any(file.read(_BLOCK)):  # tarfile takes a changed header for the end
+            if not has_end(tar):
                 raise EOFError
     except (tarfile.TarError, EOFError):
         counts[DAMAGED] += 1
     if members:
         yield members
+
+
+def has_end(tar: tarfile.TarFile) -> bool:
+    """Whether the zero block that ends a tar stands behind the last member that was listed.
+
+    tarfile takes a changed header, and a cut between two members, for the end as well.
+    """
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    block = tar.fileobj.read(_BLOCK)
+    return len(block) == _BLOCK and not any(block)
 
 
 def read_member(file: IO[bytes], member: Member) -> bytes:

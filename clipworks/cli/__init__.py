@@ -6,6 +6,7 @@ on stderr and status 1, wrong usage is status 2, Ctrl-C is 130.
 """
 
 import importlib
+import signal
 from typing import Any
 
 import click
@@ -51,6 +52,10 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
+        except SystemExit as error:
+            if error.code == 128 + signal.SIGTERM:
+                click.echo("Stopped by SIGTERM.", err=True)
+            raise
 
 
 @click.group(cls=_Commands, context_settings={"max_content_width": 100})

@@ -92,7 +92,7 @@ def finetune(  # noqa: PLR0913  # an argument for each option
     if as_json:
         print_json(result)
     else:
-        print_table(["on the test part", "right", "95 % interval", "n"], _rows(result))
+        print_table(["on the test part", "right", "95 % interval", "n", "validation", "n"], _rows(result))
     note_result(result)
     note(f"{out} is a checkpoint (alpha {result['alpha']:g}, fingerprint {result['fingerprint'][:12]}…).")
 
@@ -134,19 +134,27 @@ def _finetune(
 def _print_plan(model: str, examples: list["Example"], tune: "TuneConfig", as_json: bool) -> None:
     from collections import Counter
 
+    from clipworks.train.tuning import LORA_GAIN, PUBLISHED_RATE, PUBLISHED_WIDTH
+
+    settings = tune.to_json()
+    if tune.learning_rate is None:
+        gain = f" * {LORA_GAIN:g}" if tune.lora_rank else ""
+        settings["learning_rate"] = f"{PUBLISHED_RATE:g} * {PUBLISHED_WIDTH} / width{gain}"
     plan = {
         "model": model,
         "pictures": len(examples),
         "classes": len({example.label for example in examples if example.label}),
         "stated_splits": dict(Counter(example.split or "none" for example in examples)),
         "steps_at_most": tune.epochs * -(-len(examples) // tune.batch_size),
-        "settings": tune.to_json(),
+        "settings": settings,
     }
     print_plan(plan, as_json, len(examples))
 
 
 def _rows(result: dict[str, Any]) -> list[list[str]]:
     rows: list[list[str]] = []
+    scores = {one["alpha"]: one["score"] for one in result["interpolation"]}
+    alphas = {"before": 0.0, "tuned": 1.0, "exported": result["alpha"]}
     for end, found in result["test"].items():
         shares = (
             {"": found["top1"]}
@@ -159,5 +167,9 @@ def _rows(result: dict[str, Any]) -> list[list[str]]:
         for what, share in shares.items():
             low, high = share["interval_95"]
             interval = f"{low:.1%} to {high:.1%}"
-            rows.append([_ENDS[end] + what, f"{share['value']:.1%}", interval, f"{share['n']:,}"])
+            right = [_ENDS[end] + what, f"{share['value']:.1%}", interval, f"{share['n']:,}"]
+            chosen_by = ["-", "-"]
+            if end in alphas:
+                chosen_by = [f"{scores[alphas[end]]:.1%}", f"{result['data']['val']:,}"]
+            rows.append([*right, *chosen_by])
     return rows

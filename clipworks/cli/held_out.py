@@ -19,8 +19,7 @@ def read_tasks(paths: Sequence[Path], config: "TrainConfig") -> "list[Task]":
 
     Raises:
         ConfigError: two paths would give tasks of one name.
-        DataError: a path is none of these, or holds too little.
-        InputError: a picture cannot be opened.
+        DataError: a path is none of these, holds too little, or too much of it cannot be used.
     """
     names = [_name_of(path) for path in paths]
     for name in names:

@@ -85,7 +85,8 @@ def train(  # noqa: PLR0913
     from clipworks.options import with_settings
     from clipworks.train.recipes import find
 
-    config = with_settings(find(recipe), settings)
+    # All together: what --from says decides whether a tower can be locked.
+    config = with_settings(find(recipe), [*settings, *([f"start={start}"] if start is not None else [])])
     if find_spec("torch") is None and not (dry_run and start is None):
         raise MissingExtraError("torch", "train")
     if start is not None:
@@ -198,8 +199,8 @@ def _rows(found: "Findings") -> list[tuple[str, str]]:
         ("parameters", f"{found.parameters:,}"),
         (
             "memory",
-            f"{found.estimated_bytes / gib:.2f} GiB estimated, {found.available_bytes / gib:.2f} free, "
-            f"{found.peak_bytes / gib:.2f} used",
+            f"{found.estimated_bytes / gib:.2f} GiB estimated for a step beside the program, "
+            f"{found.available_bytes / gib:.2f} free, {found.peak_bytes / gib:.2f} used with the program",
         ),
         ("first loss", f"{found.loss:.3f}; chance is {found.chance_loss:.3f}"),
         ("a step", f"{found.step_seconds:.3f} s, the first {found.first_seconds:.3f} s"),

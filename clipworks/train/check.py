@@ -20,11 +20,11 @@ from clipworks.train.reader import BALANCED_OUT, Reader
 from clipworks.train.start import read_start
 from clipworks.train.step import build_learner, take_step
 
-SAMPLES = 4
-"""Samples that are looked at in each shard."""
+SAMPLES = 800
+"""Samples that are looked at, in as many shards as there are: a share of bad ones is then known to 3 %."""
 
 SHARDS = 200
-"""Shards that are looked at, evenly spread over all."""
+"""Shards that are looked at, evenly spread over all; in each four samples or more."""
 
 _NUMBERS_PER_WEIGHT = 4
 """float32 numbers per weight: itself, its gradient and what AdamW remembers of it."""
@@ -69,7 +69,7 @@ class Findings:
 
 
 def check_run(config: TrainConfig, data: Path) -> Findings:
-    """Open the data, look at a few samples of each shard, and take two steps that are thrown away.
+    """Open the data, look at some samples of each shard, and take two steps that are thrown away.
 
     Nothing is written. What a run would stop at is an error here too.
 
@@ -140,16 +140,19 @@ def estimate_bytes(config: TrainConfig, vocabulary: int) -> int:
 
 def _look_at_samples(feed: Feed, config: TrainConfig) -> tuple[int, Counter[str], list[str]]:
     if feed.dataset is not None:
-        return len(feed.dataset.weights), Counter(), []  # all have been decoded
+        skipped = feed.dataset.skipped  # all have been decoded, and a share that is too large been refused
+        return len(feed.dataset.weights) + skipped.total(), skipped, []
     reader = Reader(feed.sources, config)
     shards = [shard for source in feed.sources for shard in source.shards]
     problems = Counter[str]()
     captions: list[str] = []
     looked_at = 0
     rng = np.random.default_rng(config.seed)
-    for number in sorted({round(n) for n in np.linspace(0, len(shards) - 1, min(SHARDS, len(shards)))}):
+    numbers = sorted({round(n) for n in np.linspace(0, len(shards) - 1, min(SHARDS, len(shards)))})
+    each = -(-SAMPLES // len(numbers))
+    for number in numbers:
         count = shards[number].samples
-        for place in sorted({round(p) for p in np.linspace(0, count - 1, min(SAMPLES, count))}):
+        for place in sorted({round(p) for p in np.linspace(0, count - 1, min(each, count))}):
             looked_at += 1
             captions += reader.texts(number, place)
             found = reader.try_sample(number, place, rng)

@@ -1,6 +1,7 @@
 """Everything that decides a training run, in one frozen dataclass."""
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from clipworks.errors import ConfigError
@@ -147,6 +148,7 @@ class TrainConfig:
     """Refuse a learning rate that is out of the sane range for training on from a checkpoint."""
 
     def __post_init__(self) -> None:
+        require_finite(self)
         _require_range(self, 1, None, "steps", "save_every_steps")
         _require_range(self, 1, None, "accumulation", "loss_rows", "keep_states")
         _require_range(self, 0, None, "save_every_seconds", "keep_every_steps", "eval_every_steps")
@@ -176,6 +178,18 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """The plain dictionary written to a run's `train.json`."""
         return asdict(self)
+
+
+def require_finite(config: Any) -> None:
+    """Refuse a configuration with a number that is not finite.
+
+    Raises:
+        ConfigError: a field is infinite or not a number.
+    """
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{one.name} is {value}; it must be finite.")
 
 
 def _require_range(config: TrainConfig, low: float, high: float | None, *names: str) -> None:
@@ -210,7 +224,18 @@ def _require_no_contradiction(config: TrainConfig) -> None:
             f"schedule is {config.schedule} and cooldown_steps {config.cooldown_steps}.",
             "Set schedule=cooldown and cooldown_steps=N, or neither.",
         )
+    if config.warmup_steps + config.cooldown_steps > config.steps:
+        cooldown = f" and cooldown_steps {config.cooldown_steps}" if config.cooldown_steps else ""
+        raise ConfigError(
+            f"warmup_steps is {config.warmup_steps}{cooldown}, more than all {config.steps} steps.",
+            "Lower them, or raise steps.",
+        )
     for name in ("image", "text"):
+        if getattr(config, f"lock_{name}") and config.start is None:
+            raise ConfigError(
+                f"lock_{name} is true, and the run starts from random weights, which would stay random.",
+                "Give --from.",
+            )
         if getattr(config, f"{name}_unlocked") and not getattr(config, f"lock_{name}"):
             raise ConfigError(f"{name}_unlocked needs lock_{name}=true.")
     if config.matrix_learning_rate is not None and (config.layer_decay < 1 or config.precision == "fp16"):

@@ -19,7 +19,7 @@ from clipworks.train.batches import Raw, stream_batches
 from clipworks.train.config import TrainConfig
 from clipworks.train.loader import Batch, Dataset, read_batches, read_dataset
 from clipworks.train.loss import Captions
-from clipworks.train.sources import Source, is_list, read_sources
+from clipworks.train.sources import Source, is_list, read_sources, require_shards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +85,7 @@ def open_feed(data: Path, config: TrainConfig) -> Feed:
         ConfigError: several sources are to be held in memory, or weighted without resampling.
         DataError: the data cannot be read, or is less than a batch.
     """
+    require_shards(data)
     if config.reading == "memory":
         if is_list(data):
             raise ConfigError(f"{data} lists sources, which are only streamed.", "Set reading=stream.")

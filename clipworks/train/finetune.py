@@ -4,7 +4,7 @@ Epochs with validation (`tuner.py`), the way back to the model before (`interpol
 folder like any other, with a classifier beside it where pictures were classified.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from clipworks.train.interpolation import Score, Tensors, alphas_of, between, ch
 from clipworks.train.kept import read_kept
 from clipworks.train.material import Material, read_captions, read_material
 from clipworks.train.signals import catch_signals
-from clipworks.train.splits import cut_parts, labels_of
+from clipworks.train.splits import contradiction_words, cut_parts, labels_of
 from clipworks.train.tuned import (
     HEAD,
     TOKEN_TABLE,
@@ -171,6 +171,12 @@ def _finish(out: Path, run: _Run, name: str, progress: Progress, after: Tensors)
     exported = between(run.before, after, chosen.alpha)
     tensors = run.whole(exported)
     print_ = fingerprint(run.checkpoint.config, tensors)
+    tests = _tests(run, after, exported, chosen.alpha)
+    words = [
+        *_words(progress, scores, chosen),
+        worse_words(tests, scores[0], chosen, len(run.job.parts.val)),
+        contradiction_words(run.material.examples, run.material.hashes) if run.classes else "",
+    ]
     result = {
         "format": "clipworks finetune 1",
         "objective": run.job.tune.objective,
@@ -184,8 +190,8 @@ def _finish(out: Path, run: _Run, name: str, progress: Progress, after: Tensors)
         "interpolation": [asdict(one) for one in scores],
         "alpha": chosen.alpha,
         "kept_pictures": len(kept.pixels),
-        "test": _tests(run, after, exported, chosen.alpha),
-        "words": _words(progress, scores, chosen),
+        "test": tests,
+        "words": [sentence for sentence in words if sentence],
     }
     if HEAD in exported:
         head = LinearHead(
@@ -263,7 +269,26 @@ def _words(progress: Progress, scores: Sequence[Score], chosen: Score) -> list[s
             f"It forgets: of the package's gallery {first.kept:.1%} of captions were found first before, "
             f"{chosen.kept:.1%} are now; use --lora, a lower learning_rate or fewer epochs."
         )
-    return [sentence for sentence in words if sentence]
+    return words
+
+
+def worse_words(tests: Mapping[str, Any], first: Score, chosen: Score, num_val: int) -> str:
+    """That the exported model is worse on the test part than the one before, in a sentence; else empty."""
+    before, after = (_right(tests[name]) for name in ("before", "exported"))
+    if after >= before:
+        return ""
+    num_test = next(found["n"] for found in tests["before"].values() if isinstance(found, dict))
+    return (
+        f"It is worse on the test part than the model before: {after:.1%} of {num_test:,} are right, before "
+        f"{before:.1%}; on the {num_val:,} of validation, which chose it, {chosen.score:.1%}, before "
+        f"{first.score:.1%}. One of both is luck: give more pictures, or keep the model before."
+    )
+
+
+def _right(test: dict[str, Any]) -> float:
+    """The share that is right of what `_test` gives, pictures and texts together."""
+    names = ("top1",) if "top1" in test else ("text_found_first", "picture_found_first")
+    return sum(float(test[name]["value"]) for name in names) / len(names)
 
 
 def _draw_scores(scores: Sequence[Score]) -> str:

@@ -54,6 +54,22 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Within: what cannot be written, as on a full disk, is said with its place and what is left.
+
+    Raises:
+        DataError: it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder} cannot be written: {error.strerror or error}.",
+            "What was saved before stays: make room, and the same command goes on from there.",
+        ) from error
+
+
 def require_empty(folder: Path, name: str) -> None:
     """Refuse to begin a run in a folder that holds something else.
 

@@ -9,7 +9,7 @@ from collections import deque
 
 from clipworks.errors import ConfigError, DataError
 from clipworks.train.config import TrainConfig
-from clipworks.train.metrics import Step
+from clipworks.train.metrics import OTHER_RUN, Step
 
 WINDOW = 200
 """Steps over which shares are taken."""
@@ -86,8 +86,8 @@ class Guards:
             raise DataError(
                 f"After {step.step + 1} steps the loss is still {mean:.3f}, that of chance: "
                 f"ln({config.batch_size}) = {chance:.3f}.",
-                "See with --check whether captions belong to their pictures; else change learning_rate "
-                "or give more data. To go on regardless: --set stuck_steps=0.",
+                "See with --check whether captions belong to their pictures. To go on regardless: --set "
+                f"stuck_steps=0. {OTHER_RUN.format('another learning_rate or more data')}",
             )
 
     def _look_at_spread(self, step: Step) -> None:
@@ -98,7 +98,7 @@ class Guards:
             raise DataError(
                 f"All features of a batch have been the same for {self._collapsed} steps, up to step "
                 f"{step.step} (spread {step.spread:.1e}): the model has collapsed.",
-                "Go back to an earlier state with a lower learning_rate or more warmup_steps.",
+                OTHER_RUN.format("a lower learning_rate or more warmup_steps"),
             )
 
     def _look_at_wait(self, step: Step) -> None:

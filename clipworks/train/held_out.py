@@ -4,16 +4,18 @@ With class names it is zero-shot classification, with captions retrieval both wa
 measures at the end with all that belongs to it is seen here on the way, in seconds.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from clipworks.errors import DataError
+from clipworks.errors import DataError, InputError
 from clipworks.model.preprocess import ImageInput, prepare
 from clipworks.model.prompts import template_set
 from clipworks.model.tokenizer import tokenize
@@ -21,6 +23,8 @@ from clipworks.train.augment import normalise
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import Processes, compute_shared
 from clipworks.train.step import Learner
+
+logger = logging.getLogger(__name__)
 
 BATCH = 64
 
@@ -46,33 +50,52 @@ def captioned_task(name: str, pairs: Sequence[tuple[ImageInput, str]], config: T
     """Pictures with a caption each, for retrieval.
 
     Raises:
-        DataError: fewer than two pairs.
-        InputError: a picture cannot be opened.
+        DataError: fewer than two pairs, or too many pictures that cannot be used.
     """
     if len(pairs) < 2:
-        raise DataError(f"{name} holds {len(pairs)} captioned pictures; retrieval needs two or more.")
-    size = config.model.vision.image_size
-    pixels = np.stack([prepare(image, size) for image, _ in pairs])
-    return Task(name=name, pixels=pixels, texts=tuple(text for _, text in pairs), classes=None)
+        raise DataError(f"--eval {name} holds {len(pairs)} captioned pictures; retrieval needs two or more.")
+    pixels, texts = _prepare(name, pairs, config)
+    return Task(name=name, pixels=pixels, texts=tuple(texts), classes=None)
 
 
 def class_task(name: str, pictures: Sequence[tuple[ImageInput, str]], config: TrainConfig) -> Task:
     """Pictures with a class each, for zero-shot classification.
 
     Raises:
-        DataError: fewer than two classes.
-        InputError: a picture cannot be opened.
+        DataError: fewer than two classes, or too many pictures that cannot be used.
     """
     names = sorted({label for _, label in pictures})
     if len(names) < 2:
-        raise DataError(f"{name} holds {len(names)} classes; classification needs two or more.")
-    size = config.model.vision.image_size
+        raise DataError(f"--eval {name} holds {len(names)} classes; classification needs two or more.")
+    pixels, labels = _prepare(name, pictures, config)
     return Task(
         name=name,
-        pixels=np.stack([prepare(image, size) for image, _ in pictures]),
+        pixels=pixels,
         texts=tuple(names),
-        classes=np.array([names.index(label) for _, label in pictures]),
+        classes=np.array([names.index(label) for label in labels]),
     )
+
+
+def _prepare(
+    name: str, pictures: Sequence[tuple[ImageInput, str]], config: TrainConfig
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """The pictures that can be used, uint8 [N, S, S, 3], and their texts; others are left out, and told."""
+    pixels: list[NDArray[np.uint8]] = []
+    texts: list[str] = []
+    faults: list[InputError] = []
+    for image, text in pictures:
+        try:
+            pixels.append(prepare(image, config.model.vision.image_size))
+            texts.append(text)
+        except InputError as error:
+            faults.append(error)
+    if faults:
+        count = f"{len(faults)} of {len(pictures)}"
+        told = f"{count} pictures of --eval {name} cannot be used; the first: {faults[0]}"
+        if len(faults) > config.most_skipped * len(pictures) or len(pixels) < 2:
+            raise DataError(told, "Remove or repair them.")
+        logger.warning("%s", told)
+    return np.stack(pixels), texts
 
 
 def score_tasks(learner: Learner, tasks: Sequence[Task]) -> dict[str, float]:
@@ -138,25 +161,53 @@ def _score(learner: Learner, task: Task) -> dict[str, float]:
 
 
 def _text_encoder(learner: Learner) -> Callable[[Sequence[str], Processes], Tensor]:
-    """Texts -> unit features, float [N, E]. A token that no caption of the training held is left out."""
+    """Texts -> unit features, float [N, E], as the exported checkpoint gives them.
+
+    A token that no caption of the training held has its row of the table there that training started from,
+    or zeros (`checkpoint.whole_weights`).
+    """
     rows = learner.token_rows
     device = learner.processes.device
 
     def encode(texts: Sequence[str], processes: Processes) -> Tensor:
         tokens = tokenize(texts, context_length=learner.config.model.text.context_length)
-        places = np.minimum(rows.searchsorted(tokens), len(rows) - 1)
-        known = rows[places] == tokens
-        kept = np.zeros_like(tokens)
-        for row, places_T, known_T in zip(kept, places, known, strict=True):
-            row[: known_T.sum()] = places_T[known_T]
-        longest = int(kept.argmax(axis=1).max()) + 1
+        tokens = tokens[:, : int(tokens.argmax(axis=1).max()) + 1]
 
-        def run(tokens_BT: Tensor) -> Tensor:
-            return F.normalize(learner.towers[1](tokens_BT.to(device)).float(), dim=-1)
+        def run(ids_BT: Tensor) -> Tensor:
+            ids = ids_BT.numpy()
+            places = np.minimum(rows.searchsorted(ids), len(rows) - 1)
+            is_unknown = rows[places] != ids
+            places[is_unknown] = 0  # any but the largest, by which the end of a text is found
+            with _embedded(learner, ids, is_unknown):
+                features = learner.towers[1](torch.from_numpy(places).to(device))
+            return F.normalize(features.float(), dim=-1)
 
-        return compute_shared(run, torch.from_numpy(kept[:, :longest]), BATCH, processes)
+        return compute_shared(run, torch.from_numpy(tokens), BATCH, processes)
 
     return encode
+
+
+@contextmanager
+def _embedded(
+    learner: Learner, ids_BT: NDArray[np.int64], is_unknown_BT: NDArray[np.bool_]
+) -> Iterator[None]:
+    """Within: tokens that are not trained are embedded as in the exported checkpoint."""
+
+    def put(_module: nn.Module, _tokens: tuple[Tensor], x_BTD: Tensor) -> Tensor:
+        x_BTD = x_BTD.clone()
+        table = learner.table
+        x_BTD[unknown_BT] = 0 if table is None else torch.from_numpy(table[ids_BT[is_unknown_BT]]).to(x_BTD)
+        return x_BTD
+
+    if not is_unknown_BT.any():
+        yield
+        return
+    unknown_BT = torch.from_numpy(is_unknown_BT).to(learner.processes.device)
+    handle = learner.model.text.token_embedding.register_forward_hook(put)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _recalls(row_NE: Tensor, column_NE: Tensor, same: NDArray[np.int64]) -> dict[int, float]:

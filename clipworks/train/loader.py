@@ -5,6 +5,7 @@ thousand small pictures. The order needs no state: each epoch visits every sampl
 weight says, in an order drawn from (seed, epoch), so a run resumes at any step exactly.
 """
 
+import logging
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -18,14 +19,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clipworks.errors import DataError
+from clipworks.errors import DataError, InputError
 from clipworks.model.preprocess import prepare_rgba
 from clipworks.model.tokenizer import tokenize
 from clipworks.shards import Sample, count_samples, read_shards
 from clipworks.train.augment import composite, draw_kept_patches, draw_moves, move, normalise
 from clipworks.train.config import TrainConfig
 from clipworks.train.loss import Captions, pad_captions
+from clipworks.train.order import LARGEST_WEIGHT
 from clipworks.train.probs import probs_of
+
+logger = logging.getLogger(__name__)
 
 LARGEST_DATASET_BYTES = 12 << 30
 
@@ -53,6 +57,8 @@ class Dataset:
     """int64 [K], rising: the token ids that occur. Only their rows of the token table are trained,
     which is a quarter of the vocabulary in a set of short names. The end-of-text id stays the
     largest and the padding id 0 the smallest."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Samples that are left out since their picture cannot be used, by cause."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,10 +82,11 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
 
     The hashes in its manifest are taken as checked (`hash_shards`), as a run does before this.
 
+    Pictures that cannot be used are left out, with a warning that names the first.
+
     Raises:
-        DataError: no shards, damaged shards, fewer samples than a batch, or more than
-            `LARGEST_DATASET_BYTES` of decoded pictures.
-        InputError: a picture cannot be decoded; its key is named.
+        DataError: no shards, damaged shards, fewer samples than a batch, more than `LARGEST_DATASET_BYTES`
+            of decoded pictures, or too many pictures that cannot be used.
     """
     size = config.model.vision.image_size
     num_samples = count_samples(folder)
@@ -90,11 +97,7 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
             f"the loader holds up to {LARGEST_DATASET_BYTES / 2**30:.0f} GiB.",
             "Train on fewer shards or smaller pictures.",
         )
-    if num_samples < config.batch_size:
-        raise DataError(
-            f"{folder} holds {num_samples} samples, fewer than one batch of {config.batch_size}.",
-            "Give more data or --set batch_size=N.",
-        )
+    _require_batch(folder, num_samples, config)
     pictures = np.empty((num_samples, size, size, 4), dtype=np.uint8)
     is_glyph = np.empty(num_samples, dtype=np.bool_)
     weights = np.empty(num_samples, dtype=np.float64)
@@ -102,8 +105,13 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
     texts: list[tuple[int, ...]] = []
     probs: list[tuple[float, ...]] = []
 
+    faults: dict[int, InputError] = {}
+
     def decode(place: int, sample: Sample) -> None:
-        pictures[place] = prepare_rgba(sample.image, size, name=f"sample {sample.key}")
+        try:
+            pictures[place] = prepare_rgba(sample.image, size, name=f"sample {sample.key}")
+        except InputError as error:
+            faults[place] = error
 
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor() as pool:
@@ -117,16 +125,20 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
                 waiting.popleft().result()
         for decoded in waiting:
             decoded.result()
+    usable = _usable(folder, num_samples, faults, config)
+    for new, old in enumerate(usable if faults else ()):
+        pictures[new] = pictures[old]  # where they are: a copy of all would need the memory twice
     tokens = tokenize(list(numbers), context_length=config.model.text.context_length)
     token_rows, places = np.unique(tokens, return_inverse=True)
     return Dataset(
-        pictures=pictures,
-        is_glyph=is_glyph,
-        weights=weights,
-        texts=tuple(texts),
-        probs=tuple(probs),
+        pictures=pictures[: len(usable)],
+        is_glyph=is_glyph[usable],
+        weights=weights[usable],
+        texts=tuple(texts[place] for place in usable),
+        probs=tuple(probs[place] for place in usable),
         tokens=places.reshape(tokens.shape),
         token_rows=token_rows,
+        skipped=Counter(error.code for error in faults.values()),
     )
 
 
@@ -210,12 +222,38 @@ def _finish(drawn: _Drawn, config: TrainConfig) -> Batch:
     )
 
 
+def _require_batch(folder: Path, num_samples: int, config: TrainConfig) -> None:
+    if num_samples < config.batch_size:
+        raise DataError(
+            f"{folder} holds {num_samples} samples, fewer than one batch of {config.batch_size}.",
+            "Give more data or --set batch_size=N.",
+        )
+
+
+def _usable(folder: Path, num_samples: int, faults: dict[int, InputError], config: TrainConfig) -> list[int]:
+    """The samples without a fault, rising."""
+    if faults:
+        first = faults[min(faults)]
+        told = f"{len(faults)} of the {num_samples} samples of {folder} cannot be used; the first: {first}"
+        if len(faults) > config.most_skipped * num_samples:
+            raise DataError(
+                f"{told} The limit is {config.most_skipped:.0%}.",
+                "Mend or filter the shards; or --set most_skipped=1.",
+            )
+        logger.warning("%s", told)
+    usable = [place for place in range(num_samples) if place not in faults]
+    _require_batch(folder, len(usable), config)
+    return usable
+
+
 def _weight(sample: Sample) -> float:
     weight = sample.details.get("weight")
     if weight is None:  # a table of rows of which some have one
         return 1.0
-    if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-        raise DataError(f"Sample {sample.key} has the weight {weight!r}; it must be a number above 0.")
+    if not isinstance(weight, int | float) or not 0 < weight <= LARGEST_WEIGHT:
+        raise DataError(
+            f"Sample {sample.key} has the weight {weight!r}; it must be above 0, at most {LARGEST_WEIGHT:g}."
+        )
     return float(weight)
 
 

@@ -17,7 +17,7 @@ from clipworks.train.checkpoint import cut_evaluations, cut_metrics, export, ope
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import full, join_processes
 from clipworks.train.feed import Feed, open_feed
-from clipworks.train.folders import held
+from clipworks.train.folders import held, writing
 from clipworks.train.guards import Guards, require_sane_rate
 from clipworks.train.meter import start_meter
 from clipworks.train.metrics import EVALUATIONS, METRICS, Step
@@ -68,8 +68,8 @@ def train(
         ConfigError: the processes cannot share a batch equally, or the learning rate would undo the
             checkpoint that training starts from.
         DataError: the data cannot be used, the folder holds another run or is being written by another
-            process, the loss stopped being a finite number, memory ran out, or `guards.py` stopped the
-            run; the last state is kept.
+            process or cannot be written, the loss stopped being a finite number, memory ran out, or
+            `guards.py` stopped the run; the last state is kept.
         KeyboardInterrupt: after Ctrl-C, with the state of the last whole step saved; after a second one
             at once, without.
         SystemExit: after SIGTERM, likewise; the code is 143.
@@ -84,7 +84,8 @@ def train(
         processes.once(lambda: stack.enter_context(held(out)))
         feed = open_feed(data, config)
         start = read_start(config, feed.token_rows)
-        learner = build_learner(config, feed.token_rows, processes, None if start is None else start.model)
+        model, table = (None, None) if start is None else (start.model, start.table)
+        learner = build_learner(config, feed.token_rows, processes, model, table=table)
         memory = Memory(
             parameters=learner.named_parameters(),
             optimizers=learner.optimizers,
@@ -93,8 +94,8 @@ def train(
         run = _Run(out=out, learner=learner, memory=memory, on_step=on_step, on_eval=on_eval)
         run.go(feed, rows, workers)
         weights = {name: full(p).float().cpu().numpy() for name, p in learner.result().items()}
-        table = None if start is None else start.table
-        processes.once(lambda: export(out, weights, config.model, feed.token_rows, table))
+        with writing(out):
+            processes.once(lambda: export(out, weights, config.model, feed.token_rows, table))
     return out
 
 
@@ -148,7 +149,8 @@ class _Run:
 
     def report(self, result: Step, metrics: TextIO) -> None:
         """Write the line of a step, and tell who asked."""
-        metrics.write(result.to_json() + "\n")
+        with writing(self.out):
+            metrics.write(result.to_json() + "\n")
         if self.on_step is not None and self.learner.processes.is_first:
             self.on_step(result)
 
@@ -179,7 +181,7 @@ class _Run:
             return
         numbers = self.on_eval(self.learner, done)
         if self.learner.processes.is_first:
-            with (self.out / EVALUATIONS).open("a", encoding="utf-8") as file:
+            with writing(self.out), (self.out / EVALUATIONS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": done, **numbers}) + "\n")
 
     def save_if_due(self, done: int, metrics: TextIO, caught: Caught) -> None:
@@ -197,17 +199,18 @@ class _Run:
         is_last = done == config.steps
         if wish == _GO_ON and not is_last and done % config.save_every_steps:
             return
-        metrics.flush()
-        save_state(
-            self.out,
-            self.memory,
-            done,
-            processes,
-            keep=config.keep_states,
-            keep_every=config.keep_every_steps,
-        )
-        if processes.is_first:
-            write_page(self.out)
+        with writing(self.out):
+            metrics.flush()
+            save_state(
+                self.out,
+                self.memory,
+                done,
+                processes,
+                keep=config.keep_states,
+                keep_every=config.keep_every_steps,
+            )
+            if processes.is_first:
+                write_page(self.out)
         self.saved[0] = time.monotonic()
         if wish == _STOP and not is_last:
             caught.stop()

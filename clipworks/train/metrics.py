@@ -13,6 +13,9 @@ from clipworks.errors import DataError
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 
+OTHER_RUN = "Begin again with {}: in another --out, or here when this folder is deleted."
+"""What is left where a run cannot go on as it was begun."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:

@@ -17,6 +17,9 @@ RUN_SAMPLES = 1000
 MIXED_RUNS = 16
 """Runs whose samples are mixed."""
 
+LARGEST_WEIGHT = 1e9
+"""Of a sample or a source, relative to others; sums of weights stay finite."""
+
 Numbers = npt.NDArray[np.int64]
 
 _EPOCH, _BLOCK = 3, 4

@@ -23,7 +23,7 @@ from clipworks.model.tallies import accuracy_of, mean_of, share_of, tally
 from clipworks.plots import Line, draw_lines
 from clipworks.train.examples import TEMPLATES, Example, digest_of
 from clipworks.train.folders import RESULT, begun, refuse_other
-from clipworks.train.splits import Parts, Places, cut_parts, draw_shots, labels_of
+from clipworks.train.splits import Parts, Places, contradiction_words, cut_parts, draw_shots, labels_of
 from clipworks.train.vectors import Readings, read_features
 
 HEAD = "head.safetensors"
@@ -105,6 +105,7 @@ def probe(
             result: dict[str, Any] = read_json(out / RESULT)
             return result
         result = _measure(engine, readings, labels, parts, config, show)
+        result["words"] += _words_on_data(readings, labels, parts, config)
         result["data"] = _describe_data(readings, parts, classes, data_sha256)
         tap: Tap = result["head"]["tap"]
         head = LinearHead(
@@ -281,6 +282,21 @@ def _words(result: Mapping[str, Any]) -> list[str]:
     if not full["is_converged"]:
         words.append(f"L-BFGS stopped after {full['iterations']} steps before it converged.")
     return words
+
+
+def _words_on_data(
+    readings: Readings, labels: NDArray[np.int64], parts: Parts, config: ProbeConfig
+) -> list[str]:
+    words = [contradiction_words(readings.examples, readings.hashes)]
+    possible = _possible_shots(labels[parts.train], config)
+    dropped = [str(shots) for shots in config.shots if shots not in possible]
+    if dropped:
+        least = int(np.bincount(labels[parts.train]).min())
+        words.append(
+            f"Left out of the curve: {', '.join(dropped)} pictures per class, as a class has {least} to "
+            "train on."
+        )
+    return [sentence for sentence in words if sentence]
 
 
 def _write(out: Path, result: dict[str, Any], head: LinearHead) -> None:

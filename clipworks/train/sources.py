@@ -18,10 +18,13 @@ from typing import Any
 from clipworks.errors import DataError
 from clipworks.files import MANIFEST, is_complete, read_json
 from clipworks.shards import hash_shards, list_shards
-from clipworks.train.places import read_places
+from clipworks.train.examples import EXTENSIONS, LIST_FILES
+from clipworks.train.order import LARGEST_WEIGHT
+from clipworks.train.places import read_sound_places
 
 _FIELDS = {"data", "weight", "texts", "balance"}
 _REMEDY = 'Write {"sources": [{"data": "FOLDER", "weight": 1}, ...]}; see docs/train.md.'
+_COPY_AGAIN = "Make or copy it again."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +50,28 @@ class Source:
     shards: tuple[Shard, ...]
 
 
+def require_shards(data: Path) -> None:
+    """Say of what is clearly something else what it is, and what takes it.
+
+    Raises:
+        DataError: a tar itself, a list of pictures, or a folder of pictures.
+    """
+    if data.is_file() and data.suffix == ".tar":
+        raise DataError(f"{data} is a single tar.", "Give the folder in which it lies.")
+    is_pictures = data.suffix == ".jsonl"
+    if data.is_dir() and not any(data.glob("*.tar")):
+        folders = [path for path in data.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        is_pictures = any((data / name).is_file() for name in LIST_FILES) or any(
+            path.suffix.lower() in EXTENSIONS for folder in [data, *folders] for path in folder.iterdir()
+        )
+    if is_pictures:
+        raise DataError(
+            f"{data} holds pictures or their list, no shards.",
+            "`clipworks finetune` takes class folders and lists as they are; shards are made by `clipworks "
+            "curate` and by `clipworks.shards.write_shards`.",
+        )
+
+
 def is_list(data: Path) -> bool:
     """Whether `data` is a file that lists sources, and no folder of shards."""
     return data.is_file()
@@ -59,8 +84,10 @@ def read_sources(data: Path) -> tuple[Source, ...]:
     read once and kept in the cache folder.
 
     Raises:
-        DataError: the list is wrong, or a folder holds no shard, or none of its shards has a sample.
+        DataError: it is no folder of shards and no list of them, the list is wrong, or a folder holds no
+            shard, none with a sample, or one whose headers are read and that is cut or changed.
     """
+    require_shards(data)
     rows = _read_list(data) if is_list(data) else [{"data": str(data)}]
     return tuple(_source(data, row) for row in rows)
 
@@ -75,6 +102,7 @@ def identify(data: Path, *, is_checked: bool = True) -> str:
     Raises:
         DataError: as in `read_sources`, or a shard is not the one that the manifest names.
     """
+    require_shards(data)
     if is_checked and not is_list(data) and is_complete(data):
         return sha256("".join(hash_shards(data)).encode()).hexdigest()
     rows = _read_list(data) if is_list(data) else [{"data": str(data)}]
@@ -88,15 +116,20 @@ def identify(data: Path, *, is_checked: bool = True) -> str:
 
 
 def count_shard(path: Path) -> int:
-    """Samples of a tar by its headers; of a damaged one, those before the damage.
+    """Samples of a tar by its headers.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: it cannot be opened, or is cut or changed.
     """
     try:
-        return len(read_places(path))
+        places, is_whole = read_sound_places(path)
     except OSError as error:
-        raise DataError(f"Shard {path} cannot be read: {error}.") from error
+        raise DataError(f"Shard {path} cannot be read: {error}.", _COPY_AGAIN) from error
+    if not is_whole:
+        raise DataError(
+            f"Shard {path} cannot be read: unexpected end of data behind {len(places)} samples.", _COPY_AGAIN
+        )
+    return len(places)
 
 
 def _read_list(path: Path) -> list[dict[str, Any]]:
@@ -115,10 +148,12 @@ def _read_list(path: Path) -> list[dict[str, Any]]:
 def _source(data: Path, row: Mapping[str, Any]) -> Source:
     folder = _inside(data, row["data"])
     weight = row.get("weight", 1.0)
-    if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-        raise DataError(f"The source {folder} has the weight {weight!r}; it must be a number above 0.")
+    if not isinstance(weight, int | float) or not 0 < weight <= LARGEST_WEIGHT:
+        raise DataError(
+            f"The source {folder} has the weight {weight!r}; it must be above 0, at most {LARGEST_WEIGHT:g}."
+        )
     texts = row.get("texts", {})
-    if not isinstance(texts, dict) or not all(isinstance(p, int | float) and p > 0 for p in texts.values()):
+    if not isinstance(texts, dict) or not all(_is_probability(p) for p in texts.values()):
         raise DataError(f"The source {folder} has the texts {texts!r}.", 'Write {"txt": 0.7, "FIELD": 0.3}.')
     shards = tuple(shard for shard in _count_shards(folder) if shard.samples)
     if not shards:
@@ -130,6 +165,10 @@ def _source(data: Path, row: Mapping[str, Any]) -> Source:
         balance=_inside(data, row["balance"]) if row.get("balance") else None,
         shards=shards,
     )
+
+
+def _is_probability(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
 
 
 def _inside(data: Path, name: str) -> Path:

@@ -45,12 +45,31 @@ def labels_of(examples: Sequence[Example]) -> tuple[tuple[str, ...], NDArray[np.
     """
     missing = next((example.name for example in examples if not example.label), None)
     if missing is not None:
-        raise DataError(f"{missing} has no label.", "Give every picture a class, or use captions.")
+        raise DataError(
+            f"{missing} has no label.", "Give every picture a class; captions train with finetune."
+        )
     classes = tuple(sorted({example.label for example in examples}))
     if len(classes) < 2:
         raise DataError(f"There is one class, {classes[0]!r}.", "A classifier needs two or more.")
     numbers = {label: number for number, label in enumerate(classes)}
     return classes, np.array([numbers[example.label] for example in examples])
+
+
+def contradiction_words(examples: Sequence[Example], hashes: Sequence[str]) -> str:
+    """That pictures of equal bytes have different labels, in a sentence; empty where none have."""
+    labels: dict[str, dict[str, str]] = defaultdict(dict)
+    for example, digest in zip(examples, hashes, strict=True):
+        if example.label:
+            labels[digest].setdefault(example.label, example.name)
+    several = [found for found in labels.values() if len(found) > 1]
+    if not several:
+        return ""
+    (first, name), (second, other) = list(several[0].items())[:2]
+    count = "1 picture stands" if len(several) == 1 else f"{len(several)} pictures stand"
+    return (
+        f"{count} in several classes with the same bytes, such as {name} ({first}) and {other} ({second}): "
+        "no classifier can be right about all of them."
+    )
 
 
 def cut_parts(examples: Sequence[Example], hashes: Sequence[str], *, seed: int) -> Parts:

@@ -11,6 +11,7 @@ any moment finds its last state whole. What is read back is checked against the 
 passed over for the one before. Rows are looked up by number, so two processes can read what four wrote.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -83,6 +84,7 @@ def save_state(
     outcomes = processes.collect(_write_part(unfinished, memory, processes))
     errors = [outcome for outcome in outcomes if isinstance(outcome, OSError)]
     if errors:
+        processes.once(lambda: _delete([unfinished]))
         raise errors[0]
     parts = [outcome for outcome in outcomes if not isinstance(outcome, OSError)]
 
@@ -152,9 +154,10 @@ def _write_part(folder: Path, memory: Memory, processes: Processes) -> Any:
             os.fsync(file.fileno())
         digest = sha256_file(folder / name)
     except OSError as error:
+        error.filename = str(folder / name)
         return error
     except safetensors.SafetensorError as error:  # what a full disk is there
-        return OSError(f"{folder / name} cannot be written: {error}")
+        return OSError(errno.EIO, str(error), str(folder / name))
     described = {
         piece.name: (piece.shape, piece.start, len(tensors[piece.name])) if piece.shape else ((), 0, 1)
         for piece in pieces

@@ -27,7 +27,7 @@ from clipworks.train.distributed import (
 from clipworks.train.ema import RunningMean
 from clipworks.train.loader import Batch
 from clipworks.train.loss import Captions, Objective, Score, Teaching, Temperature, contrast
-from clipworks.train.metrics import Step
+from clipworks.train.metrics import OTHER_RUN, Step
 from clipworks.train.optim import (
     LossScale,
     build_optimizers,
@@ -66,6 +66,9 @@ class Learner:
     config: TrainConfig
     token_rows: NDArray[np.int64]
     """int64 [K], the token ids whose rows the model's token table has."""
+    table: NDArray[np.float32] | None = None
+    """float32 [vocabulary, D], the token table that training started from; the exported checkpoint has its
+    rows of the tokens that are not trained, or zeros without one."""
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """Every weight that may be trained, by its name."""
@@ -83,7 +86,12 @@ class Learner:
 
 
 def build_learner(
-    config: TrainConfig, token_rows: NDArray[np.int64], processes: Processes, model: Clip | None = None
+    config: TrainConfig,
+    token_rows: NDArray[np.int64],
+    processes: Processes,
+    model: Clip | None = None,
+    *,
+    table: NDArray[np.float32] | None = None,
 ) -> Learner:
     """Random weights from the seed, or those of a model, spread over the processes, and their optimizers.
 
@@ -92,6 +100,7 @@ def build_learner(
         token_rows: int64 [K], the token ids whose rows the token table has.
         processes: who trains.
         model: taken over instead of random weights.
+        table: float32 [vocabulary, D], the whole token table of that model.
 
     Raises:
         CheckpointError: the teacher cannot be read.
@@ -136,6 +145,7 @@ def build_learner(
         processes=processes,
         config=config,
         token_rows=token_rows,
+        table=table,
     )
 
 
@@ -192,7 +202,7 @@ def take_step(learner: Learner, batch: Batch, number: int, started: float) -> St
     elif not learner.loss_scale.retreat():
         raise DataError(
             f"The loss of step {number} is {loss} and its gradient norm {norm}.",
-            "Lower learning_rate; the state before this step is kept.",
+            OTHER_RUN.format("a lower learning_rate or more warmup_steps"),
         )
     return Step(
         step=number,

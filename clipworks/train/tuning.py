@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from clipworks.errors import ConfigError
-from clipworks.train.config import TrainPrecision
+from clipworks.train.config import TrainPrecision, require_finite
 
 Objective = Literal["classification", "contrastive"]
 """`classification`: pictures into one's own classes, from the head that the class names give;
@@ -60,6 +60,7 @@ class TuneConfig:
     """Of the parts cut off, the order, the moves and the low-rank updates."""
 
     def __post_init__(self) -> None:
+        require_finite(self)
         if self.objective not in get_args(Objective):
             raise ConfigError(f"objective is {self.objective!r}; it must be classification or contrastive.")
         if self.precision not in ("f32", "bf16"):

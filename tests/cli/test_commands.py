@@ -63,6 +63,15 @@ def test_an_interruption_is_status_130(
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
 
 
+def test_sigterm_that_a_run_has_saved_after_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr("clipworks.train.recipes.find", stop)
+    result = CliRunner().invoke(main, ["train", "--recipe", "tiny", "--data", "d", "--out", "o"])
+    assert (result.exit_code, result.stderr) == (143, "Stopped by SIGTERM.\n")
+
+
 def test_options_can_be_given_as_variables(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPWORKS_LABELS", "a,b")
     monkeypatch.setenv("CLIPWORKS_TEMPLATE", "a drawing of {}\na photo of a {}")

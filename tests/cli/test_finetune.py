@@ -39,6 +39,8 @@ def test_a_dry_run_prints_the_settings_that_the_data_ask_for(
     assert plan(labelled)["objective"] == "classification"
     assert plan(write_captions(tmp_path / "captions"))["objective"] == "contrastive"
     assert plan(labelled, "--objective", "contrastive", "--lora", "4")["lora_rank"] == 4
+    assert plan(labelled)["learning_rate"] == "3e-05 * 768 / width"
+    assert plan(labelled, "--set", "learning_rate=1e-5")["learning_rate"] == 1e-5
     assert not (tmp_path / "run").exists()
     arguments = ("finetune", tiny_model, "--data", labelled, "--out", tmp_path / "run", "--dry-run")
     assert "0 is not in the range x>=1" in run(*arguments, "--lora", "0", status=2).stderr

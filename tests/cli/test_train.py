@@ -85,7 +85,7 @@ def test_a_folder_of_another_run_is_refused_before_anything_is_read(run: Run, tm
 @pytest.mark.slow
 def test_from_takes_over_the_shape_of_a_checkpoint(run: Run, tmp_path: Path) -> None:
     arguments = ("train", "--recipe", "tiny", "--data", tmp_path, "--out", tmp_path / "run", "--dry-run")
-    values = json.loads(run(*arguments, "--from", "pictogram").stdout)
+    values = json.loads(run(*arguments, "--from", "pictogram", "--set", "lock_image=true").stdout)
     assert values["start"] == "pictogram" and values["model"]["vision"]["image_size"] == 64
 
 

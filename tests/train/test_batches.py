@@ -181,7 +181,7 @@ def test_samples_that_cannot_be_used_give_way_and_are_counted(tmp_path: Path) ->
         ("d", {"jpg": jpeg(1, 200, 200), "txt": b"large"}),
     ]
     write_tar(tmp_path / "pool" / "a.tar", good + bad)
-    config = replace(streaming(resampled=False, largest_pixels=2000), batch_size=24, steps=1)
+    config = replace(streaming(resampled=False, largest_pixels=2000), batch_size=24, steps=1, warmup_steps=0)
     (raw,) = batches(tmp_path / "pool", config)
     assert raw.skipped >= Counter(invalid_image=1, no_picture=1, no_caption=1, image_too_large=1)
     assert set(captions(raw)) == {f"caption{number}" for number in range(20)}

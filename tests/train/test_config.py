@@ -48,6 +48,7 @@ def test_settings_are_read_by_the_type_of_their_field() -> None:
     [
         ("steps", "has no '='"),
         ("step=3", "steps"),
+        ("lr=1", "learning_rate"),
         ("steps=many", "must be a whole number"),
         ("recolour=perhaps", "must be true or false"),
         ("model=large", "no such setting"),

@@ -18,7 +18,8 @@ from clipworks.model.linear import read_head
 from clipworks.model.weights import read_checkpoint
 from clipworks.train import kept
 from clipworks.train.examples import read_examples
-from clipworks.train.finetune import finetune
+from clipworks.train.finetune import finetune, worse_words
+from clipworks.train.interpolation import Score
 from clipworks.train.splits import cut_parts
 from clipworks.train.tuner import STATE, Epoch, overfitting_words
 from clipworks.train.tuning import TuneConfig
@@ -188,6 +189,18 @@ def test_training_up_and_validation_down_is_called_overfitting_and_noise_is_not(
     assert not overfitting_words((start, best, epoch(2, 0.9, 0.59, 0.9)), best)
     assert not overfitting_words((start, best, epoch(2, 0.4, 0.5, 1.4)), best)
     assert not overfitting_words((start, best), best)
+
+
+def test_a_model_that_is_worse_on_the_test_part_is_told() -> None:
+    first, chosen = (Score(alpha=a, score=s, loss=1.0, kept=1.0) for a, s in ((0.0, 0.5), (0.3, 0.6)))
+    before, after = ({"top1": {"value": value, "n": 40}, "confusion": []} for value in (0.7, 0.625))
+    said = worse_words({"before": before, "exported": after}, first, chosen, 12)
+    assert "62.5% of 40 are right, before 70.0%; on the 12 of validation" in said and "60.0%" in said
+    assert worse_words({"before": before, "exported": before}, first, chosen, 12) == ""
+    found = [
+        {f"{side}_found_first": {"value": v, "n": 9} for side in ("text", "picture")} for v in (0.5, 0.4)
+    ]
+    assert "40.0% of 9" in worse_words({"before": found[0], "exported": found[1]}, first, chosen, 12)
 
 
 def test_a_rate_that_destroys_the_model_stops_with_a_lower_one(

@@ -35,7 +35,7 @@ def test_the_count_is_that_of_pytorch_but_for_hidden_scores() -> None:
 
 
 def test_a_locked_tower_counts_forward_alone() -> None:
-    config = replace(tiny(), batch_size=8, lock_image=True)
+    config = replace(tiny(), batch_size=8, start="any", lock_image=True)
     found = step_flops(config, text_tokens=20, image_patches=16)
     assert 0.9 < found / counted(8, 20, is_locked=True) < 1.02
 

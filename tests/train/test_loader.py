@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipworks.errors import DataError, InputError
+from clipworks.errors import DataError
 from clipworks.model.preprocess import prepare_rgba
 from clipworks.model.tokenizer import EOT, tokenize
 from clipworks.shards import Sample, read_shards, write_shards
@@ -139,11 +139,25 @@ def test_pictures_are_decoded_while_others_are_read(
     assert np.array_equal(again.weights, dataset.weights) and again.texts == dataset.texts
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path, config: TrainConfig) -> None:
-    wrong = [replace(sample, image=b"no picture") for sample in drawings()[30:31]]
-    write_shards(drawings()[:30] + wrong, tmp_path)
-    with pytest.raises(InputError, match="sample pink-circle"):
-        read_dataset(tmp_path, config)
+def test_a_picture_that_cannot_be_decoded_is_left_out_and_told(
+    tmp_path: Path, config: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = drawings()[:31]
+    damaged = [replace(one, image=b"no picture") if n in (3, 30) else one for n, one in enumerate(samples)]
+    write_shards(damaged, tmp_path / "damaged")
+    write_shards([one for n, one in enumerate(samples) if n not in (3, 30)], tmp_path / "whole")
+    found, whole = (read_dataset(tmp_path / name, config) for name in ("damaged", "whole"))
+    assert np.array_equal(found.pictures, whole.pictures) and np.array_equal(found.weights, whole.weights)
+    first, second = (
+        [one.token_rows[one.tokens[own[0]]].tolist() for own in one.texts] for one in (found, whole)
+    )
+    assert first == second
+    assert found.skipped == {"invalid_image": 2}
+    assert "2 of the 31 samples" in caplog.text and "sample red-bar" in caplog.text
+    with pytest.raises(DataError, match=r"2 of the 31 samples .* The limit is 5%"):
+        read_dataset(tmp_path / "damaged", replace(config, most_skipped=0.05))
+    with pytest.raises(DataError, match="29 samples, fewer than one batch of 30"):
+        read_dataset(tmp_path / "damaged", replace(config, batch_size=30))
 
 
 def test_a_weight_that_is_no_number_is_named() -> None:

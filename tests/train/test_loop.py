@@ -302,8 +302,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         "clipworks.train.step.contrast",
         lambda image, *_, **__: Score(loss=(image * float("nan")).sum(), accuracy=torch.zeros(())),
     )
-    with pytest.raises(DataError, match="The loss of step 0 is nan"):
+    with pytest.raises(DataError, match="The loss of step 0 is nan") as stopped:
         train(config(), shards, tmp_path)
+    assert "when this folder is deleted" in stopped.value.remedy
 
 
 @pytest.mark.parametrize("words", ["CUDA", "can't allocate memory", "another fault"])
@@ -317,6 +318,18 @@ def test_memory_that_has_run_out_is_one_sentence(
     is_other = words == "another fault"
     with pytest.raises(RuntimeError if is_other else DataError, match=words if is_other else "more memory"):
         train(config(), shards, tmp_path)
+
+
+def test_a_full_disk_is_one_sentence_with_its_place_and_what_is_left(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("clipworks.train.states.safetensors.torch.save_file", full)
+    with pytest.raises(DataError, match=r"part-0-of-1.safetensors cannot be written: No space") as stopped:
+        train(config(), shards, tmp_path)
+    assert "What was saved before stays" in stopped.value.remedy and not list((tmp_path / "states").iterdir())
 
 
 def test_a_folder_without_shards_is_an_error(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_colours_are_told_apart_far_above_chance_and_above_their_names(
 
 def test_the_curve_has_the_shots_that_every_class_has(done: tuple[Path, Path, Any]) -> None:
     _, out, result = done
+    assert "Left out of the curve: 50 pictures per class, as a class has 8 to train on." in result["words"]
     for tap in ("before", "after"):
         assert [row["shots"] for row in result["taps"][tap]["few"]] == [1, 2]
         assert all(len(row["draws"]) == 2 and "interval_95" in row for row in result["taps"][tap]["few"])

@@ -8,7 +8,7 @@ import pytest
 
 from clipworks.errors import DataError
 from clipworks.files import sha256_bytes
-from clipworks.shards import hash_shards
+from clipworks.shards import hash_shards, read_shard
 from clipworks.train import places, sources
 from clipworks.train.sources import identify, read_sources
 
@@ -78,7 +78,9 @@ def test_a_list_names_several_sources(tmp_path: Path) -> None:
         ({"data": "a", "wait": 1}, "unknown field 'wait'"),
         ({"weight": 1}, "no field 'data'"),
         ({"data": "a", "weight": 0}, "weight 0"),
+        ({"data": "a", "weight": 1e308}, "weight 1e.308; it must be above 0, at most 1e.09"),
         ({"data": "a", "texts": {"txt": -1}}, "texts"),
+        ({"data": "a", "texts": {"txt": 0.5, "long": 1.5}}, "texts .*1.5"),
     ],
 )
 def test_a_wrong_source_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
@@ -103,6 +105,43 @@ def test_shards_without_a_sample_are_refused(tmp_path: Path) -> None:
 def test_a_shard_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone.tar cannot be read"):
         sources.count_shard(tmp_path / "gone.tar")
+
+
+@pytest.mark.parametrize("size", [7000, 512 * 18])
+def test_a_shard_that_is_cut_is_refused_and_again_from_the_cache(tmp_path: Path, size: int) -> None:
+    """Within a member, and between two of them."""
+    path = write_tar(tmp_path / "pool" / "a.tar", ((str(n), {"txt": b"x", "jpg": b"y"}) for n in range(9)))
+    path.write_bytes(path.read_bytes()[:size])
+    for _ in range(2):
+        with pytest.raises(
+            DataError, match=r"a.tar cannot be read: unexpected end of data behind \d samples"
+        ):
+            read_sources(tmp_path / "pool")
+    with pytest.raises(DataError, match=r"a.tar cannot be read: unexpected end of data"):
+        list(read_shard(path))
+    assert len(places.read_places(path)) in (4, 5)  # where others have counted, what is whole is used
+
+
+@pytest.mark.parametrize("form", ["tar", "list", "classes", "captions"])
+def test_data_that_are_no_shards_are_told_what_takes_them(tmp_path: Path, form: str) -> None:
+    (tmp_path / "own" / "cat").mkdir(parents=True)
+    (tmp_path / "own" / "cat" / "1.jpg").write_bytes(b"")
+    (tmp_path / "captioned").mkdir()
+    listed = tmp_path / "captioned" / "captions.jsonl"
+    listed.write_text("{}")
+    data = {
+        "tar": write_tar(tmp_path / "a.tar", [sample(1)]),
+        "list": listed,
+        "classes": tmp_path / "own",
+        "captions": tmp_path / "captioned",
+    }[form]
+    remedy = "folder in which it lies" if form == "tar" else "clipworks finetune"
+    for read in (read_sources, identify):
+        with pytest.raises(
+            DataError, match="a.tar is a single tar" if form == "tar" else "no shards"
+        ) as told:
+            read(data)
+        assert remedy in told.value.remedy
 
 
 def test_data_of_ours_is_known_by_its_content_and_that_of_others_by_names_and_sizes(

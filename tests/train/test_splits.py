@@ -7,7 +7,7 @@ import pytest
 
 from clipworks.errors import DataError
 from clipworks.train.examples import Example, Split
-from clipworks.train.splits import cut_parts, draw_shots, labels_of
+from clipworks.train.splits import contradiction_words, cut_parts, draw_shots, labels_of
 
 
 def example(name: str, label: str, split: Split = "") -> Example:
@@ -74,6 +74,16 @@ def test_one_class_or_a_missing_label_is_refused() -> None:
         labels_of(made(3, classes="a"))
     with pytest.raises(DataError, match="x has no label"):
         labels_of([*made(3), example("x", "")])
+
+
+def test_pictures_of_equal_bytes_with_different_labels_are_told() -> None:
+    examples = made(2)
+    assert contradiction_words(examples, ["0", "0", "1", "1"]) == ""
+    said = contradiction_words(examples, ["0", "1", "0", "2"])
+    assert said.startswith(
+        "1 picture stands in several classes with the same bytes, such as a0 (a) and b0 (b)"
+    )
+    assert contradiction_words(examples, ["0", "1", "0", "1"]).startswith("2 pictures stand")
 
 
 def test_shots_are_so_many_of_each_class_or_none() -> None:

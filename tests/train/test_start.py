@@ -11,7 +11,8 @@ import torch
 
 from clipworks.cli.held_out import read_tasks
 from clipworks.errors import ConfigError, DataError
-from clipworks.model.weights import read_checkpoint
+from clipworks.model.loading import load
+from clipworks.model.weights import read_checkpoint, write_checkpoint
 from clipworks.train import held_out
 from clipworks.train.check import check_run, estimate_bytes
 from clipworks.train.config import TrainConfig
@@ -21,7 +22,7 @@ from clipworks.train.loop import train
 from clipworks.train.metrics import EVALUATIONS
 from clipworks.train.recipes import find, tiny
 from clipworks.train.start import read_start, with_start
-from clipworks.train.step import build_learner
+from clipworks.train.step import Learner, build_learner
 
 from .conftest import draw, drawings
 from .pools import sample, write_pool, write_tar
@@ -43,7 +44,9 @@ def first_run(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_goes_on_from_the_weights_of_a_checkpoint(
     shards: Path, first_run: Path, tmp_path: Path
 ) -> None:
-    config = with_start(replace(tiny(), steps=1, batch_size=8, learning_rate=1e-7), str(first_run))
+    config = with_start(
+        replace(tiny(), steps=1, warmup_steps=0, batch_size=8, learning_rate=1e-7), str(first_run)
+    )
     before = read_checkpoint(first_run).tensors
     after = read_checkpoint(train(config, shards, tmp_path / "on")).tensors
     for name, tensor in before.items():
@@ -96,6 +99,31 @@ def test_scores_become_lines_of_the_run(shards: Path, tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == [2, 4]
     assert all(0 <= line["held/image_to_text_r1"] <= line["held/image_to_text_r5"] <= 1 for line in lines)
     assert "held/image_to_text_r1" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("is_from_one", [False, True])
+def test_a_run_is_scored_as_its_checkpoint_is(
+    shards: Path, first_run: Path, tmp_path: Path, is_from_one: bool
+) -> None:
+    """With captions whose words no caption of the training holds."""
+    config = replace(tiny(), steps=2, batch_size=8, learning_rate=1e-4)
+    if is_from_one:
+        whole = read_checkpoint(first_run)
+        rng = np.random.default_rng(0)
+        table = rng.normal(0, 0.5, whole.tensors[TABLE].shape).astype(np.float32)
+        write_checkpoint(tmp_path / "full", whole.config, {**whole.tensors, TABLE: table})
+        config = with_start(config, str(tmp_path / "full"))
+    texts = ("a zebra in snow", "red circle of wax", "zebra", "green lamp and green zebra")
+    told: list[torch.Tensor] = []
+
+    def on_eval(learner: Learner, _: int) -> dict[str, float]:
+        with torch.no_grad():
+            told[:] = [held_out._text_encoder(learner)(texts, learner.processes)]
+        return {}
+
+    run = train(config, shards, tmp_path / "run", on_eval=on_eval)
+    vectors = load(str(run), precision="f32", device="torch-cpu").embed_texts(texts)
+    assert np.abs(told[0].numpy() - vectors).max() < 1e-5
 
 
 def test_tasks_are_read_from_captions_classes_and_shards(shards: Path, tmp_path: Path) -> None:
@@ -156,6 +184,15 @@ def test_too_little_to_score_is_named() -> None:
         class_task("one", [(picture, "a"), (picture, "a")], tiny())
 
 
+def test_a_picture_that_cannot_be_scored_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    pairs = [(one.image, one.texts[0]) for one in drawings()[:6]]
+    task = captioned_task("held", [*pairs, (b"no picture", "x")], tiny())
+    assert len(task.pixels) == len(task.texts) == 6 and "x" not in task.texts
+    assert "1 of 7 pictures of --eval held cannot be used" in caplog.text
+    with pytest.raises(DataError, match="2 of 4 pictures of --eval held"):
+        class_task("held", [*pairs[:2], (b"no", "x"), (b"no", "y")], tiny())
+
+
 def test_a_check_looks_at_data_memory_and_two_steps_and_writes_nothing(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool")
     config = replace(tiny(), reading="stream", recolour=False, batch_size=8)
@@ -163,8 +200,8 @@ def test_a_check_looks_at_data_memory_and_two_steps_and_writes_nothing(tmp_path:
     found = check_run(config, pool)
     assert sorted(path.name for path in pool.iterdir()) == before
     assert {path.name for path in tmp_path.iterdir()} == {"pool", "cache"}
-    assert (found.samples, found.shards, found.looked_at, found.problems) == (60, 3, 12, {})
-    assert found.distinct_captions == 12 and found.captions[0].startswith("caption ")
+    assert (found.samples, found.shards, found.looked_at, found.problems) == (60, 3, 60, {})
+    assert found.distinct_captions == 60 and found.captions[0].startswith("caption ")
     assert found.loss == pytest.approx(found.chance_loss, rel=0.3)
     assert found.step_seconds > 0 and found.total_hours > 0 and found.mfu is not None
     assert 10e6 < found.estimated_bytes < found.peak_bytes
@@ -180,6 +217,17 @@ def test_a_check_of_bad_data_names_what_is_wrong(tmp_path: Path) -> None:
     write_tar(tmp_path / "pool" / "a.tar", [*map(sample, range(10)), *bad])
     with pytest.raises(DataError, match=r"cannot be used: invalid_image \d"):
         check_run(replace(tiny(), reading="stream", recolour=False, batch_size=8), tmp_path / "pool")
+
+
+def test_a_check_judges_by_as_many_samples_as_a_run(tmp_path: Path) -> None:
+    """The first and the last of eighty are bad, which of four would be half."""
+    bad = {"jpg": b"\xff\xd8\xff", "txt": b"x"}
+    samples = [("bad0", bad), *map(sample, range(78)), ("bad1", bad)]
+    write_tar(tmp_path / "pool" / "a.tar", samples)
+    config = replace(tiny(), reading="stream", recolour=False, batch_size=8)
+    for reading in (config, replace(config, reading="memory")):
+        found = check_run(reading, tmp_path / "pool")
+        assert (found.looked_at, found.problems) == (80, {"invalid_image": 2})
 
 
 def test_a_check_refuses_what_memory_cannot_hold(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,7 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(
     monkeypatch.setattr("clipworks.train.states.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save_state(tmp_path, memory(2), 2, ALONE)
+    assert [path.name for path in (tmp_path / STATES).iterdir()] == ["00000001"]
     monkeypatch.undo()
     found = memory(3)
     assert load_state(tmp_path, found, ALONE) == 1
@@ -127,7 +128,7 @@ def test_a_state_that_its_format_cannot_write_is_an_error_of_the_system(
         raise SafetensorError("I/O error: No space left on device")
 
     monkeypatch.setattr("clipworks.train.states.safetensors.torch.save_file", full)
-    with pytest.raises(OSError, match="part-0-of-1.safetensors cannot be written: .*No space left"):
+    with pytest.raises(OSError, match="No space left on device: .*part-0-of-1.safetensors"):
         save_state(tmp_path, memory(), 1, ALONE)
 
 
