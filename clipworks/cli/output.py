@@ -16,8 +16,6 @@ SETTINGS: dict[str, Any] = {"auto_envvar_prefix": "CLIPWORKS"}
 """Makes every option of a command readable from a `CLIPWORKS_*` variable."""
 
 
-
-
 class Line(click.types.StringParamType):
     """A text with spaces; a variable holds several as lines."""
 
