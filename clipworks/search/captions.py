@@ -18,8 +18,7 @@ from clipworks.search.entries import TEXT_FILES, Entry, Failure, read_entries
 from clipworks.search.exact import unit
 from clipworks.search.exif import PictureFacts
 from clipworks.search.relevance import measure
-from clipworks.search.store import Relevance
-from clipworks.search.writer import Batch, Record, open_writer
+from clipworks.search.writer import Batch, Record, Writer, open_writer
 
 TEXTS_AT_ONCE = 1024
 _SAMPLE = 200_000
@@ -75,16 +74,8 @@ def index_captions(
         gone = sorted(known.keys() - {one.id for one in records})
         if gone:
             writer.write(Batch(gone=gone))
-        assert writer.header is not None
         if fresh or gone:
-            measured = measure(engine, unit(writer.sample(_SAMPLE)))
-            # How near pictures come to fitting texts is not how near texts come to each other.
-            relevance = Relevance(
-                text_threshold=measured.text_threshold,
-                image_threshold=None,
-                alike_threshold=measured.alike_threshold,
-            )
-            writer.end(replace(writer.header, relevance=relevance))
+            _measure(writer, engine)
     return BuildReport(
         out=out,
         count=len(records),
@@ -96,6 +87,13 @@ def index_captions(
         seconds=time.monotonic() - started,
         noun="caption",
     )
+
+
+def _measure(writer: Writer, engine: Engine) -> None:
+    measured = measure(engine, unit(writer.sample(_SAMPLE)))
+    # How near pictures come to fitting texts is not how near texts come to each other.
+    assert writer.header is not None
+    writer.end(replace(writer.header, relevance=replace(measured, image_threshold=None)))
 
 
 def _records(source: Path) -> tuple[list[Record], list[Skipped]]:

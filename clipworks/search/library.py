@@ -277,7 +277,7 @@ class Library:
         self, store: VectorStore, state: _State, vector: Vectors, limit: int, within: Selection | None
     ) -> Slots:
         """What a store finds and is still there, and what it has not heard of yet."""
-        found = store.nearest(vector[None], limit, within)[0][0]
+        found: Slots = store.nearest(vector[None], limit, within)[0][0]
         found = found[(found != NOWHERE) & (found < len(state.alive))]
         found = found[state.alive[found]]
         if store.revision() >= state.revision:

@@ -79,7 +79,9 @@ class Writer:
         self._revision: int = settings["revision"]
         self.header = schema.header_of(settings) if "header" in settings else None
         self._maker = -1
-        self._free = [slot for (slot,) in connection.execute("SELECT slot FROM freed ORDER BY slot DESC")]
+        self._free: list[int] = [
+            slot for (slot,) in connection.execute("SELECT slot FROM freed ORDER BY slot DESC")
+        ]
         query = "SELECT max(slot) FROM (SELECT slot FROM pictures UNION ALL SELECT slot FROM freed)"
         last = connection.execute(query).fetchone()[0]
         self._next: int = 0 if last is None else last + 1
@@ -214,7 +216,7 @@ class Writer:
         self._put_words([(slot, record.id, facts)])
 
     def _remove(self, ids: Sequence[str], revision: int) -> None:
-        slots = []
+        slots: list[int] = []
         for name in ids:
             row = self._connection.execute(
                 "DELETE FROM pictures WHERE id = ? RETURNING slot", (name,)
