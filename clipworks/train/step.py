@@ -107,8 +107,7 @@ def build_learner(
         ConfigError: nothing is left to train.
     """
     if model is None:
-        text = replace(config.model.text, vocab_size=len(token_rows))
-        model = Clip(replace(config.model, text=text))
+        model = Clip(replace(config.model, text=replace(config.model.text, vocab_size=len(token_rows))))
         initialise(model, config.seed)
     bias = None
     if config.loss == "sigmoid":
@@ -122,10 +121,7 @@ def build_learner(
         for tower in (model.vision, model.text):
             for block in tower.blocks:
                 block.compile()
-    towers = (
-        spread(model.vision, processes, config.parallel),
-        spread(model.text, processes, config.parallel),
-    )
+    vision, text = (spread(tower, processes, config.parallel) for tower in (model.vision, model.text))
     optimizers = build_optimizers(model, config)
     if bias is not None:
         optimizers[0].add_param_group({"params": [bias], "weight_decay": 0.0})
@@ -137,7 +133,7 @@ def build_learner(
     return Learner(
         model=model,
         bias=bias,
-        towers=towers,
+        towers=(vision, text),
         optimizers=optimizers,
         loss_scale=LossScale(is_on=config.precision == "fp16"),
         mean=RunningMean(dict(model.named_parameters()), config.ema_decay) if config.ema_decay else None,

@@ -245,7 +245,7 @@ def source_of(tmp_path: Path, **row: Any) -> Any:
 
 
 def test_captions_are_chosen_by_their_probabilities(tmp_path: Path) -> None:
-    made = Captions(source_of(tmp_path, texts={"txt": 1, "long": 3}), 0.5)
+    made = Captions(source_of(tmp_path, texts={"txt": 0.25, "long": 0.75}), 0.5)
     found = choose(made, {"long": ["one", "two"]})
     assert found["short"] / 2000 == pytest.approx(0.25, abs=0.03)
     assert found["one"] / 2000 == pytest.approx(0.375, abs=0.04)
