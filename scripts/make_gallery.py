@@ -33,11 +33,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 import clipworks
 from clipworks.files import sha256_file
 from clipworks.search.build import build_index
+from clipworks.search.opening import open_index
+from clipworks.search.snapshot import write_index
 
 HERE = Path(__file__).parent
 GALLERY = HERE.parent / "clipworks" / "gallery"
@@ -113,6 +116,11 @@ def _make_index(model: str) -> None:
     report = build_index(GALLERY, index, engine)
     if report.skipped:
         sys.exit(f"Skipped: {report.skipped}")
+    library = open_index(index)
+    header, entries, vectors = library.header, list(library.entries()), library.vectors
+    library.close()
+    shutil.rmtree(index)
+    write_index(index, header, entries, vectors.astype(np.float16))
     print(f"{report.count:6d} pictures embedded with {engine.name} {engine.fingerprint[:12]}")
 
 

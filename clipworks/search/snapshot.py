@@ -1,6 +1,6 @@
 """An index as plain files that never change: how the gallery is shipped, and what older versions wrote.
 
-The folder holds `vectors.G.npy` (float32 [N, D], unit rows), `items.G.jsonl` (row i describes
+The folder holds `vectors.G.npy` (float32 or float16 [N, D], unit rows), `items.G.jsonl` (row i describes
 vector i) and `manifest.json`, which names the generation G and is written last. Equal indexes are
 equal in every byte. `library.py` opens it, and `build.py` makes a library of it.
 """
@@ -35,7 +35,7 @@ class Snapshot:
     rows: list[bytes]
     """A JSON object each."""
     vectors: Vectors
-    """float32 [N, D], rows of unit length, memory-mapped and read-only."""
+    """float32 or float16 [N, D], rows of unit length, memory-mapped and read-only."""
 
     def entries(self) -> Iterator[tuple[Item, FileStamp]]:
         """Every item with the stamp of its file, in the order of the vectors.
@@ -116,9 +116,9 @@ def write_index(
         folder: where; made if need be.
         header: what the manifest says.
         entries: item and stamp per vector, in order.
-        vectors: float32 [len(entries), header.dim], rows of unit length.
+        vectors: float32 or float16 [len(entries), header.dim], rows of unit length.
     """
-    assert vectors.shape == (len(entries), header.dim) and vectors.dtype == np.float32
+    assert vectors.shape == (len(entries), header.dim)
     vectors = np.ascontiguousarray(vectors)
     rows = [_row(item, stamp) for item, stamp in entries]
     generation = _generation_of(rows, vectors)
