@@ -27,7 +27,7 @@ def with_settings(config: Config, settings: Iterable[str]) -> Config:
     """
     assert is_dataclass(config) and not isinstance(config, type)
     types_by_name = get_type_hints(type(config))
-    known = [field.name for field in fields(config) if _is_one_value(types_by_name[field.name])]
+    known = [field.name for field in fields(config) if _is_settable(types_by_name[field.name])]
     changes: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -41,9 +41,9 @@ def with_settings(config: Config, settings: Iterable[str]) -> Config:
     return replace(config, **changes)
 
 
-def _is_one_value(kind: Any) -> bool:
-    """Whether a field takes a number, a text or the like; what holds several has an option of its own."""
-    return not is_dataclass(kind) and get_origin(kind) is not tuple
+def _is_settable(kind: Any) -> bool:
+    """Whether a setting can be a field's value; what holds several texts or more has an option of its own."""
+    return not is_dataclass(kind) and (get_origin(kind) is not tuple or kind == tuple[int, ...])
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

@@ -130,9 +130,9 @@ def _with_names(seen: NDArray[np.int64], found: Pictures) -> NDArray[np.int64]:
     """
     hashes = np.sort(np.array([hash(key) for key in found.keys], dtype=np.int64))
     merged = np.sort(np.concatenate([seen, hashes]), kind="stable")
-    twice = merged[1:][merged[1:] == merged[:-1]]
-    if len(twice):
-        name = next(key for key in found.keys if hash(key) == twice[0])
+    twice = set(merged[1:][merged[1:] == merged[:-1]].tolist())
+    if twice:
+        name = next(key for key in found.keys if hash(key) in twice)
         raise DataError(f"The sample {name} stands twice in {found.path.parent}.", "Make the data again.")
     return merged
 

@@ -90,13 +90,7 @@ def read_dataset(folder: Path, config: TrainConfig) -> Dataset:
     """
     size = config.model.vision.image_size
     num_samples = count_samples(folder)
-    num_bytes = num_samples * size * size * 4
-    if num_bytes > LARGEST_DATASET_BYTES:
-        raise DataError(
-            f"{num_samples} pictures of {size} pixels need {num_bytes / 2**30:.1f} GiB of memory; "
-            f"the loader holds up to {LARGEST_DATASET_BYTES / 2**30:.0f} GiB.",
-            "Train on fewer shards or smaller pictures.",
-        )
+    _require_room(num_samples, size)
     _require_batch(folder, num_samples, config)
     pictures = np.empty((num_samples, size, size, 4), dtype=np.uint8)
     is_glyph = np.empty(num_samples, dtype=np.bool_)
@@ -220,6 +214,16 @@ def _finish(drawn: _Drawn, config: TrainConfig) -> Batch:
         ),
         kept_BT=None if drawn.kept is None else torch.from_numpy(drawn.kept),
     )
+
+
+def _require_room(num_samples: int, size: int) -> None:
+    num_bytes = num_samples * size * size * 4
+    if num_bytes > LARGEST_DATASET_BYTES:
+        raise DataError(
+            f"{num_samples} pictures of {size} pixels need {num_bytes / 2**30:.1f} GiB of memory; "
+            f"the loader holds up to {LARGEST_DATASET_BYTES / 2**30:.0f} GiB.",
+            "Train on fewer shards or smaller pictures.",
+        )
 
 
 def _require_batch(folder: Path, num_samples: int, config: TrainConfig) -> None:
