@@ -60,7 +60,7 @@ def test_a_wrong_setting_gives_one_sentence(setting: str, message: str) -> None:
         with_settings(tiny(), [setting])
 
 
-@pytest.mark.parametrize("name", ["shots", "templates"])
+@pytest.mark.parametrize("name", ["templates"])
 def test_what_holds_several_values_is_no_setting(name: str) -> None:
     with pytest.raises(ConfigError, match=f"--set {name}: there is no such setting"):
         with_settings(ProbeConfig(), [f"{name}=1,2"])
