@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from clipworks.errors import DataError
 from clipworks.files import atomic_write
-from clipworks.model.pipeline import num_cores
 from clipworks.search.exact import exactly_nearest, ranked
 from clipworks.search.matrix import Matrix
 from clipworks.search.store import Change, Mask, Selection, Slots, Vectors
@@ -133,7 +132,6 @@ class IvfStore:
         quantizer.this.disown()
         index.cp.niter = 10
         index.cp.min_points_per_centroid = 1
-        faiss.omp_set_num_threads(num_cores())
         step = max(1, count // (num_lists * _TRAINED_WITH))
         index.train(change.vectors[::step].astype(np.float32))
         return index

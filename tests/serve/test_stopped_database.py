@@ -71,7 +71,7 @@ def ask_while_stopped(postgres: str, most_seconds: float) -> None:
 def test_requests_and_readiness_say_that_the_accounts_do_not_answer(
     postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(books, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(books, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(books, "READY_SECONDS", 0.1)
     ask_while_stopped(postgres, 5)
 
