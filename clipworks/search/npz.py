@@ -9,7 +9,7 @@ import numpy as np
 
 from clipworks.search.parts import Parts
 
-BYTES_AT_ONCE = 1 << 24
+BYTES_AT_ONCE = 1 << 20
 """Of padded texts in memory."""
 
 
