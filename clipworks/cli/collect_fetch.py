@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table, stage_progress
+from clipworks.cli.output import (
+    SETTINGS,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    settings_option,
+    stage_progress,
+)
 from clipworks.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -30,14 +38,7 @@ _FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--url-column", default="", help="Column of addresses.  [default: image_url or url]")
 @click.option("--caption-column", default="", help="Column of texts.  [default: texts, caption, text or alt]")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Picture processes.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    envvar="CLIPWORKS_SET",
-    help="Change a setting (docs/fetch.md); repeatable.",
-)
+@settings_option(" (docs/fetch.md)")
 @click.option("--dry-run", is_flag=True, help="Print the plan and the settings, and stop.")
 @json_option("one object with the counts")
 def fetch(  # noqa: PLR0913  # an argument for each option

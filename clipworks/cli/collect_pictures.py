@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 
-from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table, progress_bar
+from clipworks.cli.output import (
+    SETTINGS,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    settings_option,
+    stage_progress,
+)
 from clipworks.errors import MissingExtraError
 
 _DRAWN = ("resvg", "rsvg-convert", "pixels")
@@ -14,14 +22,7 @@ _DRAWN = ("resvg", "rsvg-convert", "pixels")
 @click.argument("lists", metavar="LIST...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of shards to write.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    envvar="CLIPWORKS_SET",
-    help="side (64 pixels), rows_per_shard (5000) or rsvg (true); repeatable.",
-)
+@settings_option(": side (64 pixels), rows_per_shard (5000) or rsvg (true)")
 @click.option("--dry-run", is_flag=True, help="Say how many rows there are, and stop.")
 @json_option("one object with the counts")
 def pictures(
@@ -52,7 +53,7 @@ def pictures(
         else:
             print_table(["list", "rows"], [[name, f"{count:,}"] for name, count in rows.items()])
         return
-    with progress_bar("Drawing", "shards") as show:
+    with stage_progress("Drawing", "shards", out) as show:
         manifest = draw_pictures(lists, out, rules, workers=workers, show=show)
     counts = manifest["counts"]
     num_drawn = sum(counts.get(name, 0) for name in _DRAWN)

@@ -17,27 +17,17 @@ from clipworks.cli.output import (
     progress_bar,
     stage_progress,
 )
+from clipworks.cli.steps import steps
 from clipworks.errors import MissingExtraError
 
 _FILE = click.Path(path_type=Path)
 
 
-class _Steps(click.Group):
-    """The single steps by name; a first word that is none of them is a folder, for a recipe."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the name of the command for folders before words that begin with no name."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = [recipe.name or "", *args]
-        return super().parse_args(ctx, args)
-
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Both ways to call it."""
-        formatter.write_usage(ctx.command_path, "DIR --recipe NAME --out DIR [OPTIONS]")
-        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
-
-
-@click.group(cls=_Steps, commands=[recipe, texts, hashes], context_settings=SETTINGS)
+@click.group(
+    cls=steps(str(recipe.name), "DIR --recipe NAME --out DIR [OPTIONS]"),
+    commands=[recipe, texts, hashes],
+    context_settings=SETTINGS,
+)
 def curate() -> None:
     """Choose from a pool of pictures and texts: by a recipe, or one step at a time.
 

@@ -14,6 +14,7 @@ from clipworks.cli.output import (
     note,
     print_json,
     print_table,
+    settings_option,
     stage_progress,
 )
 from clipworks.errors import DataError, MissingExtraError
@@ -31,14 +32,7 @@ if TYPE_CHECKING:
     help="metaclip, datacomp-basic, datacomp-clip-score, datacomp-1b, laion or small.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of shards to write.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    envvar="CLIPWORKS_SET",
-    help="Change a setting (docs/curate.md); repeatable.",
-)
+@settings_option(" (docs/curate.md)")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option(
     "--ray",

@@ -7,27 +7,25 @@ import click
 
 from clipworks.cli.evaluate_fetch import fetch
 from clipworks.cli.evaluate_prepare import prepare
-from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table, progress_bar
+from clipworks.cli.output import (
+    SETTINGS,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    progress_bar,
+    settings_option,
+)
+from clipworks.cli.steps import steps
 
 _FOLDER = click.Path(path_type=Path)
 
 
-class _Steps(click.Group):
-    """`prepare` by name; a first word that is no step is a model."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the name of the command for models before words that begin with no name."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["model", *args]
-        return super().parse_args(ctx, args)
-
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Both ways to call it."""
-        formatter.write_usage(ctx.command_path, "MODEL --suite NAME --data DIR --out DIR [OPTIONS]")
-        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
-
-
-@click.group(cls=_Steps, commands=[fetch, prepare], context_settings=SETTINGS)
+@click.group(
+    cls=steps("model", "MODEL --suite NAME --data DIR --out DIR [OPTIONS]"),
+    commands=[fetch, prepare],
+    context_settings=SETTINGS,
+)
 def evaluate() -> None:
     """Evaluate a model on published tasks, or prepare data of one's own for it.
 
@@ -52,14 +50,7 @@ def evaluate() -> None:
 @click.option("--data", required=True, type=_FOLDER, help="Folder with the data sets, as published.")
 @click.option("--out", required=True, type=_FOLDER, help="Folder for the results.")
 @click.option("--verify", is_flag=True, help="Compare with the published row of the model, task by task.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    envvar="CLIPWORKS_SET",
-    help="Change a setting: precision, preprocess, prompts, probe, shots, draws or device; repeatable.",
-)
+@settings_option(": precision, preprocess, prompts, probe, shots, draws or device")
 @click.option("--dry-run", is_flag=True, help="Check the data, print the plan, and stop.")
 @json_option("one line per task, the content of its JSON file")
 def model(

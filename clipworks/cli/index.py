@@ -16,6 +16,7 @@ from clipworks.cli.output import (
     print_table,
     progress_bar,
 )
+from clipworks.cli.steps import steps
 from clipworks.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -25,22 +26,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-class _Steps(click.Group):
-    """What can be done with an index by name; a first word that is none of them is a folder to index."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the name of the command for folders before words that begin with no name."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["build", *args]
-        return super().parse_args(ctx, args)
-
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Both ways to call it."""
-        formatter.write_usage(ctx.command_path, "SOURCE [OPTIONS]")
-        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
-
-
-@click.group(cls=_Steps, context_settings=SETTINGS)
+@click.group(cls=steps("build", "SOURCE [OPTIONS]"), context_settings=SETTINGS)
 def index() -> None:
     """Make a folder of pictures searchable, or look after its index.
 
