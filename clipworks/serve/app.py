@@ -39,12 +39,13 @@ from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.logs import start_logging
 from clipworks.serve.openapi import document
-from clipworks.serve.pages import STATIC, Pages
 from clipworks.serve.prices import read_prices
 from clipworks.serve.problems import RequestError
 from clipworks.serve.server import serve_app
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.site.layout import STATIC, Layout
+from clipworks.serve.site.search_page import SearchPage
 from clipworks.serve.traces import SpanSink
 
 if TYPE_CHECKING:
@@ -97,7 +98,6 @@ def create_service_app(
         ConfigError: keys are asked for, and the database or the prices cannot be used.
     """
     settings = service.settings
-    pages = Pages(service)
     gate = gate or _gate(settings)
     keyed = gate if isinstance(gate, KeyGate) else None
     app = Starlette(
@@ -107,9 +107,7 @@ def create_service_app(
             *_account_routes(Billing(keyed), Admin(keyed)),
             *_state_routes(service, gate),
             Route("/gallery/{id:path}", plain(partial(_one_picture, service)), methods=["GET"]),
-            Route("/", _unpaid(settings, pages.show), methods=["GET"]),
-            Route("/", _unpaid(settings, pages.show_similar), methods=["POST"]),
-            Mount("/static", StaticFiles(directory=STATIC)),
+            *_pages(service),
         ],
         middleware=[
             Middleware(Edge, hosts=settings.host_names(), metrics=service.metrics, spans=spans),
@@ -210,6 +208,17 @@ def _state_routes(service: Service, gate: Gate) -> list[Route]:
         Route("/health", partial(_health, service, gate), methods=["GET"]),
         Route("/metrics", partial(_metrics, service), methods=["GET"]),
         Route("/openapi.json", plain(lambda request: JSONResponse(described)), methods=["GET"]),
+    ]
+
+
+def _pages(service: Service) -> list[Route | Mount]:
+    """What people see."""
+    settings, layout = service.settings, Layout(service.settings)
+    search_page = SearchPage(service, layout)
+    return [
+        Route("/", _unpaid(settings, search_page.show), methods=["GET"]),
+        Route("/", _unpaid(settings, search_page.show_similar), methods=["POST"]),
+        Mount("/static", StaticFiles(directory=STATIC)),
     ]
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
@@ -22,6 +21,7 @@ from clipworks.serve.inputs import (
     read_picture,
     read_text,
 )
+from clipworks.serve.pictures import picture_address
 from clipworks.serve.problems import RequestError, UnavailableError
 
 if TYPE_CHECKING:
@@ -160,11 +160,6 @@ def describe(hit: Hit, place: int, found: Result) -> dict[str, Any]:
         "alike": list(hit.alike),
         "url": picture_address(hit.id),
     }
-
-
-def picture_address(item_id: str) -> str:
-    """Where the server shows a gallery picture."""
-    return "/gallery/" + quote(item_id)
 
 
 def picture_path(service: "Service", item_id: str) -> Path:

@@ -43,7 +43,7 @@ ROUTES = [
     ("GET", "/readyz"),
     ("GET", "/health"),
     ("GET", "/gallery/red%20one.png"),
-    ("GET", "/static/page.css"),
+    ("GET", "/static/site.css"),
     ("GET", "/nothing"),
     ("DELETE", "/v1/models"),
 ]

@@ -63,7 +63,7 @@ def test_every_route_needs_a_key_unless_it_is_listed_as_open(place: str) -> None
         for route in app.routes:
             assert isinstance(route, Route | Mount)
             path = route.path.replace("{id:path}", "x").replace("{id}", "x")
-            path += "/page.css" if isinstance(route, Mount) else ""
+            path += "/site.css" if isinstance(route, Mount) else ""
             methods = (route.methods or set()) if isinstance(route, Route) else {"GET"}
             for method in methods:
                 answer = client.request(method, path)

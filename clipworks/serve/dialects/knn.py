@@ -16,7 +16,7 @@ from clipworks.model.heads import Vectors
 from clipworks.search.answer import Ask, Part, answer
 from clipworks.search.store import Hit, Item, Result
 from clipworks.serve.call import Call
-from clipworks.serve.hits import charged_find, picture_address, require_gallery
+from clipworks.serve.hits import charged_find, require_gallery
 from clipworks.serve.inputs import (
     Payload,
     check_count,
@@ -26,6 +26,7 @@ from clipworks.serve.inputs import (
     read_text,
     required_list,
 )
+from clipworks.serve.pictures import picture_address
 from clipworks.serve.problems import RequestError, shown
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The page as the server renders it; `test_page.py` drives it in a browser."""
+"""The page as the server renders it; `test_search_in_browser.py` drives it in a browser."""
 
 import re
 

@@ -5,27 +5,25 @@ Searching works without scripts; the scripts in `static/` fetch the same results
 """
 
 import asyncio
-import hashlib
 import re
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import jinja2
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from clipworks.errors import ClipworksError
 from clipworks.search.answer import Ask
 from clipworks.search.store import Hit, Result
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.edge import log_failure, request_id
-from clipworks.serve.hits import find, picture_address, picture_path, read_ask, read_query
+from clipworks.serve.hits import find, picture_path, read_ask, read_query
 from clipworks.serve.inputs import Picture, read_text
 from clipworks.serve.problems import UnavailableError, problem, status_and_code
+from clipworks.serve.site.layout import Layout
 from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
@@ -43,30 +41,25 @@ EXAMPLES = (
 )
 """Searches offered on the page; their best hits are also the sample pictures of the playground."""
 
-STATIC = Path(__file__).parent / "static"
 NUM_HITS = 24
 MAX_HITS = 1536
 """As far as a page scrolls."""
 NUM_BROWSED_PER_EXAMPLE = 3
-_SANE_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 
 
-class Pages:
-    """The page and what it keeps: its templates and the gallery's sample pictures."""
+class SearchPage:
+    """The page and what it keeps: the gallery's sample pictures.
 
-    def __init__(self, service: "Service") -> None:
+    Args:
+        service: answers the searches.
+        layout: the frame.
+    """
+
+    def __init__(self, service: "Service", layout: Layout) -> None:
         self._service = service
+        self._layout = layout
         self._samples: list[Hit] = []
         self._finding_samples = asyncio.Lock()
-        self._version = _version_of(STATIC)
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("clipworks.serve"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters["picture_address"] = picture_address
 
     async def show(self, request: Request) -> Response:
         """GET /: with `q` words, or with `like` a gallery picture, the search's results are on it."""
@@ -125,33 +118,21 @@ class Pages:
 
     async def _render(self, request: Request, results: dict[str, Any], status: int = 200) -> Response:
         samples = self._samples if status >= 500 else await self._sample_pictures()
+        content = {"results": results, "samples": samples, **self._gallery()}
         if request.query_params.get("fragment"):
-            context = {"results": results, "samples": samples, **self._gallery()}
-            html = self._templates.get_template("results.html").render(context)
-        else:
-            html = self._templates.get_template("page.html").render(
-                results=results,
-                samples=samples,
-                words=request.query_params.get("q", "").strip(),
-                where=request.query_params.get("where", "").strip(),
-                sort=request.query_params.get("sort", "score"),
-                version=self._version,
-                models=list(self._service.models),
-                examples=EXAMPLES,
-                address=self._address(request),
-                **self._gallery(),
-            )
-        return HTMLResponse(html, status, headers={"cache-control": "no-store"})
+            return self._layout.fragment("results.html", content, status)
+        content |= {
+            "words": request.query_params.get("q", "").strip(),
+            "where": request.query_params.get("where", "").strip(),
+            "sort": request.query_params.get("sort", "score"),
+            "models": list(self._service.models),
+            "examples": EXAMPLES,
+        }
+        return self._layout.page(request, "search.html", content, status)
 
     def _gallery(self) -> dict[str, int]:
         gallery = self._service.gallery
         return {"num_pictures": gallery.count() if gallery is not None else 0}
-
-    def _address(self, request: Request) -> str:
-        host = request.headers.get("host", "")
-        if not _SANE_HOST.fullmatch(host):
-            host = f"127.0.0.1:{self._service.settings.port}"
-        return f"{request.url.scheme}://{host}"
 
     async def _sample_pictures(self) -> list[Hit]:
         """A few pictures per example search, each once; found on the first visit and kept.
@@ -195,11 +176,3 @@ def _more_address(request: Request, num_hits: int) -> str:
         return ""
     kept = {name: value for name, value in request.query_params.items() if name not in ("n", "fragment")}
     return "/?" + urlencode({**kept, "n": 2 * num_hits})
-
-
-def _version_of(folder: Path) -> str:
-    """A mark in the addresses of static files, so that a browser fetches them anew after a change."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:8]
