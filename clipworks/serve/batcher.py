@@ -34,9 +34,8 @@ class Lane(Generic[Item, Answer]):
 
     Args:
         name: for logs and messages, for example "pictogram images".
-        run: called in a thread with `max_batch` items or a power of two below it; gives one answer per
-            item, in order. With `max_batch` 1 its error goes to the waiter as it is; else each waiter
-            gets a `BatchError`.
+        run: called in a thread with up to `max_batch` items; gives one answer per item, in order. With
+            `max_batch` 1 its error goes to the waiter as it is; else each waiter gets a `BatchError`.
         max_batch: items in one call, at most.
         capacity: items that may be waiting or in work; more are refused.
         capacity_bytes: bytes that these may hold together.
@@ -193,10 +192,7 @@ class Lane(Generic[Item, Answer]):
             item, future = self._waiting.popleft()
             if not future.done():
                 batch.append((item, future))
-        # A model compiles itself for every number of items: ViT-B/32 in int8 takes 0.2 s and 12 MB for each.
-        size = len(batch) if len(batch) == self.max_batch else 1 << len(batch).bit_length() >> 1
-        self._waiting.extendleft(reversed(batch[size:]))
-        return batch[:size]
+        return batch
 
     async def _answer_batch(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         started = time.monotonic()

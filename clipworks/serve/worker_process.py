@@ -20,7 +20,7 @@ import numpy as np
 from clipworks.errors import ClipworksError
 from clipworks.model.heads import Vectors
 from clipworks.serve.heap import limit_freed_memory
-from clipworks.serve.worker import facts_of, warm
+from clipworks.serve.worker import facts_of, fill_up, filled_size, warm
 
 
 def main() -> None:
@@ -47,13 +47,14 @@ def main() -> None:
     pixels = np.frombuffer(mmap.mmap(memory, 0), dtype=np.uint8).reshape(image_batch, side, side, 3)
 
     def embed_images(message: bytes) -> Vectors:
-        vectors: Vectors = engine.embed_pixels(pixels[: int.from_bytes(message, "little")])
-        return vectors
+        count = int.from_bytes(message, "little")
+        vectors: Vectors = engine.embed_pixels(pixels[: filled_size(count, image_batch)])
+        return vectors[:count]
 
     def embed_texts(message: bytes) -> Vectors:
         rows = np.frombuffer(message, dtype="<u2").reshape(-1, engine.config.text.context_length)
-        vectors: Vectors = engine.embed_tokens(rows.astype(np.int64))
-        return vectors
+        vectors: Vectors = engine.embed_tokens(fill_up(rows, text_batch).astype(np.int64))
+        return vectors[: len(rows)]
 
     for channel, answer in ((images, embed_images), (texts, embed_texts)):
         threading.Thread(target=_serve, args=(channel, answer), daemon=True).start()

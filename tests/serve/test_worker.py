@@ -13,7 +13,7 @@ import pytest
 
 from clipworks.errors import ClipworksError
 from clipworks.serve.problems import UnavailableError
-from clipworks.serve.worker import ProcessWorker, ThreadWorker
+from clipworks.serve.worker import ProcessWorker, ThreadWorker, filled_size
 from tests.serve.colours import ColourEngine
 from tests.serve.workers import STOP, broken, colours, dying, refusing, rows, stopping, stuck
 
@@ -182,3 +182,23 @@ def test_an_engine_that_a_thread_loads_is_warmed_for_one_item_and_for_a_full_bat
     engine: Any = ColourEngine()
     ThreadWorker(lambda: engine, batches=(4, 7)).start(lambda: None)
     assert engine.calls == [("images", 1), ("texts", 1), ("images", 4), ("texts", 7)]
+
+
+def test_few_numbers_of_rows_reach_the_engine_and_little_is_computed_for_nothing() -> None:
+    sizes = [filled_size(count, 32) for count in range(1, 33)]
+    assert sorted(set(sizes)) == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+    assert all(count <= size < 1.5 * count for count, size in enumerate(sizes, 1))
+    assert [filled_size(count, 5) for count in (3, 4, 5)] == [3, 4, 5]
+
+
+def test_rows_that_fill_up_a_batch_have_no_answers(worker: ProcessWorker) -> None:
+    engine: Any = ColourEngine()
+    alone = ThreadWorker(lambda: engine, batches=(8, 8))
+    alone.start(lambda: None)
+    engine.calls.clear()
+    texts = rows("red", "green", "blue", "a red square", "something else")
+    pixels = list(np.random.default_rng(1).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8))
+    of_texts, of_pixels = alone.embed_tokens(texts), alone.embed_pixels(pixels)
+    assert engine.calls == [("texts", 6), ("images", 6)] and len(of_texts) == len(of_pixels) == 5
+    np.testing.assert_array_equal(of_texts[:3], worker.embed_tokens(texts[:3]))
+    np.testing.assert_array_equal(of_pixels[:3], worker.embed_pixels(pixels[:3]))
