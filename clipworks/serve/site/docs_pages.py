@@ -72,7 +72,7 @@ class DocsPages:
     def _lookup(self) -> Lookup:
         passages = []
         for entry in self._manual.entries:
-            for section in self._manual.article(entry).sections:
+            for section in self._manual.sections(entry):
                 anchor = f"#{section.anchor}" if section.level > 1 else ""
                 page = entry.label if entry.name else ""
                 passages.append(

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-MAX_FOUND = 30
+MAX_FOUND = 20
 MAX_QUESTION_WORDS = 12
 
 _WORD = re.compile(r"\w+")

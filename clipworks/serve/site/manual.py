@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
-from clipworks.serve.site.prose import Article, read_article
+from clipworks.serve.site.prose import Article, Section, read_article, read_sections
 
 FIRST = "index.md"
 
@@ -91,6 +91,10 @@ class Manual:
         if entry.file not in self._articles:
             self._articles[entry.file] = read_article(self._read(entry.file), self.address_of)
         return self._articles[entry.file]
+
+    def sections(self, entry: Entry) -> Sequence[Section]:
+        """A page's headings, each with its words."""
+        return read_sections(self._read(entry.file))
 
     def address_of(self, target: str) -> str | None:
         """Where a link in a file leads on the site; None if what it names is not on it."""
