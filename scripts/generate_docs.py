@@ -114,7 +114,8 @@ def documented_attributes(kind: type) -> Iterator[tuple[str, str, str]]:
     assert isinstance(tree, ast.ClassDef)
     for field, line in itertools.pairwise(tree.body):
         if isinstance(field, ast.AnnAssign) and isinstance(line, ast.Expr):
-            yield ast.unparse(field.target), ast.unparse(field.annotation), ast.literal_eval(line.value)
+            text = " ".join(ast.literal_eval(line.value).split())
+            yield ast.unparse(field.target), ast.unparse(field.annotation), text
 
 
 def render_cli() -> str:

@@ -28,5 +28,6 @@ def test_every_file_of_the_package_is_in_the_wheel(tmp_path: Path) -> None:
         "serve/migrations/versions/",
         "serve/templates/",
         "serve/static/",
+        "docs/",
     ):
         assert any(name.startswith(f"clipworks/{data}") for name in packed), data

@@ -44,6 +44,7 @@ from clipworks.serve.problems import RequestError
 from clipworks.serve.server import serve_app
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.site.docs_pages import DocsPages
 from clipworks.serve.site.layout import STATIC, Layout
 from clipworks.serve.site.search_page import SearchPage
 from clipworks.serve.traces import SpanSink
@@ -215,9 +216,13 @@ def _pages(service: Service) -> list[Route | Mount]:
     """What people see."""
     settings, layout = service.settings, Layout(service.settings)
     search_page = SearchPage(service, layout)
+    docs = DocsPages(layout, document(settings))
     return [
         Route("/", _unpaid(settings, search_page.show), methods=["GET"]),
         Route("/", _unpaid(settings, search_page.show_similar), methods=["POST"]),
+        Route("/docs", docs.first, methods=["GET"]),
+        Route("/docs/api", docs.api, methods=["GET"]),
+        Route("/docs/{page}", docs.page, methods=["GET"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
 

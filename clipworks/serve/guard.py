@@ -18,10 +18,10 @@ from clipworks.serve.traces import current_trace
 if TYPE_CHECKING:
     from clipworks.serve.gate import Caller, Gate
 
-OPEN_PATHS = ("/livez", "/readyz", "/health", "/v1/models", "/openapi.json")
+OPEN_PATHS = ("/livez", "/readyz", "/health", "/v1/models", "/openapi.json", "/docs")
 """Paths that need no key: they cost next to nothing and tell nothing of anybody."""
 
-OPEN_FOLDERS = ("/static/", "/v1/models/")
+OPEN_FOLDERS = ("/static/", "/docs/", "/v1/models/")
 """The same for everything below."""
 
 SCOPE_BY_FOLDER = {

@@ -118,9 +118,22 @@ def _paths(settings: ServeSettings) -> dict[str, Schema]:
             "get": _keyed("The page.", {"200": _content("text/html")}, *_PAGE_QUERY),
             "post": _keyed("The page, after a search by picture.", {"200": _content("text/html")}),
         },
+        **_docs_paths(),
         **_account_paths(),
         **_dialect_paths(),
         "/static": {"get": _open("Style and script of the page.", {"200": _content("*/*")})},
+    }
+
+
+def _docs_paths() -> dict[str, Schema]:
+    """The documentation; it needs no key."""
+    page = {"200": _content("text/html")}
+    question = {"name": "q", "in": "query", "schema": {"type": "string", "maxLength": 200}}
+    name = {"name": "page", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "/docs": {"get": _open("The documentation, or with `q` where words stand in it.", page, question)},
+        "/docs/api": {"get": _open("This document as a page.", page)},
+        "/docs/{page}": {"get": _open("A page of the documentation.", page | {"404": page["200"]}, name)},
     }
 
 

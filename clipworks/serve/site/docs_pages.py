@@ -1,0 +1,83 @@
+"""The pages below `/docs`: the book, its search, its drawings, and the reference of the HTTP interface."""
+
+import asyncio
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from clipworks.serve.problems import nearest
+from clipworks.serve.site.layout import Layout
+from clipworks.serve.site.lookup import Lookup, Passage
+from clipworks.serve.site.manual import Entry, Manual
+from clipworks.serve.site.reference import Reference
+
+MAX_QUESTION_CHARACTERS = 200
+
+
+class DocsPages:
+    """The pages and what they keep: the rendered files and the words that can be found.
+
+    Args:
+        layout: the frame.
+        described: the OpenAPI document of this server.
+        folder: where the files are; where the package has them if None.
+    """
+
+    def __init__(self, layout: Layout, described: dict[str, Any], folder: Path | None = None) -> None:
+        self._layout = layout
+        self._manual = Manual(folder)
+        self._reference = Reference(described)
+
+    async def first(self, request: Request) -> Response:
+        """GET /docs: the first page; with `q` what the book has on it."""
+        question = request.query_params.get("q", "").strip()[:MAX_QUESTION_CHARACTERS]
+        if not question:
+            return await self._show(request, self._manual.entries[0])
+        found = await asyncio.to_thread(lambda: self._lookup.find(question))
+        content = {"question": question, "found": found}
+        return self._page(request, "docs_found.html", content)
+
+    async def page(self, request: Request) -> Response:
+        """GET /docs/{page}: a page of the book, or a drawing on one; 404 in words where there is neither."""
+        name = request.path_params["page"]
+        entry = self._manual.entry(name)
+        if entry is not None and name:
+            return await self._show(request, entry)
+        drawing = self._manual.drawing(name)
+        if drawing is not None:
+            return FileResponse(drawing, media_type="image/svg+xml", headers={"cache-control": "no-cache"})
+        names = [entry.name for entry in self._manual.entries[1:]]
+        message = f"The documentation has no page “{name[:80]}”. {nearest(name, names)}"
+        return self._page(request, "docs_missing.html", {"message": message}, 404)
+
+    async def api(self, request: Request) -> Response:
+        """GET /docs/api: every route with its fields, errors and examples."""
+        content = {"reference": self._reference, "address": self._layout.address(request)}
+        return self._page(request, "docs_api.html", content)
+
+    async def _show(self, request: Request, entry: Entry) -> Response:
+        article = await asyncio.to_thread(self._manual.article, entry)
+        before, after = self._manual.beside(entry)
+        content = {"article": article, "before": before, "after": after}
+        return self._page(request, "docs.html", content)
+
+    def _page(self, request: Request, template: str, content: dict[str, Any], status: int = 200) -> Response:
+        frame = {"question": "", "parts": self._manual.parts}
+        return self._layout.page(request, template, frame | content, status)
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        passages = []
+        for entry in self._manual.entries:
+            for section in self._manual.sections(entry):
+                anchor = f"#{section.anchor}" if section.level > 1 else ""
+                page = entry.label if entry.name else ""
+                passages.append(
+                    Passage(
+                        address=entry.address + anchor, page=page, title=section.title, words=section.words
+                    )
+                )
+        return Lookup([*passages, *self._reference.passages()])

@@ -1,0 +1,187 @@
+"""What holds for every page, in headless Chromium: accessible, quick to load, at home on a phone, by itself.
+
+The pages are those of the server's own description (`benchmarks/visits.py`), so a new page is held to it
+without being named here. Each is loaded once, and looked at wide and light, then narrow and dark.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from benchmarks.visits import browser, look, page_addresses, requests_since, served, strangers
+from clipworks.serve.app import create_app
+from clipworks.serve.openapi import document
+from clipworks.serve.settings import ServeSettings
+from tests.serve.colours import ColourEngine
+from tests.serve.site.hostile import write_hostile_gallery
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (shutil.which("chromium") and shutil.which("chromedriver")) and not os.environ.get("CI"),
+        reason="needs chromium and chromedriver: apt-get install chromium chromium-driver",
+    ),
+]
+
+PAGES = page_addresses(document(ServeSettings()))
+
+MAX_PAGE_BYTES = 150_000
+"""A page with its style and scripts on a first visit, as sent, without the gallery's pictures."""
+
+AXE = """
+const done = arguments[0];
+const words = ({ html, failureSummary }) => `${html.slice(0, 160)} ${failureSummary}`;
+axe.run({ resultTypes: ["violations"] }).then(({ violations }) => done(
+  violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
+    .map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(words).join(" | ")}`)));
+"""
+
+TOO_WIDE = """
+const width = document.documentElement.clientWidth;
+const sticksOut = (one) => one.getBoundingClientRect().right > width + 1;
+return document.documentElement.scrollWidth <= width ? [] : [...document.body.querySelectorAll("*")]
+  .filter(sticksOut).slice(0, 5).map((one) => `wider than ${width}: ${one.outerHTML.slice(0, 120)}`);
+"""
+
+HEADINGS = """
+const levels = [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
+  .filter((one) => one.checkVisibility()).map((one) => Number(one.tagName[1]));
+const faults = levels.filter((level) => level === 1).length === 1 ? [] : ["not one heading of level 1"];
+levels.slice(levels.indexOf(1)).reduce((before, level) => {
+  if (level > before + 1) faults.push(`a heading of level ${level} after one of level ${before}`);
+  return level;
+}, 0);
+return faults;
+"""
+
+UNSENDABLE = """
+const notes = [...document.querySelectorAll("noscript")];
+const isExcused = notes.some((one) => /needs JavaScript/.test(one.textContent));
+const canSend = (form) => [...form.elements].some((one) => one.type === "submit" && one.checkVisibility());
+return [...document.forms]
+  .filter((form) => form.hasAttribute("action") ? !canSend(form) : !isExcused)
+  .map((form) => form.outerHTML.slice(0, 160));
+"""
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Chrome]:
+    with browser() as chrome:
+        yield chrome
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server without keys; what its gallery says tries to be markup."""
+    gallery = write_hostile_gallery(tmp_path_factory.mktemp("hostile"), ColourEngine())
+    engines: Any = {"pictogram": ColourEngine(), "team/other": ColourEngine("other")}
+    with served(create_app(ServeSettings(), engines, gallery)) as address:
+        yield address
+
+
+@cache
+def axe() -> str:
+    """The source of axe-core, which the package that is tested with brings."""
+    return (files("selenium_axe_python") / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+def faults_of_load(chrome: Chrome, address: str) -> list[str]:
+    """What the load of a page shows: errors of the console, other hosts, weight."""
+    requests = requests_since(chrome)
+    weight = sum(one["bytes"] for one in requests if "/gallery/" not in one["url"])
+    said = [e["message"] for e in chrome.get_log("browser") if e["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+    faults = [f"asks another host: {url}" for url in strangers(requests, address)]
+    faults += [f"console: {message}" for message in said]
+    if not 0 < weight <= MAX_PAGE_BYTES:
+        faults.append(f"weighs {weight} bytes: {[(one['url'], one['bytes']) for one in requests]}")
+    return faults
+
+
+def faults_of_look(chrome: Chrome, *, width: int, is_dark: bool) -> list[str]:
+    """What is wrong with the page that is open, at a width and in its light or dark colours."""
+    look(chrome, width=width, is_dark=is_dark)
+    found = (
+        chrome.execute_async_script(AXE) + chrome.execute_script(TOO_WIDE) + chrome.execute_script(HEADINGS)
+    )  # type: ignore[no-untyped-call]
+    return [f"{width} px, {'dark' if is_dark else 'light'}: {fault}" for fault in found]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_accessible_light_and_fits_and_asks_nobody_else(
+    page: str, chrome: Chrome, address: str
+) -> None:
+    look(chrome, width=1440)
+    requests_since(chrome)
+    chrome.get(address + page)
+    faults = faults_of_load(chrome, address)
+    chrome.execute_script(axe())  # type: ignore[no-untyped-call]
+    faults += faults_of_look(chrome, width=1440, is_dark=False)
+    faults += faults_of_look(chrome, width=375, is_dark=True)
+    assert faults == []
+
+
+def test_what_is_wrong_with_a_page_is_found(chrome: Chrome, address: str) -> None:
+    """The checks themselves: a page made worse is said to be."""
+    look(chrome, width=1440)
+    chrome.get(f"{address}/docs")
+    requests_since(chrome)
+    chrome.execute_script("""
+      document.querySelector("h1").outerHTML = "<h1>x</h1><h4>y</h4>";
+      const wide = "<svg width='3000' height='9'></svg><img src='/static/icon.svg'>";
+      document.querySelector("main").innerHTML += wide;
+    """)  # type: ignore[no-untyped-call]
+    chrome.execute_script("fetch('http://127.0.0.1:9/').catch(() => 0)")  # type: ignore[no-untyped-call]
+    chrome.execute_script(axe())  # type: ignore[no-untyped-call]
+    found = " ".join(faults_of_look(chrome, width=1440, is_dark=False) + faults_of_load(chrome, address))
+    for words in ("image-alt", "wider than 1440", "level 4 after", "console: "):
+        assert words in found, found
+
+
+def test_forms_work_without_scripts_or_say_that_they_do_not(chrome: Chrome, address: str) -> None:
+    chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        look(chrome, width=1440)
+        wrong = {}
+        for page in PAGES:
+            chrome.get(address + page)
+            wrong[page] = chrome.execute_script(UNSENDABLE)  # type: ignore[no-untyped-call]
+        assert {page: forms for page, forms in wrong.items() if forms} == {}
+        chrome.get(f"{address}/docs")
+        chrome.find_element(By.ID, "docs-q").send_keys("idempotency" + Keys.ENTER)
+        assert "for “idempotency”" in chrome.find_element(By.TAG_NAME, "h1").text
+        chrome.find_element(By.CSS_SELECTOR, ".found a").click()
+        assert "/docs/keys" in chrome.current_url
+    finally:
+        chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_the_first_stop_of_the_keyboard_leads_to_the_content(chrome: Chrome, address: str) -> None:
+    look(chrome, width=375)
+    chrome.get(f"{address}/docs/serve")
+    chrome.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    skip = chrome.switch_to.active_element
+    assert skip.text == "Skip to the content" and skip.rect["x"] >= 0
+    skip.send_keys(Keys.ENTER)
+    assert chrome.switch_to.active_element.get_attribute("id") == "content"
+
+
+def test_code_on_a_page_of_the_docs_can_be_copied_and_headings_linked(chrome: Chrome, address: str) -> None:
+    look(chrome, width=1440)
+    chrome.get(f"{address}/docs/quickstart")
+    chrome.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    box = chrome.find_element(By.CSS_SELECTOR, ".copyable-box")
+    box.find_element(By.CSS_SELECTOR, ".copy").click()
+    text = chrome.execute_async_script("navigator.clipboard.readText().then(arguments[0])")  # type: ignore[no-untyped-call]
+    assert text.strip() == "make demo"
+    chrome.find_element(By.CSS_SELECTOR, ".contents a[href='#limits']").click()
+    assert chrome.current_url.endswith("/docs/quickstart#limits")
