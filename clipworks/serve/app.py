@@ -35,6 +35,7 @@ from clipworks.serve.endpoints import Endpoint, answer_problem, plain, work_endp
 from clipworks.serve.fleet import Fleet, fleet_of_engines
 from clipworks.serve.gate import Gate, OpenGate
 from clipworks.serve.guard import Guard
+from clipworks.serve.heatmap import heatmap
 from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.logs import start_logging
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 CLASSIFY_FIELDS = ("input", "model", "labels", "templates")
 SIMILARITY_FIELDS = ("images", "model", "texts")
+HEATMAP_FIELDS = ("image", "model", "text", "texts", "templates")
 SEARCH_FIELDS = ("image", "model", "text", "limit", "where", "sort", "relevant_only", "fold")
 """The fields that a route takes; files and raw picture bodies become the first one."""
 
@@ -161,6 +163,7 @@ def _work_routes(service: Service) -> list[Route]:
         Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
         Route("/v1/classify", api(classify, CLASSIFY_FIELDS), methods=["POST"]),
         Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS), methods=["POST"]),
+        Route("/v1/heatmap", api(heatmap, HEATMAP_FIELDS), methods=["POST"]),
         Route("/v1/search", api(search, SEARCH_FIELDS), methods=["POST"]),
     ]
 

@@ -47,7 +47,8 @@ def main() -> None:
     pixels = np.frombuffer(mmap.mmap(memory, 0), dtype=np.uint8).reshape(image_batch, side, side, 3)
 
     def embed_images(message: bytes) -> Vectors:
-        vectors: Vectors = engine.embed_pixels(pixels[: int.from_bytes(message, "little")])
+        embed = engine.embed_patches if message[:1] == b"p" else engine.embed_pixels
+        vectors: Vectors = embed(pixels[: int.from_bytes(message[1:], "little")])
         return vectors
 
     def embed_texts(message: bytes) -> Vectors:
