@@ -208,7 +208,7 @@ class _Layers:
         return op.add(x, self._smoothed_linear(hidden, f"{name}.down"))
 
     def values(self, x: Node, name: str) -> Node:
-        """What a block's attention would give if each row attended to itself alone, [B, T, D] -> [B, T, D]."""
+        """What a block's attention gives if each row attends to itself alone, [B, T, D] -> [B, T, D]."""
         weight, bias = (np.split(self.weights[f"{name}.qkv.{part}"], 3)[2] for part in ("weight", "bias"))
         value = self._linear(self.norm(x, f"{name}.ln_1"), f"{name}.qkv", weight, bias)
         return self._named_linear(value, f"{name}.out")

@@ -46,6 +46,7 @@ from clipworks.serve.server import serve_app
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.site.layout import STATIC, Layout
+from clipworks.serve.site.playground_page import PlaygroundPage
 from clipworks.serve.site.search_page import SearchPage
 from clipworks.serve.traces import SpanSink
 
@@ -218,9 +219,12 @@ def _pages(service: Service) -> list[Route | Mount]:
     """What people see."""
     settings, layout = service.settings, Layout(service.settings)
     search_page = SearchPage(service, layout)
+    playground = PlaygroundPage(service, layout, search_page.sample_pictures)
     return [
         Route("/", _unpaid(settings, search_page.show), methods=["GET"]),
         Route("/", _unpaid(settings, search_page.show_similar), methods=["POST"]),
+        Route("/playground", playground.show, methods=["GET"]),
+        Route("/playground", playground.answer, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
 

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from clipworks.model.heads import Vectors, heat_maps
 from clipworks.serve.call import Call
-from clipworks.serve.inputs import Payload, check_count, read_labels, read_pictures
+from clipworks.serve.inputs import Payload, Picture, check_count, read_labels, read_pictures
 from clipworks.serve.problems import RequestError
 from clipworks.serve.settings import ServeSettings
 
@@ -33,12 +33,29 @@ async def heatmap(call: Call) -> Response:
     pictures = read_pictures(payload, "image", service.settings)
     check_count(len(pictures), 1, 1, "image", "pictures")
     texts, templates = _read_texts(payload, service.settings)
+    maps_NLRC, usage = await patch_cosines(call, model, pictures, texts, templates)
+    return await asyncio.to_thread(_render, model.name, texts, maps_NLRC[0], usage)
+
+
+async def patch_cosines(
+    call: Call, model: "ServedModel", pictures: list[Picture], texts: list[str], templates: list[str] | None
+) -> tuple[Vectors, dict[str, float]]:
+    """Charge for pictures and prompts, and compare the patches of the one with the other.
+
+    Returns:
+        float32 [N, L, rows, columns], in -1..1; and the `usage` of the answer.
+
+    Raises:
+        RequestError: a picture cannot be used, or the model gives no patches.
+        BusyError: a queue is full.
+    """
+    require_patches(model)
     num_texts = len(texts) * len(templates or ("{}",))
-    cost_usd = await call.charge(model.name, images=1, texts=num_texts)
+    cost_usd = await call.charge(model.name, images=len(pictures), texts=num_texts)
     head_LD = await model.label_head(texts, templates)
     patches_NRCD = await model.embed_patches(pictures)
-    usage = {"images": 1, "texts": num_texts, "cost_usd": cost_usd}
-    return await asyncio.to_thread(_render, model.name, texts, heat_maps(patches_NRCD, head_LD)[0], usage)
+    usage = {"images": len(pictures), "texts": num_texts, "cost_usd": cost_usd}
+    return heat_maps(patches_NRCD, head_LD), usage
 
 
 def require_patches(model: "ServedModel") -> None:

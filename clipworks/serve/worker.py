@@ -223,7 +223,7 @@ class ProcessWorker:
         self._facts: EngineFacts | None = None
         self._pixels: Pixels = np.empty((0, 0, 0, 3), dtype=np.uint8)
         self._pixels_in_use = threading.Lock()
-        """Held while a call reads the shared pixels: vectors and patches are asked for by different threads."""
+        """Held while a call reads the shared pixels: other threads ask for patches than for vectors."""
         self._watcher: threading.Thread | None = None
 
     def start(self, on_gone: Callable[[], None], *, warms: bool = True) -> EngineFacts:
