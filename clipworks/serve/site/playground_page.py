@@ -26,7 +26,7 @@ from clipworks.serve.heatmap import patch_cosines
 from clipworks.serve.hits import picture_path
 from clipworks.serve.inputs import Picture, read_labels, read_picture, read_texts
 from clipworks.serve.pictures import picture_address
-from clipworks.serve.problems import RequestError, UnavailableError, problem, status_and_code
+from clipworks.serve.problems import RequestError, UnavailableError, problem, shown, status_and_code
 from clipworks.serve.site.layout import Layout, viewer_of
 from clipworks.serve.site.trial import ALL_MODELS, FIELDS, MAX_PICTURES, Trial, read_trial
 from clipworks.serve.traces import current_trace
@@ -153,7 +153,7 @@ class PlaygroundPage:
         )
         maps_NLRC, usage = await patch_cosines(call, model, pictures, labels, templates)
         rows = [
-            {"picture": picture, "maps": [_drawn(*one) for one in zip(labels, grids, strict=True)]}
+            {"picture": picture, "maps": _drawn(labels, grids)}
             for picture, grids in zip(seen, maps_NLRC, strict=True)
         ]
         return {"kind": "maps", "rows": rows, "usage": usage}
@@ -173,10 +173,11 @@ class PlaygroundPage:
         names = [f"Picture {place}" for place in range(1, len(files) + 1)]
         pictures = [read_picture(data, name, settings) for data, name in zip(files, names, strict=True)]
         seen = [Shown(name=name) for name in names]
+        captions = self._captions(trial.pictures)
         for identity in trial.pictures:
             data = await asyncio.to_thread(picture_path(self._service, identity).read_bytes)
             pictures.append(Picture(data=data, param=identity))
-            seen.append(Shown(name=self._caption(identity), address=picture_address(identity)))
+            seen.append(Shown(name=captions[identity], address=picture_address(identity)))
         for address in trial.addresses:
             pictures.append(read_picture(address, shorten(address), settings))
             seen.append(Shown(name=shorten(address)))
@@ -184,9 +185,11 @@ class PlaygroundPage:
             raise RequestError(f"At most {MAX_PICTURES} pictures fit into the playground.", param="file")
         return pictures, seen
 
-    def _caption(self, identity: str) -> str:
-        item = self._service.gallery.get(identity) if self._service.gallery is not None else None
-        return (item.caption if item is not None else "") or identity
+    def _captions(self, identities: Sequence[str]) -> dict[str, str]:
+        """What the pictures are called that the gallery has."""
+        gallery = self._service.gallery
+        items = [gallery.get(identity) for identity in identities] if gallery is not None else []
+        return {item.id: item.caption or item.id for item in items if item is not None}
 
     async def _render(
         self, request: Request, trial: Trial, results: dict[str, Any], status: int = 200
@@ -195,7 +198,10 @@ class PlaygroundPage:
         may_run = not settings.require_keys or viewer_of(request) is not None
         samples = list(await self._samples())[:NUM_SAMPLES] if may_run and status < 500 else []
         known = {item.id: item.caption or item.id for item in samples}
-        chosen = {one: self._caption(one) for one in trial.pictures} if may_run else {}
+        chosen = self._captions(trial.pictures) if may_run else {}
+        missing = [shown(one) for one in trial.pictures if one not in chosen and may_run]
+        if missing and not results.get("message"):
+            results |= {"message": f"The gallery has no picture {', '.join(missing)}."}
         models = [self._service.models[name] for name in self._service.fleet.served_names()]
         content = {
             "trial": replace(trial, model=trial.model or self._first()),
@@ -217,13 +223,13 @@ def shorten(address: str) -> str:
     return re.split(r"[?#]", address)[0].rstrip("/").rsplit("/", 1)[-1][:60] or address[:60]
 
 
-def _drawn(label: str, grid_RC: Vectors) -> dict[str, Any]:
-    """A heat map as squares with a strength in 0..1, from its own lowest cosine to its highest."""
-    low, high = float(grid_RC.min()), float(grid_RC.max())
-    strengths = (grid_RC - low) / max(high - low, 1e-9)
-    squares = [
-        (column, row, round(float(strengths[row, column]), 3))
-        for row in range(grid_RC.shape[0])
-        for column in range(grid_RC.shape[1])
-    ]
-    return {"label": label, "low": low, "high": high, "size": grid_RC.shape[0], "squares": squares}
+def _drawn(labels: list[str], maps_LRC: Vectors) -> list[dict[str, Any]]:
+    """Heat maps as squares of a strength in 0..1, from the lowest cosine of all maps to the highest."""
+    low, high = float(maps_LRC.min()), float(maps_LRC.max())
+    drawn = []
+    for label, grid_RC in zip(labels, maps_LRC, strict=True):
+        strengths = ((grid_RC - low) / max(high - low, 1e-9)).round(3).tolist()
+        squares = [(x, y, strength) for y, row in enumerate(strengths) for x, strength in enumerate(row)]
+        figures = {"low": float(grid_RC.min()), "high": float(grid_RC.max())}
+        drawn.append({"label": label, **figures, "size": len(strengths), "squares": squares})
+    return drawn

@@ -50,13 +50,14 @@ class Trial:
     @property
     def labels(self) -> list[str]:
         """The labels, one by one."""
-        parts = self.label.splitlines() if re.search(r"[\r\n]", self.label) else self.label.split(",")
-        return [part.strip().removesuffix(",") for part in parts if part.strip().removesuffix(",")]
+        lines = re.split(r"\r\n|\r|\n", self.label)
+        parts = lines if len(lines) > 1 else self.label.split(",")
+        return [label for part in parts if (label := part.strip().removesuffix(",").strip())]
 
     @property
     def templates(self) -> list[str] | None:
         """The templates, one by one; None where there is none."""
-        return [line.strip() for line in self.template.splitlines() if line.strip()] or None
+        return [line.strip() for line in re.split(r"[\r\n]+", self.template) if line.strip()] or None
 
 
 def read_trial(values: Payload) -> Trial:

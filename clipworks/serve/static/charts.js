@@ -54,11 +54,10 @@ function colour(share) {
   return RAMP[low].map((value, i) => Math.round(value + (place - low) * (RAMP[low + 1][i] - value)));
 }
 
-// One canvas: the central square of the picture, and on it a coloured square for each patch.
-export async function heatMap(picture, row) {
+// One canvas: the central square of the picture, and on it a coloured square for each patch. All maps of a
+// picture share their colours: what matches nowhere stays dark beside what matches somewhere.
+export async function heatMap(picture, row, [low, high]) {
   const { cosines, text, max } = row;
-  const values = cosines.flat();
-  const [low, high] = [Math.min(...values), Math.max(...values)];
   const canvas = element("canvas", { width: SIDE, height: SIDE, className: "map" });
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `Where “${text}” is matched: most in row ${max.row + 1}, column ${max.column + 1} of ${cosines.length}`);
@@ -69,14 +68,14 @@ export async function heatMap(picture, row) {
   cosines.forEach((line, y) =>
     line.forEach((cosine, x) => {
       const share = (cosine - low) / Math.max(high - low, 1e-9);
-      pen.fillStyle = `rgb(${colour(share).join(" ")} / ${image ? 35 + 30 * share : 100}%)`;
+      pen.fillStyle = `rgb(${colour(share).join(" ")} / ${image ? 30 + 40 * share : 100}%)`;
       pen.fillRect(x * size, y * size, size, size);
     }),
   );
   pen.lineWidth = 2;
   pen.strokeStyle = "white";
   pen.strokeRect(max.column * size + 1, max.row * size + 1, size - 2, size - 2);
-  const range = `${low.toFixed(3)} to ${high.toFixed(3)}`;
+  const range = `${Math.min(...cosines.flat()).toFixed(3)} to ${max.cosine.toFixed(3)}`;
   const figures = element("span", { className: "small", textContent: range });
   canvas.addEventListener("pointermove", (event) => {
     const place = (offset, length) => Math.min(cosines.length - 1, Math.max(0, Math.floor((offset / length) * cosines.length)));
@@ -85,6 +84,12 @@ export async function heatMap(picture, row) {
   });
   canvas.addEventListener("pointerleave", () => (figures.textContent = range));
   return element("figure", {}, canvas, element("figcaption", {}, element("span", { textContent: text }), " ", figures));
+}
+
+// The lowest and the highest cosine of several maps.
+export function rangeOf(maps) {
+  const values = maps.flatMap((row) => row.cosines.flat());
+  return [Math.min(...values), Math.max(...values)];
 }
 
 async function centralSquare(picture) {

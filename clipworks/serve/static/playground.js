@@ -2,7 +2,7 @@
 const version = new URL(import.meta.url).search; // the same mark for the modules, so that they change together
 const { post } = await import(`./api.js${version}`);
 const { Tray, element, face, takeDrops, takePhotographs } = await import(`./tray.js${version}`);
-const { bars, heatMap, matrix } = await import(`./charts.js${version}`);
+const { bars, heatMap, matrix, rangeOf } = await import(`./charts.js${version}`);
 const { requestCode } = await import(`./request_code.js${version}`);
 
 const PAUSE = 400; // milliseconds without a key before the models are asked
@@ -25,7 +25,7 @@ const lines = (text) => text.split(/\r?\n/).map((line) => line.trim()).filter(Bo
 function readLabels() {
   const text = value("label");
   const parts = /[\r\n]/.test(text) ? text.split(/\r?\n/) : text.split(",");
-  return parts.map((part) => part.trim().replace(/,$/, "")).filter(Boolean);
+  return parts.map((part) => part.trim().replace(/,$/, "").trim()).filter(Boolean);
 }
 
 // Everything that a request depends on.
@@ -183,7 +183,8 @@ async function modelSection(result) {
   } else {
     for (const [i, maps] of result.rows.entries()) {
       const picture = asked.pictures[i];
-      const figures = await Promise.all(maps.map((row) => heatMap(picture, row)));
+      const range = rangeOf(maps);
+      const figures = await Promise.all(maps.map((row) => heatMap(picture, row, range)));
       section.append(element("article", { className: "heat" }, element("h3", { textContent: picture.name }), element("div", { className: "maps" }, ...figures)));
     }
   }
