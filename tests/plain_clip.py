@@ -47,6 +47,38 @@ RIGHT = Port()
 def plain_images(config: ClipConfig, weights: Weights, pixels: Array, port: Port = RIGHT) -> Array:
     """Prepared pixels, uint8 [B, S, S, 3], or float [B, S, S, 3] already normalised -> [B, E], not unit."""
     vision = config.vision
+    x_BTD = _image_rows(config, weights, pixels, port)
+    for n in range(vision.layers):
+        x_BTD = _block(
+            x_BTD, weights, f"vision.blocks.{n}", vision.heads, config.activation, port, hidden=None
+        )
+    return _project(_layer_norm(x_BTD[:, 0], weights, "vision.ln_post", port), weights, "vision", port)
+
+
+def plain_patch_values(config: ClipConfig, weights: Weights, pixels: Array) -> Array:
+    """Prepared pixels, uint8 [B, S, S, 3] -> [B, patches, E], unit rows: as MaskCLIP reads patches.
+
+    The last block's attention is replaced by the identity: each patch's value, through the output layer,
+    the last norm and the projection (arXiv:2112.01071, section 3.2; without stream and MLP).
+    """
+    vision, last = config.vision, f"vision.blocks.{config.vision.layers - 1}"
+    x_BTD = _image_rows(config, weights, pixels, RIGHT)
+    for n in range(vision.layers - 1):
+        x_BTD = _block(
+            x_BTD, weights, f"vision.blocks.{n}", vision.heads, config.activation, RIGHT, hidden=None
+        )
+    normed = _layer_norm(x_BTD[:, 1:], weights, f"{last}.ln_1", RIGHT)
+    width = vision.width
+    value = (
+        normed @ weights[f"{last}.qkv.weight"][-width:].T.astype(float) + weights[f"{last}.qkv.bias"][-width:]
+    )
+    own = value @ weights[f"{last}.out.weight"].T.astype(float) + weights[f"{last}.out.bias"]
+    return unit(_project(_layer_norm(own, weights, "vision.ln_post", RIGHT), weights, "vision", RIGHT))
+
+
+def _image_rows(config: ClipConfig, weights: Weights, pixels: Array, port: Port) -> Array:
+    """What goes into the first block, [B, T, D]."""
+    vision = config.vision
     if pixels.dtype == np.uint8:
         mean, std = (np.array(values) for values in (config.preprocess.mean, config.preprocess.std))
         pixels = (pixels / 255 - mean) / std
@@ -58,11 +90,7 @@ def plain_images(config: ClipConfig, weights: Weights, pixels: Array, port: Port
     x_BTD = np.concatenate([first, x_BTD], axis=1) + weights["vision.position_embedding"]
     if port.has_ln_pre:
         x_BTD = _layer_norm(x_BTD, weights, "vision.ln_pre", port)
-    for n in range(vision.layers):
-        x_BTD = _block(
-            x_BTD, weights, f"vision.blocks.{n}", vision.heads, config.activation, port, hidden=None
-        )
-    return _project(_layer_norm(x_BTD[:, 0], weights, "vision.ln_post", port), weights, "vision", port)
+    return x_BTD
 
 
 def plain_texts(config: ClipConfig, weights: Weights, tokens: NDArray[np.int64], port: Port = RIGHT) -> Array:

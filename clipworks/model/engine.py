@@ -17,7 +17,15 @@ from clipworks.model import buckets
 from clipworks.model.bicubic import WORTH_COMPILING
 from clipworks.model.config import ClipConfig
 from clipworks.model.features import Features
-from clipworks.model.heads import HeadCache, Vectors, build_head, check_prompts, key_of, softmax
+from clipworks.model.heads import (
+    HeadCache,
+    Vectors,
+    build_head,
+    check_prompts,
+    heat_maps,
+    key_of,
+    softmax,
+)
 from clipworks.model.pipeline import computed_ahead, prepared_batches, require_batch_size, stacked
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
 from clipworks.model.tokenizer import tokenize
@@ -145,12 +153,26 @@ class Engine:
         Raises:
             InputError: another shape or type.
         """
-        side = self.image_size
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (side, side, 3):
-            raise InputError(
-                f"pixels is {pixels.dtype} {list(pixels.shape)}; it must be uint8 [N, {side}, {side}, 3]."
-            )
+        self._require_pixels(pixels)
         return self._encode_pixels(pixels)
+
+    def embed_patches(self, pixels: NDArray[np.uint8]) -> Vectors:
+        """Embed the patches of prepared pixels in one forward pass: what heat maps are made of.
+
+        Args:
+            pixels: as in `embed_pixels`.
+
+        Returns:
+            float32 [N, rows, columns, dim], `Features.patch_values` at unit length, from the top left.
+
+        Raises:
+            InputError: another shape or type.
+        """
+        self._require_pixels(pixels)
+        grid = self.config.vision.grid
+        if not len(pixels):
+            return np.empty((0, grid, grid, self.dim), dtype=np.float32)
+        return _unit(self.features.patch_values(pixels)).reshape(-1, grid, grid, self.dim)
 
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
         """Embed texts with the text tower.
@@ -253,6 +275,46 @@ class Engine:
         cosines: NDArray[np.float32] = self.embed_images(images) @ self.embed_texts(texts).T
         return cosines.clip(-1.0, 1.0)
 
+    def heat_maps(
+        self,
+        images: Sequence[ImageInput],
+        labels: Sequence[str],
+        templates: Sequence[str] | None = None,
+        *,
+        batch_size: int = 16,
+    ) -> NDArray[np.float32]:
+        """Cosine of each patch of each picture with each label: where in a picture a text is matched.
+
+        The grid lies on the central square of the picture, which is what the model sees. The models were
+        trained on whole pictures: a map is a hint, no detector (docs/playground.md says what was measured).
+
+        Args:
+            images: as in `embed_images`.
+            labels: as in `label_head`.
+            templates: as in `label_head`.
+            batch_size: pictures per forward pass, 1..1024.
+
+        Returns:
+            float32 [len(images), len(labels), rows, columns], in -1..1.
+
+        Raises:
+            InputError: a picture, label or template cannot be used.
+            ConfigError: batch_size out of range.
+        """
+        if isinstance(images, str | bytes | Path):
+            raise InputError("images is a single picture.", "Give a list: [picture].")
+        require_batch_size(batch_size)
+        head_LD = self.label_head(labels, templates)
+        grid = self.config.vision.grid
+        maps = [np.empty((0, len(head_LD), grid, grid), dtype=np.float32)]
+        for start in range(0, len(images), batch_size):
+            pixels = [
+                self.prepare_image(image, "" if isinstance(image, str | Path) else f"images[{start + i}]")
+                for i, image in enumerate(images[start : start + batch_size])
+            ]
+            maps.append(heat_maps(self.embed_patches(np.stack(pixels)), head_LD))
+        return np.concatenate(maps)
+
     def probabilities(self, cosines: NDArray[np.float32]) -> NDArray[np.float32]:
         """Softmax over the last axis of cosines scaled by `logit_scale`.
 
@@ -263,6 +325,13 @@ class Engine:
             float32 [..., L], sums of 1 along the last axis.
         """
         return softmax(cosines, self.logit_scale)
+
+    def _require_pixels(self, pixels: NDArray[np.uint8]) -> None:
+        side = self.image_size
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (side, side, 3):
+            raise InputError(
+                f"pixels is {pixels.dtype} {list(pixels.shape)}; it must be uint8 [N, {side}, {side}, 3]."
+            )
 
     def _encode_pixels(self, pixels: NDArray[np.uint8]) -> Vectors:
         if not len(pixels):

@@ -207,6 +207,23 @@ class Features:
         width = self._config.embed_dim if is_projected else vision.width
         return _joined(parts, (vision.tokens - 1, width))
 
+    def patch_values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Patches in the space of texts, each by its own value in the last attention, row by row.
+
+        As dense prediction without training reads them (MaskCLIP, arXiv:2112.01071): a patch's value goes
+        through the last attention's output layer, `ln_post` and the projection. The class token's vector is
+        made of these values, mixed by attention; what a patch itself says stands here unmixed.
+
+        Args:
+            pixels: uint8 [N, image_size, image_size, 3] RGB, from `Engine.prepare_image`.
+
+        Returns:
+            float32 [N, patches, dim], not of unit length.
+        """
+        layers = self._config.vision.layers
+        reading = Reading(tower="vision", layer=layers, is_by_values=True, is_normed=True, is_projected=True)
+        return self._reader.read(reading, pixels)[:, 1:]
+
     def _pooled(self, tower: Tower) -> Reading:
         layer = self._config.vision.layers if tower == "vision" else self._config.text.layers
         return Reading(tower=tower, layer=layer, is_normed=True, is_pooled=True)

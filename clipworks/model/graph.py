@@ -73,8 +73,10 @@ def reading_graph(config: ClipConfig, weights: Weights, reading: Reading) -> "op
         inputs, places, x = _text_rows(config, layers)
         mask = _causal_mask(places)
     heads = config.vision.heads if tower == "vision" else config.text.heads
-    for n in range(reading.layer):
+    for n in range(reading.layer - reading.is_by_values):
         x = layers.block(x, f"{tower}.blocks.{n}", heads, row=None, mask=mask)
+    if reading.is_by_values:
+        x = layers.values(x, f"{tower}.blocks.{reading.layer - 1}")
     if reading.is_normed:
         x = layers.norm(x, "vision.ln_post" if tower == "vision" else "text.ln_final")
     if reading.is_projected:
@@ -204,6 +206,12 @@ class _Layers:
         self.inputs[f"{name}.up"] = normed
         hidden = self._activate(self._named_linear(normed, f"{name}.up"))
         return op.add(x, self._smoothed_linear(hidden, f"{name}.down"))
+
+    def values(self, x: Node, name: str) -> Node:
+        """What a block's attention gives if each row attends to itself alone, [B, T, D] -> [B, T, D]."""
+        weight, bias = (np.split(self.weights[f"{name}.qkv.{part}"], 3)[2] for part in ("weight", "bias"))
+        value = self._linear(self.norm(x, f"{name}.ln_1"), f"{name}.qkv", weight, bias)
+        return self._named_linear(value, f"{name}.out")
 
     def norm(self, x: Node, name: str, divisor: float | NDArray[np.float32] = 1.0) -> Node:
         """A layer norm whose results are divided, by way of its gain and bias."""

@@ -80,6 +80,12 @@ def softmax(cosines: NDArray[np.float32], logit_scale: float) -> NDArray[np.floa
     return scores.astype(np.float32)
 
 
+def heat_maps(patches_NRCD: Vectors, head_LD: Vectors) -> NDArray[np.float32]:
+    """Cosine of each patch with each label, float32 [N, L, rows, columns], in -1..1."""
+    cosines: NDArray[np.float32] = np.moveaxis(patches_NRCD @ head_LD.T, -1, 1)
+    return np.ascontiguousarray(cosines.clip(-1.0, 1.0))
+
+
 class HeadCache:
     """The heads used last, at most MAX_HEADS and at most MAX_BYTES together; safe between threads."""
 

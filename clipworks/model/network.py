@@ -59,6 +59,13 @@ class Block(nn.Module):
         down_BTD: Tensor = self.down(_activate(self.up(self.ln_2(x_BTD)), self.activation))
         return x_BTD + down_BTD
 
+    def values(self, x_BTD: Tensor) -> Tensor:
+        """What the attention would give if each row attended to itself alone, float [B, T, D]."""
+        start = 2 * x_BTD.shape[-1]
+        v_BTD = F.linear(self.ln_1(x_BTD), self.qkv.weight[start:], self.qkv.bias[start:])
+        own_BTD: Tensor = self.out(v_BTD)
+        return own_BTD
+
     def _attend_at(self, x_BTD: Tensor, places_B: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
         """The rows at the places, float [B, 1, D], and what they attend to, float [B, heads, 1, C]."""
         normed_BTD = self.ln_1(x_BTD)
@@ -117,8 +124,12 @@ class VisionTower(nn.Module):
     def read(self, images_BCHW: Tensor, reading: Reading) -> Tensor:
         """Normalised pixels, float [B, 3, H, W] -> float [B, T, D], or [B, D] where pooled."""
         x_BTD = self._rows(images_BCHW, None)
-        for block in self.blocks[: reading.layer]:
+        for block in self.blocks[: reading.layer - reading.is_by_values]:
             x_BTD = block(x_BTD, causal=False)
+        if reading.is_by_values:
+            last = self.blocks[reading.layer - 1]
+            assert isinstance(last, Block)
+            x_BTD = last.values(x_BTD)
         x_BTD = x_BTD[:, 0] if reading.is_pooled else x_BTD
         return _finish(x_BTD, reading, self.ln_post, self.projection)
 

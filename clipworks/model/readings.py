@@ -16,5 +16,8 @@ class Reading:
     """Whether the tower's last layer norm follows (ln_post of pictures, ln_final of texts)."""
     is_projected: bool = False
     """Whether the projection into the shared space follows, so that D is the shared dimension."""
+    is_by_values: bool = False
+    """Whether the last of these blocks gives what each row would pass on if it attended to itself alone: its
+    value through the attention's output layer, without the stream that it is added to and without the MLP."""
     is_pooled: bool = False
     """Only the row that stands for the whole: the class token, the end-of-text token; from the last layer."""

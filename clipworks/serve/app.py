@@ -35,6 +35,7 @@ from clipworks.serve.endpoints import Endpoint, answer_problem, plain, work_endp
 from clipworks.serve.fleet import Fleet, fleet_of_engines
 from clipworks.serve.gate import Gate, OpenGate
 from clipworks.serve.guard import Guard
+from clipworks.serve.heatmap import heatmap
 from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.logs import start_logging
@@ -46,6 +47,7 @@ from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.site.docs_pages import DocsPages
 from clipworks.serve.site.layout import STATIC, Layout
+from clipworks.serve.site.playground_page import PlaygroundPage
 from clipworks.serve.site.search_page import SearchPage
 from clipworks.serve.traces import SpanSink
 
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 CLASSIFY_FIELDS = ("input", "model", "labels", "templates")
 SIMILARITY_FIELDS = ("images", "model", "texts")
+HEATMAP_FIELDS = ("image", "model", "text", "texts", "templates")
 SEARCH_FIELDS = ("image", "model", "text", "limit", "where", "sort", "relevant_only", "fold")
 """The fields that a route takes; files and raw picture bodies become the first one."""
 
@@ -162,6 +165,7 @@ def _work_routes(service: Service) -> list[Route]:
         Route("/v1/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
         Route("/v1/classify", api(classify, CLASSIFY_FIELDS), methods=["POST"]),
         Route("/v1/similarity", api(similarity, SIMILARITY_FIELDS), methods=["POST"]),
+        Route("/v1/heatmap", api(heatmap, HEATMAP_FIELDS), methods=["POST"]),
         Route("/v1/search", api(search, SEARCH_FIELDS), methods=["POST"]),
     ]
 
@@ -217,9 +221,12 @@ def _pages(service: Service) -> list[Route | Mount]:
     settings, layout = service.settings, Layout(service.settings)
     search_page = SearchPage(service, layout)
     docs = DocsPages(layout, document(settings))
+    playground = PlaygroundPage(service, layout, search_page.sample_pictures)
     return [
         Route("/", _unpaid(settings, search_page.show), methods=["GET"]),
         Route("/", _unpaid(settings, search_page.show_similar), methods=["POST"]),
+        Route("/playground", playground.show, methods=["GET"]),
+        Route("/playground", playground.answer, methods=["POST"]),
         Route("/docs", docs.first, methods=["GET"]),
         Route("/docs/api", docs.api, methods=["GET"]),
         Route("/docs/{page}", docs.page, methods=["GET"]),

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from clipworks.model.heads import Vectors
 from clipworks.serve.call import Call
 from clipworks.serve.inputs import Picture, read_labels, read_pictures, read_texts
+from clipworks.serve.problems import RequestError
 
 if TYPE_CHECKING:
     from clipworks.serve.served import ServedModel
@@ -50,7 +51,7 @@ async def label_cosines(
 
 
 async def similarity(call: Call) -> Response:
-    """Cosines of every picture with every text, in the order of the texts.
+    """Cosines of every picture with every text; where only one kind is given, of each with each other.
 
     Raises:
         RequestError: a field or an item of the request cannot be used.
@@ -58,17 +59,43 @@ async def similarity(call: Call) -> Response:
     """
     service, payload = call.service, call.payload
     model = service.model(payload)
-    pictures = read_pictures(payload, "images", service.settings)
-    texts = read_texts(payload, "texts", service.settings)
-    cost_usd = await call.charge(model.name, images=len(pictures), texts=len(texts))
-    texts_MD = await model.embed_texts(texts)
-    images_ND = await model.embed_images(pictures)
+    if payload.get("images") is None and payload.get("texts") is None:
+        raise RequestError(
+            "A similarity needs 'images', 'texts' or both.",
+            "One kind alone is compared with itself.",
+            code="missing_field",
+            param="images",
+        )
+    pictures, texts = list[Picture](), list[str]()
+    if payload.get("images") is not None:
+        pictures = read_pictures(payload, "images", service.settings)
+    if payload.get("texts") is not None:
+        texts = read_texts(payload, "texts", service.settings)
+    cosines, usage = await item_cosines(call, model, pictures, texts)
     rows = [
-        {"object": "similarity", "index": i, "scores": scores}
-        for i, scores in enumerate((images_ND @ texts_MD.T).tolist())
+        {"object": "similarity", "index": i, "scores": scores} for i, scores in enumerate(cosines.tolist())
     ]
-    usage = {"images": len(pictures), "texts": len(texts), "cost_usd": cost_usd}
     return JSONResponse({"object": "list", "model": model.name, "data": rows, "usage": usage})
+
+
+async def item_cosines(
+    call: Call, model: "ServedModel", pictures: list[Picture], texts: list[str]
+) -> tuple[Vectors, dict[str, float]]:
+    """Charge for pictures and texts, and compare them.
+
+    Returns:
+        float32 [N, M], pictures with texts; of one kind alone, the cosine of each with each. And the
+        `usage` of the answer.
+
+    Raises:
+        RequestError: a picture cannot be used.
+        BusyError: a queue is full.
+    """
+    cost_usd = await call.charge(model.name, images=len(pictures), texts=len(texts))
+    columns_MD = await (model.embed_texts(texts) if texts else model.embed_images(pictures))
+    rows_ND = await model.embed_images(pictures) if texts and pictures else columns_MD
+    usage = {"images": len(pictures), "texts": len(texts), "cost_usd": cost_usd}
+    return rows_ND @ columns_MD.T, usage
 
 
 def _render(

@@ -117,20 +117,25 @@ def read_texts(payload: Payload, field: str, settings: ServeSettings) -> list[st
     return [read_text(one, f"{field}[{i}]", limit) for i, one in enumerate(values)]
 
 
-def read_labels(payload: Payload, settings: ServeSettings) -> tuple[list[str], list[str] | None]:
+def read_labels(
+    payload: Payload, settings: ServeSettings, field: str = "labels"
+) -> tuple[list[str], list[str] | None]:
     """The fields `labels` and `templates` (optional) of a classification.
+
+    Args:
+        field: another name of the field of the labels.
 
     Raises:
         RequestError: no label, too many, one that is blank or too long, or a template without one {}.
     """
-    values = required_list(payload, "labels")
-    check_count(len(values), 1, settings.max_labels, "labels")
+    values = required_list(payload, field)
+    check_count(len(values), 1, settings.max_labels, field)
     limit = settings.max_label_characters
-    labels = [read_text(one, f"labels[{i}]", limit) for i, one in enumerate(values)]
+    labels = [read_text(one, f"{field}[{i}]", limit) for i, one in enumerate(values)]
     if not payload.get("templates"):
         return labels, None
     given = required_list(payload, "templates")
-    check_count(len(given) * len(labels), 1, settings.max_prompts, "templates", "labels times templates")
+    check_count(len(given) * len(labels), 1, settings.max_prompts, "templates", f"{field} times templates")
     templates = [read_text(one, f"templates[{i}]", limit) for i, one in enumerate(given)]
     for place, template in enumerate(templates):
         if template.count("{}") != 1:

@@ -80,12 +80,24 @@ def _paths(settings: ServeSettings) -> dict[str, Schema]:
         },
         "/v1/similarity": {
             "post": _work(
-                "Cosines of pictures with texts.",
+                "Cosines of pictures with texts; of one kind alone, of each with each other.",
                 {
                     "images": _one_or_many(_ref("Image"), settings.max_images),
                     "texts": _many(_text(settings.max_text_characters), settings.max_texts),
                 },
-                ("images", "texts"),
+                (),
+            )
+        },
+        "/v1/heatmap": {
+            "post": _work(
+                "Cosines of the patches of a picture with texts: which patches match; text or texts.",
+                {
+                    "image": _ref("Image"),
+                    "text": _text(settings.max_label_characters),
+                    "texts": _many(_text(settings.max_label_characters), 64),
+                    "templates": _many(_TEMPLATE, 8),
+                },
+                ("image",),
             )
         },
         "/v1/search": {
@@ -119,6 +131,10 @@ def _paths(settings: ServeSettings) -> dict[str, Schema]:
             "post": _keyed("The page, after a search by picture.", {"200": _content("text/html")}),
         },
         **_docs_paths(),
+        "/playground": {
+            "get": _keyed("The playground.", {"200": _content("text/html")}, *_LINK_QUERY),
+            "post": _keyed("The playground, answered without scripts.", {"200": _content("text/html")}),
+        },
         **_account_paths(),
         **_dialect_paths(),
         "/static": {"get": _open("Style and script of the page.", {"200": _content("*/*")})},
@@ -223,6 +239,10 @@ _TEMPLATE: Schema = {"type": "string", "pattern": r"^[^{}]*\{\}[^{}]*$", "maxLen
 _PATH_ID: Schema = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _PAGE_QUERY: list[Schema] = [
     {"name": name, "in": "query", "schema": {"type": "string"}} for name in ("q", "like", "fragment")
+]
+_LINK_QUERY: list[Schema] = [
+    {"name": name, "in": "query", "schema": {"type": "string"}}
+    for name in ("mode", "label", "template", "model", "show", "against", "picture", "url")
 ]
 _NOT_READY: Schema = {"description": "A model does not answer, or the server stops."}
 

@@ -36,6 +36,7 @@ STATUS_BY_CODE = {
     "not_found": 404,
     "model_not_found": 404,
     "no_gallery": 404,
+    "no_patches": 400,
     "method_not_allowed": 405,
     "request_timeout": 408,
     "idempotency_conflict": 409,

@@ -287,6 +287,7 @@ def _facts_of(look: Look) -> EngineFacts:
         preprocess="standard",
         dim=look.vectors.shape[1],
         image_size=look.image_size,
+        grid=0,
         context_length=look.context_length,
         logit_scale=look.logit_scale,
     )

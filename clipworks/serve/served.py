@@ -21,6 +21,7 @@ from clipworks.model.heads import HeadCache, Vectors, build_head, key_of
 from clipworks.model.tokenizer import tokenize
 from clipworks.serve.batcher import Lane
 from clipworks.serve.inputs import Picture
+from clipworks.serve.lanes import PixelLane, image_lane, patch_lane, text_lane
 from clipworks.serve.losses import Losses, embed_usable
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.preparing import prepare_picture
@@ -28,9 +29,9 @@ from clipworks.serve.problems import RequestError, UnavailableError
 from clipworks.serve.room import Room
 from clipworks.serve.roster import ModelSpec
 from clipworks.serve.settings import ServeSettings
-from clipworks.serve.stages import Timed, answered, answers_now, measured, timed, timed_task
+from clipworks.serve.stages import answered, answers_now, measured, timed_task
 from clipworks.serve.traces import current_trace
-from clipworks.serve.worker import EngineFacts, Pixels, TokenRow, Worker
+from clipworks.serve.worker import EngineFacts, Worker
 
 if TYPE_CHECKING:
     from clipworks.serve.fetching import PictureFetcher
@@ -95,26 +96,14 @@ class ServedModel:
         metrics = shared.metrics
         self._watch = metrics.watch("prepare", spec.id, "image")
         self._prompts_per_turn = max(1, min(_PROMPTS_PER_TURN, settings.max_text_queue // 2))
-        self.images = Lane[Pixels, Timed[Vectors]](
-            f"{spec.id} images",
-            timed(
-                lambda pixels: list(self._at_work().embed_pixels(pixels)),
-                metrics.watch("inference", spec.id, "image"),
-            ),
-            max_batch=settings.image_batch,
-            capacity=settings.max_image_queue,
-            capacity_bytes=settings.max_pixel_bytes,
+        self.images = image_lane(
+            spec.id, lambda pixels: self._at_work().embed_pixels(pixels), settings, metrics
         )
-        self.texts = Lane[TokenRow, Timed[Vectors]](
-            f"{spec.id} texts",
-            timed(
-                lambda tokens: list(self._at_work().embed_tokens(tokens)),
-                metrics.watch("inference", spec.id, "text"),
-            ),
-            max_batch=settings.text_batch,
-            capacity=settings.max_text_queue,
+        self.texts = text_lane(spec.id, lambda rows: self._at_work().embed_tokens(rows), settings, metrics)
+        self.patches = patch_lane(
+            spec.id, lambda pixels: self._at_work().embed_patches(pixels), settings, metrics
         )
-        self.lanes: tuple[Lane[Any, Any], ...] = (self.images, self.texts)
+        self.lanes: tuple[Lane[Any, Any], ...] = (self.images, self.texts, self.patches)
         self.providers = providers
         providers.belong_to(self)
 
@@ -222,10 +211,25 @@ class ServedModel:
 
     async def embed_images_here(self, pictures: Sequence[Picture], losses: Losses | None = None) -> Vectors:
         """As `embed_images`, by the local engine, from pictures that are here."""
+        found = await self._embed(self.images, pictures, losses)
+        rows: Vectors = np.zeros((len(pictures), self.engine.dim), dtype=np.float32)
+        if found:
+            rows[list(found)] = np.stack(list(found.values()))
+        return rows
+
+    async def embed_patches(self, pictures: Sequence[Picture]) -> Vectors:
+        """float32 [N, rows, columns, D], a unit row per patch; from the local engine, errors as above."""
+        whole = await self._shared.fetcher.filled(pictures, self.name, None)
+        found = await self._embed(self.patches, whole, None)
+        return np.stack(list(found.values()))
+
+    async def _embed(
+        self, lane: PixelLane, pictures: Sequence[Picture], losses: Losses | None
+    ) -> dict[int, Vectors]:
+        """Prepare pictures and ask a lane: the place of each that could be used -> its answer."""
         shared = self._shared
         async with self._in_use() as facts:
-            num_bytes = len(pictures) * facts.image_size**2 * 3
-            with self.images.places(len(pictures), num_bytes):
+            with lane.places(len(pictures), len(pictures) * facts.image_size**2 * 3):
                 prepare = partial(prepare_picture, facts, shared.room, refuses=losses is None)
                 tasks = [timed_task(prepare, one, self._watch) for one in pictures]
                 stage = ("prepare", self.name, "image")
@@ -233,13 +237,9 @@ class ServedModel:
                 pixels = {i: one for i, one in enumerate(prepared) if not isinstance(one, RequestError)}
                 if losses is not None:
                     losses |= {i: one for i, one in enumerate(prepared) if isinstance(one, RequestError)}
-                rows: Vectors = np.zeros((len(pictures), facts.dim), dtype=np.float32)
-                if pixels:
-                    stage = ("inference", self.name, "image")
-                    asking = measured(self.images.answer_placed, [*pixels.values()], shared.metrics, stage)
-                    vectors: list[Vectors] = await answered(asking)
-                    rows[list(pixels)] = np.stack(vectors)
-                return rows
+                stage = ("inference", self.name, "image")
+                asking = measured(lane.answer_placed, [*pixels.values()], shared.metrics, stage)
+                return dict(zip(pixels, await answered(asking), strict=True))
 
     async def embed_texts(
         self, texts: Sequence[str], tokens: Tokens | None = None, losses: Losses | None = None

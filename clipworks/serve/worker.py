@@ -63,6 +63,8 @@ class EngineFacts:
     """Dimensions of a vector."""
     image_size: int
     """Side of the square of pixels that the image tower reads."""
+    grid: int
+    """Patches along a side of that square; 0 where a server of another make does not say."""
     context_length: int
     """Tokens that the text tower reads."""
     logit_scale: float
@@ -89,6 +91,7 @@ def facts_of(engine: "Engine") -> EngineFacts:
         preprocess=engine.preprocess,
         dim=engine.config.embed_dim,
         image_size=engine.config.vision.image_size,
+        grid=engine.config.vision.grid,
         context_length=engine.config.text.context_length,
         logit_scale=engine.logit_scale,
     )
@@ -143,6 +146,12 @@ class Worker(Protocol):
             RuntimeError: the engine failed.
         """
 
+    def embed_patches(self, pixels: Sequence[Pixels]) -> Vectors:
+        """Squares of pixels -> float32 [N, rows, columns, D], unit rows; errors as `embed_pixels`.
+
+        May be called beside `embed_pixels`. The first call compiles what it needs.
+        """
+
     def embed_tokens(self, tokens: Sequence[TokenRow]) -> Vectors:
         """Rows of tokens -> float32 [N, D], unit rows; errors as `embed_pixels`."""
 
@@ -178,6 +187,11 @@ class ThreadWorker:
         """As `Worker.embed_pixels`."""
         assert self._engine is not None
         return self._engine.embed_pixels(self._filled(pixels, 0))[: len(pixels)]
+
+    def embed_patches(self, pixels: Sequence[Pixels]) -> Vectors:
+        """As `Worker.embed_patches`."""
+        assert self._engine is not None
+        return self._engine.embed_patches(np.stack(pixels))
 
     def embed_tokens(self, tokens: Sequence[TokenRow]) -> Vectors:
         """As `Worker.embed_tokens`."""
@@ -231,6 +245,8 @@ class ProcessWorker:
         self._channels: list[Connection] = []
         self._facts: EngineFacts | None = None
         self._pixels: Pixels = np.empty((0, 0, 0, 3), dtype=np.uint8)
+        self._pixels_in_use = threading.Lock()
+        """Held while a call reads the shared pixels: other threads ask for patches than for vectors."""
         self._watcher: threading.Thread | None = None
 
     def start(self, on_gone: Callable[[], None], *, warms: bool = True) -> EngineFacts:
@@ -267,8 +283,17 @@ class ProcessWorker:
 
     def embed_pixels(self, pixels: Sequence[Pixels]) -> Vectors:
         """As `Worker.embed_pixels`."""
-        np.stack(pixels, out=self._pixels[: len(pixels)])
-        return self._call(1, len(pixels).to_bytes(4, "little"))
+        with self._pixels_in_use:
+            np.stack(pixels, out=self._pixels[: len(pixels)])
+            return self._call(1, b"v" + len(pixels).to_bytes(4, "little"))
+
+    def embed_patches(self, pixels: Sequence[Pixels]) -> Vectors:
+        """As `Worker.embed_patches`."""
+        assert self._facts is not None
+        with self._pixels_in_use:
+            np.stack(pixels, out=self._pixels[: len(pixels)])
+            rows = self._call(1, b"p" + len(pixels).to_bytes(4, "little"))
+        return rows.reshape(len(pixels), self._facts.grid, self._facts.grid, self._facts.dim)
 
     def embed_tokens(self, tokens: Sequence[TokenRow]) -> Vectors:
         """As `Worker.embed_tokens`."""

@@ -47,8 +47,9 @@ def main() -> None:
     pixels = np.frombuffer(mmap.mmap(memory, 0), dtype=np.uint8).reshape(image_batch, side, side, 3)
 
     def embed_images(message: bytes) -> Vectors:
-        count = int.from_bytes(message, "little")
-        vectors: Vectors = engine.embed_pixels(pixels[: filled_size(count, image_batch)])
+        embed = engine.embed_patches if message[:1] == b"p" else engine.embed_pixels
+        count = int.from_bytes(message[1:], "little")
+        vectors: Vectors = embed(pixels[: filled_size(count, image_batch)])
         return vectors[:count]
 
     def embed_texts(message: bytes) -> Vectors:

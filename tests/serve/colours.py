@@ -32,7 +32,7 @@ class ColourEngine:
     def __init__(self, name: str = "colours") -> None:
         tower = {"width": 64, "layers": 1, "heads": 1, "mlp_width": 64}
         self.config = ClipConfig(
-            vision=VisionConfig(image_size=8, patch_size=8, **tower),
+            vision=VisionConfig(image_size=8, patch_size=4, **tower),
             text=TextConfig(**tower),
             embed_dim=8,
             activation="gelu",
@@ -56,6 +56,12 @@ class ColourEngine:
         self._note("images", len(pixels))
         colours = pixels.reshape(len(pixels), -1, 3).mean(axis=1, dtype=np.float64)
         return np.stack([_vector(colour) for colour in colours])
+
+    def embed_patches(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
+        """float32 [N, 2, 2, 8]: the mean colour of each quarter."""
+        self._note("patches", len(pixels))
+        quarters = pixels.reshape(len(pixels), 2, 4, 2, 4, 3).mean(axis=(2, 4), dtype=np.float64)
+        return np.stack([_vector(colour) for colour in quarters.reshape(-1, 3)]).reshape(-1, 2, 2, 8)
 
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
         self._note("texts", len(texts))

@@ -66,6 +66,18 @@ def test_similarity_gives_cosines_in_the_order_of_the_texts(client: TestClient) 
     assert form.json() == body
 
 
+def test_one_kind_alone_is_compared_with_itself(client: TestClient) -> None:
+    images = [data_uri(RED), data_uri(BLUE), data_uri(RED)]
+    body = client.post("/v1/similarity", json={"model": "colours", "images": images}).json()
+    first, second, third = (row["scores"] for row in body["data"])
+    assert first[0] == pytest.approx(1) and first == third and first[2] == first[0] > first[1] == second[0]
+    assert body["usage"] == {"images": 3, "texts": 0, "cost_usd": 0.0}
+    body = client.post("/v1/similarity", json={"model": "colours", "texts": ["red", "a blue one"]}).json()
+    (one, other), (_, same) = (row["scores"] for row in body["data"])
+    assert one == pytest.approx(1) and same == pytest.approx(1) and other < 0.9
+    assert body["usage"] == {"images": 0, "texts": 2, "cost_usd": 0.0}
+
+
 ONE = [data_uri(RED)]
 
 
@@ -113,8 +125,9 @@ def test_a_template_cannot_reach_into_the_program(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("fields", "code", "param"),
     [
-        ({"images": [data_uri(RED)]}, "missing_field", "texts"),
-        ({"texts": ["a"]}, "missing_field", "images"),
+        ({}, "missing_field", "images"),
+        ({"images": [data_uri(RED)], "texts": []}, "invalid_value", "texts"),
+        ({"images": [], "texts": ["a"]}, "invalid_value", "images"),
         ({"images": [data_uri(RED)], "texts": ["a", ""]}, "invalid_value", "texts[1]"),
         ({"images": [base64.b64encode(b"no").decode()], "texts": ["a"]}, "invalid_image", "images[0]"),
     ],

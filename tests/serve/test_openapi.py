@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from clipworks.serve.app import (
     CLASSIFY_FIELDS,
     EMBEDDINGS_FIELDS,
+    HEATMAP_FIELDS,
     SEARCH_FIELDS,
     SIMILARITY_FIELDS,
 )
@@ -19,6 +20,7 @@ FIELDS = {
     "/v1/embeddings": EMBEDDINGS_FIELDS,
     "/v1/classify": CLASSIFY_FIELDS,
     "/v1/similarity": SIMILARITY_FIELDS,
+    "/v1/heatmap": HEATMAP_FIELDS,
     "/v1/search": SEARCH_FIELDS,
 }
 

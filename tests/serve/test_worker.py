@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def worker() -> Iterator[ProcessWorker]:
     worker.close()
 
 
+def test_vectors_and_patches_asked_for_at_once_are_of_the_pictures_that_were_sent(
+    worker: ProcessWorker,
+) -> None:
+    engine: Any = ColourEngine()
+    pixels = np.random.default_rng(2).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    with ThreadPoolExecutor(4) as threads:
+        vectors = threads.map(lambda one: worker.embed_pixels([one])[0], pixels)
+        patches = threads.map(lambda one: worker.embed_patches([one])[0], pixels[::-1])
+        np.testing.assert_array_equal(np.stack(list(vectors)), engine.embed_pixels(pixels))
+        np.testing.assert_array_equal(np.stack(list(patches)), engine.embed_patches(pixels[::-1]))
+
+
 def test_a_process_answers_as_the_engine_itself_does(worker: ProcessWorker) -> None:
     engine: Any = ColourEngine()
     alone = ThreadWorker(lambda: engine)
@@ -53,6 +66,7 @@ def test_a_process_answers_as_the_engine_itself_does(worker: ProcessWorker) -> N
     texts = rows("a red square", "something else", "green " * 200)
     for count in (1, 4, 2):
         np.testing.assert_array_equal(worker.embed_pixels(pixels[:count]), alone.embed_pixels(pixels[:count]))
+    np.testing.assert_array_equal(worker.embed_patches(pixels[:3]), alone.embed_patches(pixels[:3]))
     np.testing.assert_array_equal(worker.embed_tokens(texts), alone.embed_tokens(texts))
     assert worker.resident_bytes() > 10 << 20 and alone.resident_bytes() == 0
     alone.close()

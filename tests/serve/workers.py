@@ -98,6 +98,11 @@ class HeldWorker:
         vectors: Vectors = self.engine.embed_pixels(np.stack(pixels))
         return vectors
 
+    def embed_patches(self, pixels: Sequence[Pixels]) -> Vectors:
+        self._pass("patches", len(pixels))
+        vectors: Vectors = self.engine.embed_patches(np.stack(pixels))
+        return vectors
+
     def embed_tokens(self, tokens: Sequence[TokenRow]) -> Vectors:
         self._pass("texts", len(tokens))
         vectors: Vectors = self.engine.embed_tokens(np.stack(tokens))

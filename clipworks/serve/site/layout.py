@@ -20,7 +20,7 @@ from clipworks.serve.settings import ServeSettings
 
 STATIC = Path(__file__).parent.parent / "static"
 
-NAVIGATION = (("/", "Search"), ("/docs", "Docs"))
+NAVIGATION = (("/", "Search"), ("/playground", "Playground"), ("/docs", "Docs"))
 """Address and name of what every page leads to, in order."""
 
 _SANE_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")

@@ -117,7 +117,7 @@ class SearchPage:
             ) from error
 
     async def _render(self, request: Request, results: dict[str, Any], status: int = 200) -> Response:
-        samples = self._samples if status >= 500 else await self._sample_pictures()
+        samples = self._samples if status >= 500 else await self.sample_pictures()
         content = {"results": results, "samples": samples, **self._gallery()}
         if request.query_params.get("fragment"):
             return self._layout.fragment("results.html", content, status)
@@ -134,7 +134,7 @@ class SearchPage:
         gallery = self._service.gallery
         return {"num_pictures": gallery.count() if gallery is not None else 0}
 
-    async def _sample_pictures(self) -> list[Hit]:
+    async def sample_pictures(self) -> list[Hit]:
         """A few pictures per example search, each once; found on the first visit and kept.
 
         A server too busy to find them shows the page without them.

@@ -134,10 +134,6 @@ def red_file(tmp_path: Path) -> Path:
     return path
 
 
-def first_row(page: Page) -> str:
-    return page.find(".answer tbody tr").text
-
-
 def test_searching_by_words_shows_pictures_and_can_be_linked_and_gone_back_from(page: Page) -> None:
     page.open()
     page.write("#words", "something red" + Keys.ENTER)
@@ -171,59 +167,10 @@ def test_similar_pictures_are_found_from_a_hit_and_from_a_file(page: Page, red_f
     page.wait_for("a red square", "#results .card")
 
 
-def test_classifying_an_upload_shows_bars_with_score_and_cosine(page: Page, red_file: Path) -> None:
-    page.open()
-    page.find("#classify-file").send_keys(str(red_file))
-    page.write("#labels", "blue, green, red")
-    page.write("#template", "a {} square")
-    page.click("#classify-form button.main")
-    page.wait_for("my red.png", ".answer h3")
-    assert first_row(page).split() == ["red", "100.0", "%", "1.000"]
-    widths = [fill.size["width"] for fill in page.all(".answer .fill")]
-    assert len(widths) == 3 and widths[0] > 5 * widths[1]
-
-
-@pytest.mark.parametrize(("kind", "target"), [("drop", "#drop"), ("paste", "body")])
-def test_pictures_can_be_dropped_and_pasted(page: Page, kind: str, target: str) -> None:
-    page.open()
-    page.run(PUT_FILE, page.find(target), kind)
-    WebDriverWait(page.browser, 20).until(lambda _: page.all("#chosen img"))
-    page.write("#labels", "red\nblue")
-    page.click("#classify-form button.main")
-    page.wait_for("blue.png", ".answer h3")
-    assert first_row(page).startswith("blue")
-
-
 def test_a_picture_dropped_on_the_search_finds_its_like(page: Page) -> None:
     page.open()
     page.run(PUT_FILE, page.find("#search"), "drop")
     page.wait_for("a blue square", "#results .card")
-
-
-def test_a_gallery_picture_can_be_classified_and_taken_away_again(page: Page) -> None:
-    page.open("/?q=green")
-    page.click("#results .card a[data-picture]")
-    WebDriverWait(page.browser, 20).until(lambda _: page.all("#chosen img"))
-    page.write("#labels", "red\ngreen\n<b>bold</b>")
-    page.click("#classify-form button.main")
-    page.wait_for("a green square", ".answer h3")
-    assert first_row(page).startswith("green") and "<b>bold</b>" in page.find(".answer").text
-    page.click("#chosen button")
-    page.click("#classify-form button.main")
-    page.wait_for("Choose a picture first", "[role=alert]")
-
-
-def test_mistakes_are_answered_in_words_that_name_the_file(
-    page: Page, tmp_path: Path, red_file: Path
-) -> None:
-    (tmp_path / "notes.jpg").write_text("not a picture at all")
-    page.open()
-    page.find("#classify-file").send_keys(f"{red_file}\n{tmp_path / 'notes.jpg'}")
-    page.click("#classify-form button.main")
-    page.wait_for("“notes.jpg” is not a readable picture", "[role=alert]")
-    page.write("#labels", " ")
-    page.click("#classify-form button.main")
-    page.wait_for("Write at least one label", "[role=alert]")
 
 
 def test_a_server_that_has_gone_is_said_to_have_gone(page: Page) -> None:

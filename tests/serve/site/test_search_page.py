@@ -118,10 +118,19 @@ def test_a_search_that_takes_too_long_is_given_up_in_words(
     assert "Traceback" not in caplog.text
 
 
-def test_without_a_gallery_the_page_is_the_playground(settings: ServeSettings, engine: ColourEngine) -> None:
+def test_without_a_gallery_the_page_leads_to_the_playground(
+    settings: ServeSettings, engine: ColourEngine
+) -> None:
     with TestClient(create_app(settings, {"pictogram": engine}), base_url=ADDRESS) as client:  # type: ignore[dict-item]
         page = client.get("/").text
-    assert "Classify a picture" in page and "words-form" not in page
+    assert 'href="/playground"' in page and "words-form" not in page
+
+
+def test_a_hit_leads_to_the_playground_with_its_picture(client: TestClient) -> None:
+    page = client.get("/?q=red").text
+    address = re.search(r'href="(/playground\?picture=[^"]+)"', page)
+    assert address is not None
+    assert re.search(r'value="red one.png"[^>]* checked', client.get(address[1]).text)
 
 
 def test_the_built_in_models_limits_are_said_beside_the_box(
