@@ -128,7 +128,7 @@ class Shelf:
         self._counted_at = float("-inf")
 
     async def key_label(self, request: Request) -> str:
-        """How the first key of the reader that works begins, such as `cw_AbCd…`; empty where there is none."""
+        """How the first key of the reader that works begins, such as `cw_AbCd…`; or nothing."""
         viewer = viewer_of(request)
         if self.books is None or viewer is None:
             return ""

@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 
 def wanted_kind(request: Request, kinds: Sequence[str]) -> str:
-    """The media type that a client likes best; the first of `kinds` where it likes several alike, or says nothing.
+    """The media type that a client likes best; of several the first one, also where it says nothing.
 
     A type that the header names goes before one that it only allows with a `*`, at the same weight.
     """

@@ -58,6 +58,8 @@ class Entry:
     """What requests call it, or would."""
     title: str
     """One line for people."""
+    tagline: str
+    """One sentence more."""
     standing: Standing
     """Whether it can be used."""
     note: str
@@ -178,46 +180,32 @@ class Catalogue:
 
     def _served(self, model: "ServedModel", votes: Mapping[str, int]) -> Entry:
         row = known_row(model.spec.source or model.spec.id)
-        specs = self._specs_of(model.name, row, model.spec.source)
-        title = row.title if row is not None else "A model of this server's own"
-        standing, note = _standing_of(model)
-        return self._entry(
-            model.name,
-            title,
-            standing,
-            note,
-            row=row,
-            specs=_with_facts(specs, model),
-            model=model,
-            votes=votes,
-        )
+        specs = _with_facts(self._specs_of(model.name, row, model.spec.source), model)
+        return self._entry(model.name, row, specs, _standing_of(model), model=model, votes=votes)
 
     def _unserved(self, row: CatalogueRow, votes: Mapping[str, int]) -> Entry:
-        specs = self._specs_of(row.id, row, "")
-        note = "This server does not have its weights yet."
-        return self._entry(
-            row.id, row.title, "coming soon", note, row=row, specs=specs, model=None, votes=votes
-        )
+        standing: tuple[Standing, str] = ("coming soon", "This server does not have its weights yet.")
+        return self._entry(row.id, row, self._specs_of(row.id, row, ""), standing, model=None, votes=votes)
 
     def _entry(
         self,
         name: str,
-        title: str,
-        standing: Standing,
-        note: str,
-        *,
         row: CatalogueRow | None,
         specs: Mapping[str, Any],
+        standing: tuple[Standing, str],
+        *,
         model: "ServedModel | None",
         votes: Mapping[str, int],
     ) -> Entry:
         fingerprint = specs.get("fingerprint") or ""
         names = {name, *((row.id,) if row is not None else ())}
+        title, tagline = _words_of(name, row)
         return Entry(
             id=name,
             title=title,
-            standing=standing,
-            note=note,
+            tagline=tagline,
+            standing=standing[0],
+            note=standing[1],
             row=row,
             specs=specs,
             scores=scores_of(row.id) if row is not None else (),
@@ -238,8 +226,17 @@ class Catalogue:
         return self._specs[name]
 
 
+def _words_of(name: str, row: CatalogueRow | None) -> tuple[str, str]:
+    """Title and one sentence more."""
+    if row is None:
+        return name, "A model of this server's own."
+    if row.source == "builtin":
+        return row.id, f"{row.title}."
+    return row.title, f"Trained on {row.training_data}."
+
+
 def _read(row: CatalogueRow | None, source: str) -> Mapping[str, Any]:
-    """What is written of a model somewhere; a damaged file says nothing here and is refused when it is loaded."""
+    """What is written of a model; a damaged file says nothing here and is refused when it is loaded."""
     if row is not None:
         return describe_row(row)
     if not source or not Path(source).exists():

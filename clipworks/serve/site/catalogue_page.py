@@ -62,7 +62,7 @@ class CataloguePage:
         lines = [
             "# clipworks",
             "",
-            "> CLIP models behind HTTP: vectors of texts and pictures, zero-shot classification, picture search.",
+            "> CLIP models behind HTTP: vectors of texts and pictures, zero-shot classification, search.",
             "",
             f"Requests go to {address}/v1 in the shape of the OpenAI API. "
             + ("They need a key." if self._service.settings.require_keys else "No key is needed."),
@@ -78,7 +78,7 @@ class CataloguePage:
             "## For programs",
             "",
             f"- [OpenAPI]({address}/openapi.json): every route",
-            f"- [Models]({address}/models.json): the list above as JSON, with the filters of {address}/models",
+            f"- [Models]({address}/models.json): the list above as JSON, with the filters of /models",
             "",
         ]
         return PlainTextResponse("\n".join(lines), headers={"cache-control": "no-store"})

@@ -1,4 +1,4 @@
-"""Where things stand in a drawing: charts are worked out here and drawn by `charts.html`, as SVG without scripts."""
+"""Where things stand in a drawing: worked out here, drawn by `model_parts.html` as SVG without scripts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -81,7 +81,7 @@ class Layout:
         return HTMLResponse(html, status, headers={"cache-control": "no-store"})
 
     def text(self, template: str, content: Mapping[str, Any]) -> str:
-        """A page that is no HTML, such as Markdown: nothing is escaped, so the template says what is not plain."""
+        """A page that is no HTML, such as Markdown: its template says what is to be escaped, and how."""
         return self._plain.get_template(template).render(content)
 
     def address(self, request: Request) -> str:

@@ -1,4 +1,4 @@
-"""What is said of one model, as one plain value: its page, its `.json` and its `.md` all show this and nothing else."""
+"""What is said of one model, as one plain value: its page, its `.json` and its `.md` show the same."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from clipworks.model.scores import Score
 from clipworks.model.yardsticks import interval_of, yardstick
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.site.catalogue import Entry
+from clipworks.serve.site.questions import questions
 
 Card = dict[str, Any]
 """JSON-able; the keys of `card_of`."""
@@ -89,7 +90,7 @@ def card_of(entry: Entry, others: Sequence[Entry], settings: ServeSettings) -> C
         "specs": _specs(entry),
         "scores": score_rows(entry),
         "audit": audit(entry),
-        "faq": _questions(entry, settings),
+        "faq": questions(entry, settings),
         "related": related(entry, others),
         "votes": entry.votes,
     }
@@ -229,61 +230,3 @@ def _group_row(one: MeasuredScore, share: GroupShare) -> Card:
         "interval": share.interval,
         "n": share.count,
     }
-
-
-def _questions(entry: Entry, settings: ServeSettings) -> list[Card]:
-    specs = entry.specs
-    found = []
-    if specs.get("licence_note"):
-        data = specs.get("training", {}).get("data_licence", "")
-        answer = f"{specs['licence_note']} The data: {data}" if data else specs["licence_note"]
-        found.append(("May I use it commercially?", answer))
-    found.append(
-        (
-            "What does it cost?",
-            f"{entry.price.usd_per_1k_images} US dollars for 1,000 pictures of any size and "
-            f"{entry.price.usd_per_1k_texts} for 1,000 texts."
-            + ("" if settings.require_keys else " This server asks for no key and charges nothing."),
-        )
-    )
-    if "image_size" in specs:
-        side = specs["image_size"]
-        found.append(
-            (
-                "How large may a picture be?",
-                f"A file of up to {settings.max_image_bytes >> 20} MiB, {settings.max_images} of them in a request. "
-                f"The model sees its middle square at {side} x {side} pixels, so small details are lost.",
-            )
-        )
-    if "context_length" in specs:
-        found.append(
-            (
-                "How long may a text be?",
-                f"The model reads {specs['context_length'] - 2} tokens, some 50 English words. What is longer is cut "
-                'at its end; with "truncate": false it is refused.',
-            )
-        )
-    if "dim" in specs:
-        found.append(
-            (
-                "What is in a vector?",
-                f"{specs['dim']} numbers of unit length; the product of two is their cosine. Vectors of pictures and "
-                "of texts lie in one space. Vectors of different models cannot be compared.",
-            )
-        )
-    found.append(
-        (
-            "Why does a label get 99 % although it is wrong?",
-            "Percentages divide 100 % among the labels that you offer. Look at the cosine beside it, and offer a "
-            "label for what else may be there.",
-        )
-    )
-    if "fingerprint" in entry.specs and entry.specs["fingerprint"]:
-        found.append(
-            (
-                "Which checkpoint answers?",
-                "Each answer names it in the header x-model-fingerprint: the sha256 of shape, weights and pixel "
-                "normalisation, the same for the same model in any file format.",
-            )
-        )
-    return [{"question": question, "answer": answer} for question, answer in found]

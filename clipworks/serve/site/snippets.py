@@ -1,4 +1,4 @@
-"""The same request in four languages, to copy; names and addresses stand in them as each language quotes them."""
+"""The same request in four languages, to copy, with names and addresses quoted as each language does."""
 
 import json
 import shlex
