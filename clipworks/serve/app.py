@@ -48,6 +48,7 @@ from clipworks.serve.settings import ServeSettings
 from clipworks.serve.shelf import Shelf
 from clipworks.serve.site.catalogue import Catalogue
 from clipworks.serve.site.catalogue_page import CataloguePage
+from clipworks.serve.site.compare_page import ComparePage
 from clipworks.serve.site.layout import STATIC, Layout
 from clipworks.serve.site.model_page import ModelPage
 from clipworks.serve.site.search_page import SearchPage
@@ -230,6 +231,7 @@ def _pages(service: Service, catalogue: Catalogue, shelf: Shelf) -> list[Route |
         Route("/models.json", models_page.machine_list, methods=["GET"]),
         Route("/llms.txt", models_page.llms, methods=["GET"]),
         Route("/models/{model:path}", model_page.show, methods=["GET"]),
+        Route("/compare", ComparePage(service, layout, catalogue, shelf).show, methods=["GET"]),
         Route("/", _unpaid(settings, search_page.show), methods=["GET"]),
         Route("/", _unpaid(settings, search_page.show_similar), methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),

@@ -31,7 +31,7 @@ def _of_shapes(entry: Entry, settings: ServeSettings) -> Iterator[tuple[str, str
         side = specs["image_size"]
         yield (
             "How large may a picture be?",
-            f"A file of up to {settings.max_image_bytes >> 20} MiB, {settings.max_images} of them in a request. "
+            f"A file of up to {settings.max_image_bytes >> 20} MiB, {settings.max_images} in a request. "
             f"The model sees its middle square at {side} x {side} pixels: small details are lost.",
         )
     if "context_length" in specs:
