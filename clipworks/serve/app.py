@@ -51,7 +51,9 @@ from clipworks.serve.site.catalogue_page import CataloguePage
 from clipworks.serve.site.compare_page import ComparePage
 from clipworks.serve.site.layout import STATIC, Layout
 from clipworks.serve.site.model_page import ModelPage
+from clipworks.serve.site.operator_models import OperatorModels
 from clipworks.serve.site.search_page import SearchPage
+from clipworks.serve.site.wishes_page import WishesPage
 from clipworks.serve.traces import SpanSink
 
 if TYPE_CHECKING:
@@ -226,11 +228,17 @@ def _pages(service: Service, catalogue: Catalogue, shelf: Shelf) -> list[Route |
     search_page = SearchPage(service, layout)
     models_page = CataloguePage(service, layout, catalogue, shelf)
     model_page = ModelPage(service, layout, catalogue, shelf)
+    wishes_page = WishesPage(layout, catalogue, shelf)
+    operator_models = OperatorModels(layout, catalogue, shelf)
     return [
         Route("/models", models_page.show, methods=["GET"]),
         Route("/models.json", models_page.machine_list, methods=["GET"]),
         Route("/llms.txt", models_page.llms, methods=["GET"]),
         Route("/models/{model:path}", model_page.show, methods=["GET"]),
+        Route("/account/wishes", wishes_page.show, methods=["GET"]),
+        Route("/account/wishes", wishes_page.vote, methods=["POST"]),
+        Route("/operator/models", operator_models.show, methods=["GET"]),
+        Route("/operator/models", operator_models.change, methods=["POST"]),
         Route("/compare", ComparePage(service, layout, catalogue, shelf).show, methods=["GET"]),
         Route("/", _unpaid(settings, search_page.show), methods=["GET"]),
         Route("/", _unpaid(settings, search_page.show_similar), methods=["POST"]),

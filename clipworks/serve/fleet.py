@@ -159,9 +159,10 @@ class Fleet:
         return [name for name, model in self.models.items() if self._is_served(model)]
 
     def answering(self) -> dict[str, bool]:
-        """Each model that is served -> whether it can answer now, or would load itself to."""
-        served = {name: self.models[name].status for name in self.served_names()}
-        return {name: status in ("live", "idle", "unloading") for name, status in served.items()}
+        """Each model that is served and was loaded once -> whether it can answer, or would load itself."""
+        served = [self.models[name] for name in self.served_names()]
+        begun = {one.name: one.status for one in served if one.facts is not None or one.status != "loading"}
+        return {name: status in ("live", "idle", "unloading") for name, status in begun.items()}
 
     def offer(self, model: ServedModel, status: Status, shutdown_date: datetime.date | None) -> None:
         """Change whether a model is served, from the next request on; those in work are finished.

@@ -22,8 +22,10 @@ class Cell:
     """The value; empty where there is none."""
     note: str = ""
     """Its interval, or where it comes from."""
+    is_best: bool = False
+    """Whether no other value is as high."""
     is_ahead: bool = False
-    """Whether it is the best, by more than the intervals leave open."""
+    """Whether it is the best by more than the intervals leave open."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +65,7 @@ def sections(entries: Sequence[Entry], minutes: Minutes) -> list[Section]:
 
 
 def quality_of(entry: Entry, task: str) -> tuple[float, tuple[float, float] | None] | None:
-    """A model's score on a task of the 38 and its interval: the published one, else what was measured here."""
+    """A model's score on a task of the 38 and its interval: the published one, else the one of here."""
     for row in score_rows(entry):
         if row["task"] == task and row["suite"] in (MAIN_SUITE, "measured here"):
             if row["published"] is not None:
@@ -150,14 +152,15 @@ def _scores(entries: Sequence[Entry]) -> tuple[list[Row], list[Row]]:
 
 def _score_row(entries: Sequence[Entry], task: str) -> Row:
     known = [quality_of(entry, task) for entry in entries]
-    ends = [(one[1] or (one[0], one[0])) if one is not None else None for one in known]
     cells = []
     for place, one in enumerate(known):
         if one is None:
             cells.append(Cell(words=""))
             continue
-        others = [end[1] for other, end in enumerate(ends) if end is not None and other != place]
-        own = ends[place]
-        is_ahead = own is not None and bool(others) and own[0] > max(others)
-        cells.append(Cell(words=share(one[0]), note=shares(one[1]), is_ahead=is_ahead))
+        value, own = one
+        others = [other for i, other in enumerate(known) if other is not None and i != place]
+        ends = [interval[1] for _, interval in others if interval is not None]
+        is_best = bool(others) and value > max(other for other, _ in others)
+        is_ahead = is_best and own is not None and len(ends) == len(others) and own[0] > max(ends)
+        cells.append(Cell(words=share(value), note=shares(own), is_best=is_best, is_ahead=is_ahead))
     return Row(name=task, cells=cells)
