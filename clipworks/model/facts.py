@@ -27,6 +27,8 @@ class Training:
     """What else is known of the run."""
     paper: str
     """Where it is described."""
+    data_licence: str
+    """What holds for the pairs, which is not what holds for the weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +125,7 @@ _DATACOMP = Training(
     batch_size=90_112,
     recipe=("learning rate 1e-3", "10,000 steps of warm-up", "AdamW, beta2 0.95"),
     paper="arXiv:2304.14108",
+    data_licence="Addresses and captions are CC-BY-4.0; each picture keeps its own owner's rights.",
 )
 
 
@@ -136,6 +139,7 @@ def _facts() -> Mapping[str, Facts]:
                 batch_size=None,
                 recipe=("recipes/pictogram.sh; all settings in train.json beside the weights",),
                 paper="docs/train.md",
+                data_licence="Open licences only; ATTRIBUTION.md names each source and its licence.",
             ),
             commercial_use="allowed",
             licence_note="Apache-2.0 for the weights; ATTRIBUTION.md lists the pictures' own licences.",
@@ -166,6 +170,7 @@ def _facts() -> Mapping[str, Facts]:
                     "random crops of 90-100 % of the picture",
                 ),
                 paper="arXiv:2309.16671",
+                data_licence="The pairs were not given out; each picture keeps its own owner's rights.",
             ),
             commercial_use="not allowed",
             licence_note="CC-BY-NC-4.0: research and other non-commercial use, with attribution.",
@@ -224,6 +229,7 @@ def _facts() -> Mapping[str, Facts]:
                     "weights released in float16",
                 ),
                 paper="arXiv:2103.00020",
+                data_licence="Not public, and no licence is stated.",
             ),
             commercial_use="not stated",
             licence_note=(
@@ -252,6 +258,10 @@ def _facts() -> Mapping[str, Facts]:
                 batch_size=79_000,
                 recipe=("256 virtual epochs of 135.6 million pairs, learning rate 1e-3",),
                 paper="arXiv:2210.08402, arXiv:2212.07143",
+                data_licence=(
+                    "Addresses and captions were CC-BY-4.0 and were withdrawn in December 2023; each "
+                    "picture keeps its own owner's rights."
+                ),
             ),
             commercial_use="allowed",
             licence_note=_LAION_LICENCE,

@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from clipworks.errors import ClipworksError
+from clipworks.model.measured import read_measured
 from clipworks.net import Fetcher
 from clipworks.search.library import Library
 from clipworks.serve.admin import Admin
@@ -40,15 +41,22 @@ from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.logs import start_logging
 from clipworks.serve.openapi import document
-from clipworks.serve.prices import read_prices
+from clipworks.serve.prices import Prices, read_prices
 from clipworks.serve.problems import RequestError
 from clipworks.serve.server import serve_app
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.shelf import Shelf
+from clipworks.serve.site.catalogue import Catalogue
+from clipworks.serve.site.catalogue_page import CataloguePage
+from clipworks.serve.site.compare_page import ComparePage
 from clipworks.serve.site.docs_pages import DocsPages
 from clipworks.serve.site.layout import STATIC, Layout
+from clipworks.serve.site.model_page import ModelPage
+from clipworks.serve.site.operator_models import OperatorModels
 from clipworks.serve.site.playground_page import PlaygroundPage
 from clipworks.serve.site.search_page import SearchPage
+from clipworks.serve.site.wishes_page import WishesPage
 from clipworks.serve.traces import SpanSink
 
 if TYPE_CHECKING:
@@ -102,8 +110,12 @@ def create_service_app(
         ConfigError: keys are asked for, and the database or the prices cannot be used.
     """
     settings = service.settings
-    gate = gate or _gate(settings)
+    prices = read_prices(Path(settings.prices) if settings.prices else None)
+    gate = gate or _gate(settings, prices)
     keyed = gate if isinstance(gate, KeyGate) else None
+    shelf = Shelf(service, keyed.prices if keyed else prices, keyed.books if keyed else None)
+    measured = read_measured(Path(settings.results)) if settings.results else ()
+    catalogue = Catalogue(service, keyed.prices if keyed else prices, measured)
     app = Starlette(
         routes=[
             *_work_routes(service),
@@ -111,14 +123,14 @@ def create_service_app(
             *_account_routes(Billing(keyed), Admin(keyed)),
             *_state_routes(service, gate),
             Route("/gallery/{id:path}", plain(partial(_one_picture, service)), methods=["GET"]),
-            *_pages(service),
+            *_pages(service, catalogue, shelf),
         ],
         middleware=[
             Middleware(Edge, hosts=settings.host_names(), metrics=service.metrics, spans=spans),
             Middleware(Guard, gate=gate),
         ],
         exception_handlers={ClipworksError: answer_problem, HTTPException: answer_problem},
-        lifespan=partial(_life, service, gate, spans),
+        lifespan=partial(_life, service, gate, shelf, spans),
     )
     app.state.service = service
     return app
@@ -174,7 +186,6 @@ def _dialect_routes(service: Service) -> list[Route]:
     """The addresses of other families of clients."""
     api = partial(work_endpoint, service)
     return [
-        Route("/models", plain(lambda request: list_models(service, hidden="owned_by")), methods=["GET"]),
         Route("/embeddings", api(embeddings, EMBEDDINGS_FIELDS), methods=["POST"]),
         Route("/pooling", api(vllm.pooling, EMBEDDINGS_FIELDS), methods=["POST"]),
         Route("/classify", api(vllm.classify, vllm.CLASSIFY_FIELDS), methods=["POST"]),
@@ -216,13 +227,26 @@ def _state_routes(service: Service, gate: Gate) -> list[Route]:
     ]
 
 
-def _pages(service: Service) -> list[Route | Mount]:
+def _pages(service: Service, catalogue: Catalogue, shelf: Shelf) -> list[Route | Mount]:
     """What people see."""
     settings, layout = service.settings, Layout(service.settings)
     search_page = SearchPage(service, layout)
     docs = DocsPages(layout, document(settings))
     playground = PlaygroundPage(service, layout, search_page.sample_pictures)
+    models_page = CataloguePage(service, layout, catalogue, shelf)
+    model_page = ModelPage(service, layout, catalogue, shelf)
+    wishes_page = WishesPage(layout, catalogue, shelf)
+    operator_models = OperatorModels(layout, catalogue, shelf)
     return [
+        Route("/models", models_page.show, methods=["GET"]),
+        Route("/models.json", models_page.machine_list, methods=["GET"]),
+        Route("/llms.txt", models_page.llms, methods=["GET"]),
+        Route("/models/{model:path}", model_page.show, methods=["GET"]),
+        Route("/account/wishes", wishes_page.show, methods=["GET"]),
+        Route("/account/wishes", wishes_page.vote, methods=["POST"]),
+        Route("/operator/models", operator_models.show, methods=["GET"]),
+        Route("/operator/models", operator_models.change, methods=["POST"]),
+        Route("/compare", ComparePage(service, layout, catalogue, shelf).show, methods=["GET"]),
         Route("/", _unpaid(settings, search_page.show), methods=["GET"]),
         Route("/", _unpaid(settings, search_page.show_similar), methods=["POST"]),
         Route("/playground", playground.show, methods=["GET"]),
@@ -249,10 +273,9 @@ def _account_routes(billing: Billing, admin: Admin) -> list[Route]:
     ]
 
 
-def _gate(settings: ServeSettings) -> Gate:
+def _gate(settings: ServeSettings, prices: Prices) -> Gate:
     if not settings.require_keys:
         return OpenGate()
-    prices = read_prices(Path(settings.prices) if settings.prices else None)
     return KeyGate(open_database(settings.database), prices, settings)
 
 
@@ -270,10 +293,14 @@ def _unpaid(settings: ServeSettings, endpoint: Endpoint) -> Endpoint:
 
 
 @asynccontextmanager
-async def _life(service: Service, gate: Gate, spans: SpanSink | None, _: Starlette) -> AsyncIterator[None]:
+async def _life(
+    service: Service, gate: Gate, shelf: Shelf, spans: SpanSink | None, _: Starlette
+) -> AsyncIterator[None]:
     """The gate and the service run; beside them the metrics' own port and the spans, where there are some."""
-    async with gate.running(), service.running():
+    async with gate.running(), shelf.running(), service.running():
         with ExitStack() as others:
+            watching = asyncio.ensure_future(service.metrics.minutes.watch(service.fleet.answering))
+            others.callback(watching.cancel)
             if service.settings.metrics_port:
                 others.enter_context(service.metrics.served_on(service.settings.metrics_port))
             if spans is not None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from clipworks.serve.fetching import PictureFetcher
 from clipworks.serve.metrics import Metrics
 from clipworks.serve.problems import UnavailableError
 from clipworks.serve.room import Room
-from clipworks.serve.roster import ModelSpec, check_names
+from clipworks.serve.roster import ModelSpec, Status, check_names
 from clipworks.serve.router import ProviderRouter
 from clipworks.serve.served import Preparing, ServedModel, Shared
 from clipworks.serve.settings import ServeSettings
@@ -128,6 +129,9 @@ class Fleet:
         self._turns = asyncio.Lock()
         self._starters = ThreadPoolExecutor(len(specs), thread_name_prefix="loading")
         self._tasks: list[asyncio.Task[None]] = []
+        self._watched: set[str] = set()
+        """Models that somebody looks after: all that were served at some time since the start."""
+        self._is_running = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -152,35 +156,69 @@ class Fleet:
 
     def served_names(self) -> list[str]:
         """The ids that requests may use now: neither models that are coming nor those shut down."""
-        today = datetime.date.today()
-        specs = (model.spec for model in self.models.values())
-        return [spec.id for spec in specs if spec.status != "coming_soon" and not spec.is_over(today)]
+        return [name for name, model in self.models.items() if self._is_served(model)]
+
+    def answering(self) -> dict[str, bool]:
+        """Each model that is served and was loaded once -> whether it can answer, or would load itself."""
+        served = [self.models[name] for name in self.served_names()]
+        begun = {one.name: one.status for one in served if one.facts is not None or one.status != "loading"}
+        return {name: status in ("live", "idle", "unloading") for name, status in begun.items()}
+
+    def offer(self, model: ServedModel, status: Status, shutdown_date: datetime.date | None) -> None:
+        """Change whether a model is served, from the next request on; those in work are finished.
+
+        A model that is offered is loaded as at the start; one that is not any more is unloaded.
+        """
+        model.spec = replace(model.spec, status=status, shutdown_date=shutdown_date)
+        is_served = self._is_served(model)
+        if not self._is_running:
+            model.state = "idle" if is_served else "coming_soon"
+        elif is_served and model.name not in self._watched:
+            self._begin(model)
+        elif is_served:
+            model.unwanted.clear()
+            if model.spec.preload and model.worker is None:
+                model.wanted.set()
+        else:
+            model.wanted.clear()
+            model.unwanted.set()
+        model.notify()
+
+    @staticmethod
+    def _is_served(model: ServedModel) -> bool:
+        return model.spec.status != "coming_soon" and not model.spec.is_over(datetime.date.today())
 
     def _start(self) -> None:
-        self._turns, self._tasks = asyncio.Lock(), []
+        self._turns, self._tasks, self._is_running = asyncio.Lock(), [], True
+        self._watched.clear()
         self._starters = ThreadPoolExecutor(len(self.models), thread_name_prefix="loading")
         self.preparing.start()
         self._tasks.append(asyncio.create_task(_compile(), name="compiling"))
         for model in self.models.values():
             for lane in model.lanes:
                 lane.start()
-            if model.state == "coming_soon" or model.spec.is_over(datetime.date.today()):
-                continue
-            model.reopen()
-            model.become("idle")
-            if model.spec.preload:
-                model.wanted.set()
-            work: list[Coroutine[Any, Any, None]] = list(model.providers.start())
-            if model.spec.is_local:
-                work.append(self._watch(model))
-            else:
-                model.become("loading")
-            for one in work:
-                task = asyncio.create_task(one, name=f"watching {model.name}")
-                task.add_done_callback(partial(_give_up, model))
-                self._tasks.append(task)
+            if self._is_served(model):
+                self._begin(model)
+
+    def _begin(self, model: ServedModel) -> None:
+        """Look after a model from now on."""
+        self._watched.add(model.name)
+        model.reopen()
+        model.become("idle")
+        if model.spec.preload:
+            model.wanted.set()
+        work: list[Coroutine[Any, Any, None]] = list(model.providers.start())
+        if model.spec.is_local:
+            work.append(self._watch(model))
+        else:
+            model.become("loading")
+        for one in work:
+            task = asyncio.create_task(one, name=f"watching {model.name}")
+            task.add_done_callback(partial(_give_up, model))
+            self._tasks.append(task)
 
     async def _close(self) -> None:
+        self._is_running = False
         seconds = min(self._settings.shutdown_seconds, CLOSE_SECONDS)
         for task in self._tasks:
             task.cancel()

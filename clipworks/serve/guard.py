@@ -24,6 +24,15 @@ OPEN_PATHS = ("/livez", "/readyz", "/health", "/v1/models", "/openapi.json", "/d
 OPEN_FOLDERS = ("/static/", "/docs/", "/v1/models/")
 """The same for everything below."""
 
+OPEN_PAGES = ("/models", "/models.json", "/compare", "/llms.txt")
+"""Pages that are open to read, and nothing else: what is sent to them needs a key or a session."""
+
+OPEN_PAGE_FOLDERS = ("/models/",)
+"""The same for everything below."""
+
+PEOPLE_FOLDERS = ("/account/", "/operator/")
+"""Pages of who is signed in, and everything below, which ask for that themselves."""
+
 SCOPE_BY_FOLDER = {
     "/v1/admin/": "admin",
     "/metrics/": "admin",
@@ -43,7 +52,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
-        if scope["type"] != "http" or is_open(scope["path"]):
+        if scope["type"] != "http" or is_open(scope["method"], scope["path"]):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
@@ -66,9 +75,11 @@ class Guard:
         await self.app(scope, receive, send_marked)
 
 
-def is_open(path: str) -> bool:
-    """Whether a path needs no key."""
-    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
+def is_open(method: str, path: str) -> bool:
+    """Whether a request needs no key."""
+    if path in OPEN_PATHS or path.startswith((*OPEN_FOLDERS, *PEOPLE_FOLDERS)):
+        return True
+    return method in ("GET", "HEAD") and (path in OPEN_PAGES or path.startswith(OPEN_PAGE_FOLDERS))
 
 
 def scope_of(path: str) -> str:

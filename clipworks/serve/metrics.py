@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from clipworks.errors import ConfigError
+from clipworks.serve.minutes import Minutes
 from clipworks.serve.traces import Trace
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -75,6 +76,8 @@ class Metrics:
             "clipworks_fetches", "Pictures fetched from the web.", ("outcome",), registry=registry
         )
         self.providers = ProviderFigures(registry)
+        self.minutes = Minutes()
+        """The last day of every model, for the pages of models."""
 
     def answered(self, trace: Trace, method: str, status: int, seconds: float) -> None:
         """One request is over."""
@@ -82,6 +85,8 @@ class Metrics:
         self._requests.labels(trace.route, known, trace.model, str(status)).inc()
         self._request_seconds.labels(trace.route, trace.model).observe(seconds)
         self._bytes_in.labels(trace.route).inc(trace.num_bytes_in)
+        if trace.asked or trace.model:
+            self.minutes.answered(trace.asked or trace.model, status, seconds)
         if status >= 400:
             self._rejects.labels(trace.code or "none").inc()
         elif trace.model:

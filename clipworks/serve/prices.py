@@ -45,10 +45,18 @@ class Prices:
 
     def __init__(self, rows: dict[str, Price]) -> None:
         self._rows = rows
+        self._overrides: dict[str, Price] = {}
 
     def of(self, model: str) -> Price:
-        """The price of a model: its own row, or that of any other model."""
-        return self._rows.get(model) or self._rows[ANY_MODEL]
+        """The price of a model: what was set last, its own row, or that of any other model."""
+        return self._overrides.get(model) or self._rows.get(model) or self._rows[ANY_MODEL]
+
+    def override(self, model: str, price: Price | None) -> None:
+        """Set a model's price from the next request on; None for that of the rows."""
+        if price is None:
+            self._overrides.pop(model, None)
+        else:
+            self._overrides[model] = price
 
 
 def read_prices(path: Path | None = None) -> Prices:

@@ -8,7 +8,7 @@ first request and by every answer that names its checkpoint.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +58,8 @@ class ProviderRouter:
             Provider(one, None if one.name == LOCAL else Upstream(one, spec.id), spec.id, metrics)
             for one in spec.providers
         ]
+        self.all_rows = tuple(self.rows)
+        """Also those that are not asked for now, in the order of the server's start."""
         self.upstreams = [row for row in self.rows if row.upstream is not None]
         self._routing = spec.routing
 
@@ -68,11 +70,29 @@ class ProviderRouter:
     @property
     def is_answering(self) -> bool:
         """Whether an upstream works."""
-        return any(row.condition == "live" for row in self.upstreams)
+        return any(row.condition == "live" for row in self.upstreams if row in self.rows)
+
+    def arrange(self, names: Sequence[str]) -> None:
+        """Ask these providers only, in this order; requests in work keep to whom they asked.
+
+        Raises:
+            ConfigError: a name is unknown, or there is none.
+        """
+        known = {row.name: row for row in self.all_rows}
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            raise ConfigError(
+                f"{self._model.name} has no provider {unknown[0]!r}."
+                if unknown
+                else f"{self._model.name} would be left without a provider.",
+                f"It has {', '.join(known)}.",
+            )
+        self.rows = [known[name] for name in dict.fromkeys(names)]
+        self._tell()
 
     def start(self) -> list[Coroutine[Any, Any, None]]:
         """Open the upstreams; what must run for as long as they are to be asked."""
-        for row in self.rows:
+        for row in self.all_rows:
             row.reopen()
         return [row.watch(self._accept, self._tell) for row in self.upstreams]
 
@@ -85,7 +105,8 @@ class ProviderRouter:
     def describe(self) -> list[dict[str, object]]:
         """All of them as the list of models shows them."""
         state = self._model.state
-        return [row.describe(state if row.is_local else row.condition) for row in self.rows]
+        rows = [row.describe(state if row.is_local else row.condition) for row in self.rows]
+        return rows + [row.describe("disabled") for row in self.all_rows if row not in self.rows]
 
     async def answer(self, modality: str, here: Here, there: There) -> Vectors:
         """The vectors of a request from whoever gives them.

@@ -126,6 +126,8 @@ class ServedModel:
     @property
     def status(self) -> State:
         """The state of the model, whoever answers for it."""
+        if self.spec.status == "coming_soon" and self.state != "closed":
+            return "coming_soon"
         if self.state in ("coming_soon", "closed") or not self.providers.upstreams:
             return self.state
         if self.providers.is_answering:

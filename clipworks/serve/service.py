@@ -20,6 +20,7 @@ from clipworks.serve.bodies import pass_over
 from clipworks.serve.inputs import Payload
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.traces import current_trace
 
 if TYPE_CHECKING:
     from clipworks.serve.fleet import Fleet
@@ -73,7 +74,7 @@ class Service:
         """
         name = payload.get("model")
         if name is None and len(self.models) == 1:
-            return next(iter(self.models.values()))
+            return self.named(next(iter(self.models)))
         if name is None:
             raise RequestError(
                 "The field 'model' is missing.",
@@ -91,6 +92,7 @@ class Service:
         """
         model = self.listed(name)
         self._check_is_served(model)
+        current_trace().asked = model.name
         return model
 
     def listed(self, name: object) -> "ServedModel":

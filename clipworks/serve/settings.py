@@ -41,6 +41,8 @@ class ServeSettings:
     """Where accounts, keys and the ledger are: an SQLAlchemy address of SQLite or PostgreSQL."""
     prices: str = ""
     """CSV file with prices of your own: columns model, usd_per_1k_images, usd_per_1k_texts."""
+    results: str = ""
+    """Folder of what `clipworks evaluate` wrote: its numbers stand on the pages of models."""
     signup_credit_usd: float = 1.0
     """Credit of a new account, US dollars, where none is named."""
     reservation_seconds: float = 120.0

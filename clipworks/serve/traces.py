@@ -28,6 +28,8 @@ class Trace:
         """Template such as `/v1/models/{id}`."""
         self.model = ""
         """Id of a model that is served here, or nothing."""
+        self.asked = ""
+        """The same as soon as the request has named it, also where no item of it was worked on."""
         self.code = ""
         """Error code of the answer, or nothing."""
         self.num_images = 0

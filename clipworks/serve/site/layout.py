@@ -17,10 +17,17 @@ from starlette.responses import HTMLResponse, Response
 
 from clipworks.serve.pictures import picture_address
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.site.wording import filters
 
 STATIC = Path(__file__).parent.parent / "static"
 
-NAVIGATION = (("/", "Search"), ("/playground", "Playground"), ("/docs", "Docs"))
+NAVIGATION = (
+    ("/", "Search"),
+    ("/models", "Models"),
+    ("/compare", "Compare"),
+    ("/playground", "Playground"),
+    ("/docs", "Docs"),
+)
 """Address and name of what every page leads to, in order."""
 
 _SANE_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
@@ -56,6 +63,8 @@ class Layout:
             lstrip_blocks=True,
         )
         self._templates.filters["picture_address"] = picture_address
+        self._templates.filters.update(filters())
+        self._plain = self._templates.overlay(autoescape=False)
 
     def page(
         self, request: Request, template: str, content: Mapping[str, Any], status: int = 200
@@ -76,6 +85,10 @@ class Layout:
         """A part of a page, which a script puts in place."""
         html = self._templates.get_template(template).render(content)
         return HTMLResponse(html, status, headers={"cache-control": "no-store"})
+
+    def text(self, template: str, content: Mapping[str, Any]) -> str:
+        """A page that is no HTML, such as Markdown: its template says what is to be escaped, and how."""
+        return self._plain.get_template(template).render(content)
 
     def address(self, request: Request) -> str:
         """Scheme, host and port under which the reader knows this server, for examples to copy."""

@@ -1,0 +1,171 @@
+"""`/operator/models`: status, price and providers of every model, changed while the server runs."""
+
+import asyncio
+import datetime
+from collections.abc import Mapping
+from functools import partial
+from typing import get_args
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from clipworks.errors import ConfigError
+from clipworks.serve import model_terms, wishes
+from clipworks.serve.billing import no_accounts
+from clipworks.serve.model_terms import ModelTerms
+from clipworks.serve.prices import Price
+from clipworks.serve.problems import RequestError, nearest, shown
+from clipworks.serve.roster import Status
+from clipworks.serve.shelf import Shelf, described
+from clipworks.serve.site.catalogue import Catalogue, Entry
+from clipworks.serve.site.form_fields import operator_of, read_fields
+from clipworks.serve.site.layout import Layout
+
+EVENTS_SHOWN = 100
+
+
+class OperatorModels:
+    """The page and its forms; who is no operator hears that there is no such page.
+
+    Args:
+        layout: the frame.
+        catalogue: every model that is known.
+        shelf: where terms are, and who lays them over the models.
+    """
+
+    def __init__(self, layout: Layout, catalogue: Catalogue, shelf: Shelf) -> None:
+        self._layout = layout
+        self._catalogue = catalogue
+        self._shelf = shelf
+
+    async def show(self, request: Request) -> Response:
+        """GET: a form per model, who wants it, and what was changed.
+
+        Raises:
+            RequestError: the server has no accounts, or the reader is no operator.
+        """
+        return await self._page(request, {}, "")
+
+    async def change(self, request: Request) -> Response:
+        """POST: set what one form says; it holds from the next request on.
+
+        Raises:
+            RequestError: the server has no accounts, the reader is no operator, or the form is of another
+                session.
+        """
+        viewer = operator_of(request)
+        given = await read_fields(request, viewer)
+        try:
+            entry = await asyncio.to_thread(self._catalogue.entry, given.get("model", ""))
+            terms = read_terms(given, entry)
+            words = described(terms, self._shelf.terms_of(entry.id))
+            if not words:
+                raise RequestError(f"Nothing changes of {entry.id}.", "Change a field before you send it.")
+            await self._shelf.change(terms, words=words, operator=viewer.account, note=given.get("note", ""))
+        except (RequestError, ConfigError) as error:
+            return await self._page(request, given, str(error), 400)
+        return RedirectResponse(
+            f"/operator/models?done={quote(entry.id)}#model-{quote(entry.id, safe='')}",
+            303,
+            {"cache-control": "no-store"},
+        )
+
+    async def _page(
+        self, request: Request, given: Mapping[str, str], fault: str, status: int = 200
+    ) -> Response:
+        viewer = operator_of(request)
+        books = self._shelf.books
+        if books is None:
+            raise no_accounts()
+        entries = await asyncio.to_thread(self._catalogue.entries, await self._shelf.votes())
+        events = await books.report(partial(model_terms.events, limit=EVENTS_SHOWN))
+        content = {
+            "entries": sorted(entries, key=lambda entry: (entry.model is None, -entry.votes)),
+            "terms": {entry.id: self._shelf.terms_of(entry.id) for entry in entries},
+            "providers": {entry.id: _providers(entry) for entry in entries},
+            "wishers": await books.report(wishes.wishers),
+            "events": [
+                (one, datetime.datetime.fromtimestamp(one.created_at_ms / 1000, datetime.UTC))
+                for one in events
+            ],
+            "statuses": get_args(Status),
+            "form_token": viewer.form_token,
+            "given": given,
+            "fault": fault,
+            "done": request.query_params.get("done", ""),
+        }
+        return self._layout.page(request, "operator_models.html", content, status)
+
+
+def read_terms(given: Mapping[str, str], entry: Entry) -> ModelTerms:
+    """What a form says of a model; an empty field is as the server was started.
+
+    Raises:
+        RequestError: a field cannot be used, or is of a model that this server does not have.
+        ConfigError: a price is no decimal number from 0 up.
+    """
+    status, day = given.get("status", ""), given.get("shutdown_date", "")
+    if status and status not in get_args(Status):
+        raise RequestError(
+            f"There is no status {shown(status)}.",
+            nearest(status[:80], list(get_args(Status))),
+            param="status",
+        )
+    if entry.model is None and (status or given.get("providers", "")):
+        raise RequestError(
+            f"This server was started without {entry.id}, so only its price can be set.",
+            "Name it in the file of --models, with the status coming_soon, and start the server anew.",
+        )
+    if day and status != "deprecated":
+        raise RequestError(
+            "Only a deprecated model has a day on which it is shut down.", param="shutdown_date"
+        )
+    images, texts = given.get("usd_per_1k_images", ""), given.get("usd_per_1k_texts", "")
+    if bool(images) != bool(texts):
+        raise RequestError("A price is set for pictures and for texts.", "Fill in both or none.")
+    return ModelTerms(
+        model=entry.id,
+        status=next((one for one in get_args(Status) if one == status), None),
+        shutdown_date=_day(day),
+        price=Price(model=entry.id, usd_per_1k_images=images, usd_per_1k_texts=texts) if images else None,
+        providers=_arranged(given, entry),
+    )
+
+
+def _day(text: str) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise RequestError(
+            f"The day {shown(text)} cannot be read.", "Write it as 2027-01-31.", param="shutdown_date"
+        ) from error
+
+
+def _arranged(given: Mapping[str, str], entry: Entry) -> tuple[str, ...] | None:
+    """The providers that are ticked, in the order of their numbers; None where they were started so."""
+    if entry.model is None or not entry.model.spec.providers:
+        return None
+    started = [provider.name for provider in entry.model.spec.providers]
+    places: dict[str, int] = {}
+    for place, name in enumerate(started):
+        if given.get(f"asks-{name}"):
+            number = given.get(f"place-{name}", "") or str(place + 1)
+            if not (number.isascii() and number.isdecimal() and len(number) < 4):
+                raise RequestError(f"The place of {name} is {shown(number)}; it must be a whole number.")
+            places[name] = int(number)
+    if not places:
+        raise RequestError(
+            f"{entry.id} would be left without a provider.", "Tick one, or set its status to coming_soon."
+        )
+    wanted = sorted(places, key=lambda name: (places[name], started.index(name)))
+    return None if wanted == started else tuple(wanted)
+
+
+def _providers(entry: Entry) -> list[tuple[str, bool]]:
+    """Names of all providers, those that are asked first, and whether each is asked."""
+    if entry.model is None or not entry.model.spec.providers:
+        return []
+    asked = [row.name for row in entry.model.providers.rows]
+    rest = [one.name for one in entry.model.spec.providers if one.name not in asked]
+    return [(name, True) for name in asked] + [(name, False) for name in rest]

@@ -1,0 +1,78 @@
+"""`/account/wishes`: the models that an account wants, and which of them came."""
+
+import asyncio
+from datetime import UTC, datetime
+from functools import partial
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from clipworks.serve import wishes
+from clipworks.serve.billing import no_accounts
+from clipworks.serve.problems import RequestError
+from clipworks.serve.shelf import Shelf
+from clipworks.serve.site.catalogue import Catalogue
+from clipworks.serve.site.form_fields import read_fields, signed_in
+from clipworks.serve.site.layout import Layout
+
+
+class WishesPage:
+    """Votes of who is signed in.
+
+    Args:
+        layout: the frame.
+        catalogue: every model that is known.
+        shelf: where votes are.
+    """
+
+    def __init__(self, layout: Layout, catalogue: Catalogue, shelf: Shelf) -> None:
+        self._layout = layout
+        self._catalogue = catalogue
+        self._shelf = shelf
+
+    async def show(self, request: Request) -> Response:
+        """GET: what the account wants, and since when what it wanted can be used.
+
+        Raises:
+            RequestError: the server has no accounts, or nobody is signed in.
+        """
+        if self._shelf.books is None:
+            raise no_accounts()
+        viewer = signed_in(request)
+        news = await self._shelf.books.read(partial(wishes.news_of, account=viewer.account))
+        demand = await self._shelf.demand(request)
+        entries = await asyncio.to_thread(self._catalogue.entries, await self._shelf.votes())
+        content = {
+            "wanted": [entry for entry in entries if entry.id in demand.wanted],
+            "news": [(one.model, datetime.fromtimestamp(one.live_at_ms / 1000, UTC)) for one in news],
+            "demand": demand,
+        }
+        return self._layout.page(request, "wishes.html", content)
+
+    async def vote(self, request: Request) -> Response:
+        """POST `model`, `wants` (`yes` or `no`), `back`: vote or take it back, and return to the page.
+
+        Raises:
+            RequestError: the server has no accounts, nobody is signed in, the form is of another session, or
+                there is no such model or it can be used already.
+        """
+        if self._shelf.books is None:
+            raise no_accounts()
+        viewer = signed_in(request)
+        given = await read_fields(request, viewer)
+        wants = given.get("wants") != "no"
+        entry = await asyncio.to_thread(self._catalogue.entry, given.get("model", ""))
+        if wants and entry.standing != "coming soon":
+            raise RequestError(
+                f"The model {entry.id} is not among those that are coming: it is {entry.standing}.",
+                param="model",
+            )
+        await self._shelf.vote(viewer.account, entry.id, wants=wants)
+        back = given.get("back", "")
+        known = {"/models", "/account/wishes"}
+        return RedirectResponse(
+            back if back in known else f"/models/{quote(entry.id, safe='/')}",
+            303,
+            {"cache-control": "no-store"},
+        )
