@@ -31,7 +31,7 @@ from clipworks.serve.dialects import cohere, huggingface, knn, rerank, tei, vllm
 from clipworks.serve.edge import Edge
 from clipworks.serve.embeddings import FIELDS as EMBEDDINGS_FIELDS
 from clipworks.serve.embeddings import describe, embeddings, list_models
-from clipworks.serve.endpoints import Endpoint, answer_problem, plain, work_endpoint
+from clipworks.serve.endpoints import answer_problem, plain, work_endpoint
 from clipworks.serve.fleet import Fleet, fleet_of_engines
 from clipworks.serve.gate import Gate, OpenGate
 from clipworks.serve.guard import Guard
@@ -44,8 +44,14 @@ from clipworks.serve.problems import RequestError
 from clipworks.serve.server import serve_app
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.site.account_page import AccountPage
+from clipworks.serve.site.keys_page import KeysPage
 from clipworks.serve.site.layout import STATIC, Layout
+from clipworks.serve.site.paid_search import PaidSearch
+from clipworks.serve.site.people import People
 from clipworks.serve.site.search_page import SearchPage
+from clipworks.serve.site.sign_in_page import SignInPage
+from clipworks.serve.site.usage_page import UsagePage
 from clipworks.serve.traces import SpanSink
 
 if TYPE_CHECKING:
@@ -107,11 +113,11 @@ def create_service_app(
             *_account_routes(Billing(keyed), Admin(keyed)),
             *_state_routes(service, gate),
             Route("/gallery/{id:path}", plain(partial(_one_picture, service)), methods=["GET"]),
-            *_pages(service),
+            *_pages(service, keyed),
         ],
         middleware=[
             Middleware(Edge, hosts=settings.host_names(), metrics=service.metrics, spans=spans),
-            Middleware(Guard, gate=gate),
+            Middleware(Guard, gate=gate, visitors=keyed.visitors if keyed is not None else None),
         ],
         exception_handlers={ClipworksError: answer_problem, HTTPException: answer_problem},
         lifespan=partial(_life, service, gate, spans),
@@ -211,14 +217,41 @@ def _state_routes(service: Service, gate: Gate) -> list[Route]:
     ]
 
 
-def _pages(service: Service) -> list[Route | Mount]:
+def _pages(service: Service, keyed: KeyGate | None) -> list[Route | Mount]:
     """What people see."""
-    settings, layout = service.settings, Layout(service.settings)
+    layout = Layout(service.settings)
     search_page = SearchPage(service, layout)
+    paid = PaidSearch(service, keyed, search_page, layout) if keyed is not None else search_page
     return [
-        Route("/", _unpaid(settings, search_page.show), methods=["GET"]),
-        Route("/", _unpaid(settings, search_page.show_similar), methods=["POST"]),
+        Route("/", paid.show, methods=["GET"]),
+        Route("/", paid.show_similar, methods=["POST"]),
+        *(_people_pages(service, keyed, layout) if keyed is not None else ()),
         Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+
+
+def _people_pages(service: Service, gate: KeyGate, layout: Layout) -> list[Route]:
+    """Signing in, and the pages of who is signed in."""
+    people = People(gate, layout)
+    door, account = SignInPage(gate, layout), AccountPage(people, service)
+    keys, usage = KeysPage(people, service), UsagePage(people, service)
+    return [
+        Route("/sign-in", door.sign_in, methods=["GET", "POST"]),
+        Route("/sign-up", door.sign_up, methods=["GET", "POST"]),
+        Route("/sign-out", door.sign_out, methods=["POST"]),
+        Route("/account", account.overview, methods=["GET"]),
+        Route("/account/pages-key", account.renew_pages_key, methods=["POST"]),
+        Route("/account/keys", keys.show, methods=["GET"]),
+        Route("/account/keys", keys.create, methods=["POST"]),
+        Route("/account/keys/{id}/rotate", keys.rotate, methods=["POST"]),
+        Route("/account/keys/{id}/revoke", keys.revoke, methods=["POST"]),
+        Route("/account/usage", usage.usage, methods=["GET"]),
+        Route("/account/usage.csv", usage.csv, methods=["GET"]),
+        Route("/account/prices", usage.prices, methods=["GET"]),
+        Route("/account/settings", account.settings, methods=["GET"]),
+        Route("/account/password", account.change_password, methods=["POST"]),
+        Route("/account/sign-out", account.end_sessions, methods=["POST"]),
+        Route("/account/close", account.close, methods=["POST"]),
     ]
 
 
@@ -242,19 +275,6 @@ def _gate(settings: ServeSettings) -> Gate:
         return OpenGate()
     prices = read_prices(Path(settings.prices) if settings.prices else None)
     return KeyGate(open_database(settings.database), prices, settings)
-
-
-def _unpaid(settings: ServeSettings, endpoint: Endpoint) -> Endpoint:
-    """The page: it works for nothing, so a server on which work is paid for does not have it."""
-
-    async def refuse(request: Request) -> Response:
-        raise RequestError(
-            "This server asks for a key and has no page to search on.",
-            "Ask /v1/search with a key; docs/keys.md says how.",
-            code="not_found",
-        )
-
-    return refuse if settings.require_keys else endpoint
 
 
 @asynccontextmanager
