@@ -34,7 +34,15 @@ SQL_FILES = tuple(
     for name in ("accounts.py", "admin.py", "audit.py", "billing.py", "books.py", "database.py", "keys.py")
 ) + (
     *("serve/ledger.py", "serve/postgres.py", "serve/repeats.py", "serve/migrations/"),
-    *("serve/tables.py", "serve/usage.py", "cli/"),
+    *(
+        "serve/closing.py",
+        "serve/logins.py",
+        "serve/sessions.py",
+        "serve/tallies.py",
+        "serve/visitors.py",
+        "serve/signing_up.py",
+    ),
+    *("serve/site/", "serve/tables.py", "serve/usage.py", "serve/visitors.py", "cli/"),
 )
 
 OWNERS: dict[str, tuple[str, ...]] = {
@@ -45,6 +53,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         *("model/decoder.py", "model/preprocess.py", "search/exif.py"),
     ),
     "alembic": ("serve/database.py", "serve/migrations/"),
+    "argon2": ("serve/passwords.py",),
     "click": ("cli/",),
     "daachorse": ("curate/match.py",),
     "daft": ("curate/frame.py",),

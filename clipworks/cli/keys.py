@@ -69,8 +69,9 @@ def create(
     """
     with writing(database) as (connection, settings):
         from clipworks.options import with_settings
-        from clipworks.serve.admin import create_key, read_terms
+        from clipworks.serve.admin import create_key
         from clipworks.serve.keys import KeyChoices
+        from clipworks.serve.terms import read_terms
 
         chosen = asdict(with_settings(KeyChoices(), choices))
         given = {"name": name, "scopes": list(scopes) or None, "models": list(models) or None}

@@ -8,25 +8,24 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clipworks.errors import ConfigError
 from clipworks.serve import accounts, keys, ledger
 from clipworks.serve.accounts import Account
-from clipworks.serve.billing import key_details, no_accounts, show_time
+from clipworks.serve.billing import key_details, no_accounts
 from clipworks.serve.bodies import Payload, read_payload
+from clipworks.serve.clock import show_time
 from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.keys import KeyTerms
-from clipworks.serve.prices import parse_usd, show_usd
+from clipworks.serve.prices import show_usd
 from clipworks.serve.problems import RequestError, shown
+from clipworks.serve.terms import LIMIT_FIELDS, micro_usd, read_terms
 
 ACCOUNT_FIELDS = ("name", "credit_usd")
 MONEY_FIELDS = ("amount_usd", "note")
-LIMIT_FIELDS = ("requests_per_minute", "images_per_minute", "bytes_per_minute")
 KEY_FIELDS = (
     *("name", "account", "scopes", "models", "expires_in_days", "budget_usd", "budget_period"),
     *LIMIT_FIELDS,
 )
 ROTATE_FIELDS = ("grace_seconds",)
-MAX_DAYS = 3650
 
 
 class Admin:
@@ -45,7 +44,7 @@ class Admin:
         work = partial(
             accounts.create_account,
             name=keys.check_name(given.get("name")),
-            credit_micro_usd=_micro_usd(credit, "credit_usd"),
+            credit_micro_usd=micro_usd(credit, "credit_usd"),
         )
         return JSONResponse(account_details(await self._gate_of().books.write(work)), 201)
 
@@ -100,7 +99,7 @@ class Admin:
 
     async def _move(self, request: Request, move: Callable[..., int]) -> Response:
         given = await self._read(request, MONEY_FIELDS)
-        amount, note = _micro_usd(given.get("amount_usd"), "amount_usd"), given.get("note", "")
+        amount, note = micro_usd(given.get("amount_usd"), "amount_usd"), given.get("note", "")
         if not isinstance(note, str):
             raise RequestError("note must be a text.", param="note")
         work = partial(_moved, name=request.path_params["id"], move=partial(move, note=note), amount=amount)
@@ -133,38 +132,6 @@ def create_key(connection: Connection, account: str, terms: KeyTerms) -> dict[st
     return {"key": secret, **key_details(connection, key)}
 
 
-def read_terms(given: Payload) -> KeyTerms:
-    """What a new key may do, from the fields of `KEY_FIELDS`.
-
-    Raises:
-        RequestError: a field cannot be used.
-    """
-    budget, days = given.get("budget_usd"), given.get("expires_in_days")
-    for name in LIMIT_FIELDS:
-        if given.get(name) is not None and (
-            isinstance(given[name], bool) or not isinstance(given[name], int)
-        ):
-            raise RequestError(f"{name} is {shown(given[name])}; it must be a whole number.", param=name)
-    if days is not None and (
-        isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= MAX_DAYS
-    ):
-        raise RequestError(
-            f"expires_in_days is {shown(days)}; it must be above 0 and at most {MAX_DAYS}.",
-            param="expires_in_days",
-        )
-    return KeyTerms(
-        name=keys.check_name(given.get("name")),
-        scopes=_texts(given, "scopes", keys.DEFAULT_SCOPES),
-        models=_texts(given, "models", ()),
-        expires_at_ms=None if days is None else keys.now_ms() + round(days * 86_400_000),
-        budget_micro_usd=None if budget is None else _micro_usd(budget, "budget_usd"),
-        budget_period=str(given.get("budget_period") or "total"),
-        requests_per_minute=given.get("requests_per_minute"),
-        images_per_minute=given.get("images_per_minute"),
-        bytes_per_minute=given.get("bytes_per_minute"),
-    )
-
-
 def _rotate(connection: Connection, name: str, grace_seconds: float) -> dict[str, Any]:
     found = keys.key_named(connection, name)
     key, secret = keys.rotate_key(connection, found, grace_seconds=grace_seconds)
@@ -187,22 +154,3 @@ def _moved(connection: Connection, name: str, move: Callable[..., int], amount: 
     account = accounts.account_named(connection, name)
     move(connection, account.id, amount)
     return accounts.account_named(connection, account.id)
-
-
-def _texts(given: Payload, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    values = given.get(name)
-    if values is None:
-        return default
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise RequestError(f"{name} must be a list of texts.", param=name)
-    return tuple(values)
-
-
-def _micro_usd(value: object, name: str) -> int:
-    """An amount of US dollars from JSON: a decimal text, or a number."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise RequestError(f'{name} is {shown(value)}; it must be an amount such as "5.00".', param=name)
-    try:
-        return parse_usd(str(value), name, may_be_negative=True)
-    except ConfigError as error:
-        raise RequestError(error.message, error.remedy, param=name) from error

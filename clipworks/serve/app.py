@@ -17,8 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from clipworks.errors import ClipworksError
 from clipworks.model.measured import read_measured
@@ -32,7 +31,7 @@ from clipworks.serve.dialects import cohere, huggingface, knn, rerank, tei, vllm
 from clipworks.serve.edge import Edge
 from clipworks.serve.embeddings import FIELDS as EMBEDDINGS_FIELDS
 from clipworks.serve.embeddings import describe, embeddings, list_models
-from clipworks.serve.endpoints import Endpoint, answer_problem, plain, work_endpoint
+from clipworks.serve.endpoints import answer_problem, plain, work_endpoint
 from clipworks.serve.fleet import Fleet, fleet_of_engines
 from clipworks.serve.gate import Gate, OpenGate
 from clipworks.serve.guard import Guard
@@ -48,15 +47,7 @@ from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.shelf import Shelf
 from clipworks.serve.site.catalogue import Catalogue
-from clipworks.serve.site.catalogue_page import CataloguePage
-from clipworks.serve.site.compare_page import ComparePage
-from clipworks.serve.site.docs_pages import DocsPages
-from clipworks.serve.site.layout import STATIC, Layout
-from clipworks.serve.site.model_page import ModelPage
-from clipworks.serve.site.operator_models import OperatorModels
-from clipworks.serve.site.playground_page import PlaygroundPage
-from clipworks.serve.site.search_page import SearchPage
-from clipworks.serve.site.wishes_page import WishesPage
+from clipworks.serve.site.pages import pages
 from clipworks.serve.traces import SpanSink
 
 if TYPE_CHECKING:
@@ -123,11 +114,11 @@ def create_service_app(
             *_account_routes(Billing(keyed), Admin(keyed)),
             *_state_routes(service, gate),
             Route("/gallery/{id:path}", plain(partial(_one_picture, service)), methods=["GET"]),
-            *_pages(service, catalogue, shelf),
+            *pages(service, keyed, catalogue, shelf),
         ],
         middleware=[
             Middleware(Edge, hosts=settings.host_names(), metrics=service.metrics, spans=spans),
-            Middleware(Guard, gate=gate),
+            Middleware(Guard, gate=gate, visitors=keyed.visitors if keyed is not None else None),
         ],
         exception_handlers={ClipworksError: answer_problem, HTTPException: answer_problem},
         lifespan=partial(_life, service, gate, shelf, spans),
@@ -227,37 +218,6 @@ def _state_routes(service: Service, gate: Gate) -> list[Route]:
     ]
 
 
-def _pages(service: Service, catalogue: Catalogue, shelf: Shelf) -> list[Route | Mount]:
-    """What people see."""
-    settings, layout = service.settings, Layout(service.settings)
-    search_page = SearchPage(service, layout)
-    docs = DocsPages(layout, document(settings))
-    playground = PlaygroundPage(service, layout, search_page.sample_pictures)
-    models_page = CataloguePage(service, layout, catalogue, shelf)
-    model_page = ModelPage(service, layout, catalogue, shelf)
-    wishes_page = WishesPage(layout, catalogue, shelf)
-    operator_models = OperatorModels(layout, catalogue, shelf)
-    return [
-        Route("/models", models_page.show, methods=["GET"]),
-        Route("/models.json", models_page.machine_list, methods=["GET"]),
-        Route("/llms.txt", models_page.llms, methods=["GET"]),
-        Route("/models/{model:path}", model_page.show, methods=["GET"]),
-        Route("/account/wishes", wishes_page.show, methods=["GET"]),
-        Route("/account/wishes", wishes_page.vote, methods=["POST"]),
-        Route("/operator/models", operator_models.show, methods=["GET"]),
-        Route("/operator/models", operator_models.change, methods=["POST"]),
-        Route("/compare", ComparePage(service, layout, catalogue, shelf).show, methods=["GET"]),
-        Route("/", _unpaid(settings, search_page.show), methods=["GET"]),
-        Route("/", _unpaid(settings, search_page.show_similar), methods=["POST"]),
-        Route("/playground", playground.show, methods=["GET"]),
-        Route("/playground", playground.answer, methods=["POST"]),
-        Route("/docs", docs.first, methods=["GET"]),
-        Route("/docs/api", docs.api, methods=["GET"]),
-        Route("/docs/{page}", docs.page, methods=["GET"]),
-        Mount("/static", StaticFiles(directory=STATIC)),
-    ]
-
-
 def _account_routes(billing: Billing, admin: Admin) -> list[Route]:
     return [
         Route("/v1/usage", billing.usage, methods=["GET"]),
@@ -277,19 +237,6 @@ def _gate(settings: ServeSettings, prices: Prices) -> Gate:
     if not settings.require_keys:
         return OpenGate()
     return KeyGate(open_database(settings.database), prices, settings)
-
-
-def _unpaid(settings: ServeSettings, endpoint: Endpoint) -> Endpoint:
-    """The page: it works for nothing, so a server on which work is paid for does not have it."""
-
-    async def refuse(request: Request) -> Response:
-        raise RequestError(
-            "This server asks for a key and has no page to search on.",
-            "Ask /v1/search with a key; docs/keys.md says how.",
-            code="not_found",
-        )
-
-    return refuse if settings.require_keys else endpoint
 
 
 @asynccontextmanager

@@ -1,10 +1,7 @@
 """GET /v1/usage, /v1/credits and /v1/key: what the owner of a key may know; shapes near OpenRouter's."""
 
 import asyncio
-import csv
-import io
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -12,18 +9,17 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from clipworks.serve.clock import show_time
+from clipworks.serve.days import read_days
 from clipworks.serve.guard import caller_of
 from clipworks.serve.key_gate import KeyCaller, KeyGate
 from clipworks.serve.keys import Key, now_ms, period_of
 from clipworks.serve.prices import show_usd
 from clipworks.serve.problems import RequestError, shown
-from clipworks.serve.usage import UsageRow, credit_of, spent_by_key, usage_of
+from clipworks.serve.usage import UsageRow, credit_of, spent_by_key, usage_csv, usage_of
 
 USAGE_PARAMETERS = ("from", "to", "key", "format")
-DAYS_SHOWN = 30
-MAX_DAYS = 731
 _EPOCH = "1970-01-01"
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Billing:
@@ -40,12 +36,12 @@ class Billing:
         """
         gate, key = self._known(request)
         _check_parameters(request)
-        first, last = _read_days(request)
+        first, last = read_days(request)
         only = key.id if "key" in request.query_params else None
         work = partial(usage_of, account_id=key.account_id, first_day=first, last_day=last, key_id=only)
         rows = await gate.books.report(work)
         if request.query_params.get("format") == "csv":
-            text = await asyncio.to_thread(_as_csv, rows)
+            text = await asyncio.to_thread(usage_csv, rows)
             return Response(text, media_type="text/csv; charset=utf-8")
         total = {name: sum(getattr(row, name) for row in rows) for name in ("requests", "images", "texts")}
         cost = sum(row.cost_micro_usd for row in rows)
@@ -140,13 +136,6 @@ def entry_details(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def show_time(at_ms: int | None) -> str | None:
-    """Milliseconds since 1970 as `2026-11-22T10:20:30Z`."""
-    if at_ms is None:
-        return None
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _check_parameters(request: Request) -> None:
     for name in request.query_params:
         if name not in USAGE_PARAMETERS:
@@ -161,30 +150,6 @@ def _check_parameters(request: Request) -> None:
             raise RequestError(f"{name} is {shown(given)}; it must be {' or '.join(choices)}.", param=name)
 
 
-def _read_days(request: Request) -> tuple[str, str]:
-    today = datetime.now(UTC).date()
-    last = _read_day(request, "to", today)
-    first = _read_day(request, "from", max(last - timedelta(days=DAYS_SHOWN - 1), date(1970, 1, 1)))
-    if not 0 <= (last - first).days < MAX_DAYS:
-        raise RequestError(
-            f"from {first} to {last} is no span of 1 to {MAX_DAYS} days.", "Ask for less.", param="from"
-        )
-    return first.isoformat(), last.isoformat()
-
-
-def _read_day(request: Request, name: str, default: date) -> date:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = date.min
-    if day.year < 1970 or len(text) != 10:
-        raise RequestError(f"{name} is {shown(text)}; it must be a day such as 2026-11-22.", param=name)
-    return day
-
-
 def _as_json(row: UsageRow) -> dict[str, Any]:
     return {
         "date": row.day,
@@ -195,19 +160,3 @@ def _as_json(row: UsageRow) -> dict[str, Any]:
         "texts": row.texts,
         "cost_usd": show_usd(row.cost_micro_usd),
     }
-
-
-def _as_csv(rows: list[UsageRow]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(["date", "model", "key_id", "key_name", "requests", "images", "texts", "cost_usd"])
-    for row in rows:
-        words = (_harmless(row.model), row.key_id, _harmless(row.key_name))
-        cost = show_usd(row.cost_micro_usd)
-        writer.writerow([row.day, *words, row.requests, row.images, row.texts, cost])
-    return file.getvalue()
-
-
-def _harmless(text: str) -> str:
-    """A text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text

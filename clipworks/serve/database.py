@@ -34,7 +34,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from clipworks.errors import ConfigError, MissingExtraError
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Versions of the tables, oldest first; the last one is this program's."""
 
 BUSY_SECONDS = 10.0

@@ -26,7 +26,7 @@ SECURITY_HEADERS = {
     ),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none at all, browsers hide where a form of this site comes from
     "cross-origin-resource-policy": "same-origin",
 }
 

@@ -6,8 +6,6 @@ back by the next one, or by any other when its time is over.
 """
 
 import asyncio
-import hashlib
-import json
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -23,22 +21,31 @@ from clipworks.serve import ledger, repeats
 from clipworks.serve.books import Books
 from clipworks.serve.database import Database
 from clipworks.serve.edge import request_id
-from clipworks.serve.keys import PREFIX, Key, find_key, now_ms
+from clipworks.serve.keys import Key, find_key, key_with_id, now_ms
 from clipworks.serve.ledger import Order, Reserved
 from clipworks.serve.limits import Limits
 from clipworks.serve.prices import Prices, show_usd
 from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.process import has_died, name_this_process
 from clipworks.serve.repeats import Answer, Repeat
+from clipworks.serve.sessions import Session
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.traces import current_trace
+from clipworks.serve.visitors import (
+    SAFE_METHODS,
+    TOKEN_HEADER,
+    Visitors,
+    check_form_of,
+    forget_old,
+    secret_of,
+    session_of,
+)
 
 if TYPE_CHECKING:
     from clipworks.serve.bodies import Payload
 
 MAX_REPEAT_KEY = 255
 SWEEP_SECONDS = 15.0
-_MAX_SECRET = 200
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +61,7 @@ class KeyGate:
 
     def __init__(self, database: Database, prices: Prices, settings: ServeSettings) -> None:
         self.books = Books(database)
+        self.visitors = Visitors(self.books, settings)
         self.prices = prices
         self.settings = settings
         self.limits = Limits()
@@ -63,19 +71,20 @@ class KeyGate:
         """Charges to be given back, by id, which the database could not do when it was asked."""
 
     async def admit(self, request: Request, scope: str) -> "KeyCaller":
-        """The caller whose key the request carries; it uses one request of its limit.
+        """The caller whose key the request carries, or who is signed in; it uses one request of its limit.
 
         Raises:
-            RequestError: no key, an unknown one, one without this scope, or a limit is used up.
+            RequestError: no key, an unknown one, one without this scope, a limit is used up, or a request of
+                a session does not come from a page of this site.
         """
-        secret = _secret(request)
-        key = await self.books.read(partial(find_key, secret=secret))
-        if key is None:
-            raise RequestError(
-                "This key is not known here, was revoked or has expired.",
-                "Check it, or ask the owner of this server for another.",
-                code="invalid_api_key",
-            )
+        session = session_of(request)
+        if session is None:
+            key = await self._key_of(request)
+        else:
+            if request.method not in SAFE_METHODS:
+                self.visitors.check_own(request)
+                check_form_of(request, request.headers.get(TOKEN_HEADER))
+            key = await self._key_of_pages(session)
         if scope not in key.terms.scopes:
             raise RequestError(
                 f"This key has no scope {scope!r}; it has {', '.join(key.terms.scopes)}.",
@@ -133,6 +142,7 @@ class KeyGate:
             logger.warning("released %d charges of requests that were never answered", num_released)
         before = now_ms() - round(self.settings.idempotency_hours * 3_600_000)
         await self.books.write(partial(repeats.forget, before_ms=before))
+        await self.books.write(forget_old)
         return num_released
 
     async def _sweep_on(self) -> None:
@@ -142,6 +152,36 @@ class KeyGate:
                 await self.sweep()
             except ClipworksError:
                 logger.warning("the database of accounts did not answer; sweeping later", exc_info=True)
+
+    async def _key_of(self, request: Request) -> Key:
+        key = await self.books.read(partial(find_key, secret=secret_of(request)))
+        if key is None:
+            raise RequestError(
+                "This key is not known here, was revoked or has expired.",
+                "Check it, or ask the owner of this server for another.",
+                code="invalid_api_key",
+            )
+        return key
+
+    async def admit_pages(self, request: Request, session: Session) -> "KeyCaller":
+        """Who is signed in, on a page that has made sure that it was asked by one of its own.
+
+        Raises:
+            RequestError: the key of the account's pages has ended, or its limit is used up.
+        """
+        key = await self._key_of_pages(session)
+        self._count(key, request)
+        return KeyCaller(self, key, request.url.path, request_id(request), None)
+
+    async def _key_of_pages(self, session: Session) -> Key:
+        key = await self.books.read(partial(key_with_id, identity=session.pages_key_id))
+        if key is None or not key.is_working(now_ms()):
+            raise RequestError(
+                "The key that pays for what these pages ask was revoked or has expired.",
+                "Make it anew on your account page.",
+                code="pages_key_ended",
+            )
+        return key
 
     def _count(self, key: Key, request: Request) -> None:
         try:
@@ -184,7 +224,7 @@ class KeyCaller:
         """
         if self._repeat_key is None:
             return None
-        digest = await asyncio.to_thread(_digest, self._path, payload)
+        digest = await asyncio.to_thread(repeats.digest_of, self._path, payload)
         self._repeat = Repeat(key=self._repeat_key, digest=digest)
         work = partial(repeats.earlier, account_id=self.key.account_id, repeat=self._repeat)
         known = await self._gate.books.read(work)
@@ -351,28 +391,6 @@ class KeyCharge:
             )
 
 
-def _secret(request: Request) -> str:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
-        raise RequestError(
-            "This server asks for a key.",
-            f"Send the header 'Authorization: Bearer {PREFIX}...'.",
-            code="invalid_api_key",
-        )
-    return secret.strip()[:_MAX_SECRET]
-
-
 def _response(answer: Answer) -> Response:
     current_trace().fingerprint = answer.fingerprint
     return Response(answer.body, media_type=answer.media_type)
-
-
-def _digest(path: str, payload: "Payload") -> str:
-    """SHA-256 of what a request says, however it was encoded."""
-    text = json.dumps(payload, sort_keys=True, default=_of_bytes)
-    return hashlib.sha256(f"{path}\n{text}".encode(errors="surrogatepass")).hexdigest()
-
-
-def _of_bytes(value: object) -> str:
-    assert isinstance(value, bytes), type(value)
-    return f"sha256:{hashlib.sha256(value).hexdigest()}"

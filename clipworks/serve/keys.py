@@ -7,7 +7,6 @@ stand beside it: rotating adds one and lets the old one expire, and nothing else
 import hashlib
 import hmac
 import secrets
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
+from clipworks.serve.clock import now_ms as now_ms
 from clipworks.serve.database import Prepared
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.tables import ACCOUNTS, KEYS, SECRETS
@@ -119,6 +119,12 @@ class Key:
     spent_micro_usd: int
     """What it spent in that period."""
 
+    def is_working(self, now_ms: int) -> bool:
+        """Whether it was neither revoked nor has expired."""
+        return self.revoked_at_ms is None and (
+            self.terms.expires_at_ms is None or self.terms.expires_at_ms > now_ms
+        )
+
     def spent_now_micro_usd(self, now_ms: int) -> int:
         """What it spent in the period that `now_ms` is in."""
         period = period_of(self.terms.budget_period, now_ms)
@@ -157,7 +163,7 @@ def check_is_free(connection: Connection, account_id: str, name: str) -> None:
         RequestError: one that works has it.
     """
     for key in _keys(connection, (KEYS.c.account_id == account_id) & (KEYS.c.name == name)):
-        if key.revoked_at_ms is None and not (key.terms.expires_at_ms or now_ms() + 1) <= now_ms():
+        if key.is_working(now_ms()):
             raise RequestError(
                 f"The account {shown(key.account_name)} has a key {shown(name)} already ({key.id}).",
                 "Choose another name, or rotate that key.",
@@ -171,10 +177,10 @@ def find_key(connection: Connection, secret: str) -> Key | None:
     row = _OPENED.one_or_none(connection, {"secret": digest})
     if row is None or not hmac.compare_digest(row.digest, digest):
         return None
-    ends = (end for end in (row.secret_expires_at_ms, row.expires_at_ms) if end is not None)
-    if row.revoked_at_ms is not None or any(end <= now for end in ends):
+    if row.secret_expires_at_ms is not None and row.secret_expires_at_ms <= now:
         return None
-    return _key(row)
+    key = _key(row)
+    return key if key.is_working(now) else None
 
 
 def key_named(connection: Connection, name: str) -> Key:
@@ -198,6 +204,12 @@ def key_named(connection: Connection, name: str) -> Key:
             f"{len(found)} keys have the name {shown(name)}.", f"Give an id: {ids}.", param="key"
         )
     return found[0]
+
+
+def key_with_id(connection: Connection, identity: str) -> Key | None:
+    """The key with an id, revoked or not."""
+    found = _keys(connection, KEYS.c.id == identity)
+    return found[0] if found else None
 
 
 def list_keys(connection: Connection, account_id: str | None = None) -> list[Key]:
@@ -246,11 +258,6 @@ def period_of(kind: str, at_ms: int) -> str:
     if kind == "week":
         day -= timedelta(days=day.weekday())
     return {"total": "", "month": day.isoformat()[:7]}.get(kind, day.isoformat())
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970, UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def check_name(name: object) -> str:

@@ -4,6 +4,8 @@ The name is taken in the transaction that sets the money aside, and the answer i
 spends it, so there is never a charge without its answer; where there is no answer, the name is free again.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +122,12 @@ def forget(connection: Connection, *, before_ms: int) -> None:
     )
 
 
+def digest_of(path: str, payload: Mapping[str, Any]) -> str:
+    """SHA-256 of what a request says, however it was encoded."""
+    text = json.dumps(payload, sort_keys=True, default=_of_bytes)
+    return hashlib.sha256(f"{path}\n{text}".encode(errors="surrogatepass")).hexdigest()
+
+
 def in_progress() -> RequestError:
     """The refusal of a request whose name stands for one in work."""
     return RequestError(
@@ -154,3 +162,8 @@ def _answered(row: Any, repeat: Repeat) -> Answered:
         fingerprint = row.fingerprint or ""  # version 1 of the tables did not keep it
         answer = Answer(body=bytes(row.body), media_type=row.media_type, fingerprint=fingerprint)
     return Answered(charge_id=row.charge_id, cost_micro_usd=row.cost_micro_usd, answer=answer)
+
+
+def _of_bytes(value: object) -> str:
+    assert isinstance(value, bytes), type(value)
+    return f"sha256:{hashlib.sha256(value).hexdigest()}"

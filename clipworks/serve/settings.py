@@ -4,6 +4,7 @@ Flags of `clipworks serve` and `CLIPWORKS_*` variables fill the same fields; not
 the environment anywhere else in `serve/`.
 """
 
+import dataclasses
 import ipaddress
 import math
 import re
@@ -22,7 +23,10 @@ CHOICES = {
 }
 """Settings that are one of a few words."""
 
-MAY_BE_ZERO = ("port", "memory_budget_bytes", "metrics_port", "signup_credit_usd", "replica_threads")
+MAY_BE_ZERO = (
+    *("port", "memory_budget_bytes", "metrics_port", "signup_credit_usd", "signups_per_day"),
+    "replica_threads",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +49,22 @@ class ServeSettings:
     """Folder of what `clipworks evaluate` wrote: its numbers stand on the pages of models."""
     signup_credit_usd: float = 1.0
     """Credit of a new account, US dollars, where none is named."""
+    signups_per_day: int = 3
+    """New accounts that one network address may make in a day on the page; 0 switches signing up off."""
+    session_hours: float = 336.0
+    """How long a browser stays signed in."""
+    public_url: str = ""
+    """The address that people know, such as https://clip.example.org, where a proxy stands in front."""
+    oidc_issuer: str = ""
+    """An issuer of OpenID Connect that people may sign in with, such as https://id.example.org."""
+    oidc_client_id: str = ""
+    """What the issuer calls this server."""
+    oidc_client_secret: str = dataclasses.field(default="", repr=False)
+    """The secret that the issuer gave this server; empty where it gave none."""
+    oidc_name: str = "single sign-on"
+    """What the button says after "Sign in with"."""
+    oidc_private: bool = False
+    """Whether the issuer may be an address of a private network, and speak plain http."""
     reservation_seconds: float = 120.0
     """When a charge in work may be taken for abandoned; longer than any request works."""
     idempotency_hours: float = 24.0
@@ -148,6 +168,7 @@ class ServeSettings:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port is {self.port}; it must be from 0 to 65535.")
         self._check_each()
+        self._check_people()
         if self.memory_budget_bytes and self.workers != "process":
             raise ConfigError(
                 f"memory_budget_bytes is set, and with workers={self.workers} models share one memory.",
@@ -211,6 +232,17 @@ class ServeSettings:
                 f"{self.max_replicas}.",
                 "Name a PostgreSQL: CLIPWORKS_DATABASE=postgresql+psycopg://user@host/name.",
             )
+
+    def _check_people(self) -> None:
+        if not 0 <= self.signups_per_day <= 1_000_000:
+            raise ConfigError(f"signups_per_day is {self.signups_per_day}; it must be from 0 to 1,000,000.")
+        if self.public_url and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", self.public_url):
+            raise ConfigError(
+                f"public_url is {self.public_url!r}; it must be scheme and host, such as "
+                "https://clip.example.org."
+            )
+        if bool(self.oidc_issuer) != bool(self.oidc_client_id):
+            raise ConfigError("oidc_issuer and oidc_client_id go together: one of them is missing.")
 
     def _check_each(self) -> None:
         for field in fields(self):

@@ -122,3 +122,38 @@ REPEATS = Table(
     Column("fingerprint", String(64)),
 )
 """Idempotency keys that were used lately, the charge that each stands for, and what was answered."""
+
+LOGINS = Table(
+    "logins",
+    METADATA,
+    Column("account_id", String(40), ForeignKey("accounts.id"), primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("password", String(200)),
+    Column("issuer", String(200)),
+    Column("subject", String(255)),
+    Column("pages_key_id", String(40)),
+    Column("is_operator", Boolean, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("issuer", "subject", name="a_person_has_one_account"),
+)
+"""Who signs in for an account: with a password, kept as Argon2 digests it, or at an OpenID Connect issuer."""
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("digest", String(64), primary_key=True),
+    Column("account_id", String(40), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False, index=True),
+)
+"""Browsers that are signed in: the SHA-256 of what each one's cookie holds."""
+
+TALLIES = Table(
+    "tallies",
+    METADATA,
+    Column("kind", String(20), primary_key=True),
+    Column("subject", String(64), primary_key=True),
+    Column("began_at_ms", BigInteger, primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+"""How often something was tried by somebody, whose name or address stands here as SHA-256, in a while."""

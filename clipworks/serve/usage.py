@@ -1,12 +1,17 @@
 """Sums over the ledger: what was asked and what it cost, by day, model and key."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from clipworks.serve.prices import show_usd
 from clipworks.serve.tables import KEYS, LEDGER
+
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +87,18 @@ def spent_by_key(connection: Connection, key_id: str, *, first_days: Sequence[st
     return [int(amount) for amount in row]
 
 
+def usage_csv(rows: list[UsageRow]) -> str:
+    """Usage as a table for spreadsheets."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(["date", "model", "key_id", "key_name", "requests", "images", "texts", "cost_usd"])
+    for row in rows:
+        words = (_harmless(row.model), row.key_id, _harmless(row.key_name))
+        cost = show_usd(row.cost_micro_usd)
+        writer.writerow([row.day, *words, row.requests, row.images, row.texts, cost])
+    return file.getvalue()
+
+
 def _usage_row(row: Any) -> UsageRow:
     return UsageRow(
         day=row.day,
@@ -93,3 +110,8 @@ def _usage_row(row: Any) -> UsageRow:
         texts=int(row.texts),
         cost_micro_usd=int(row.cost_micro_usd),
     )
+
+
+def _harmless(text: str) -> str:
+    """A text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text

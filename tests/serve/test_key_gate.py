@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,40 +56,45 @@ def served(place: str, engine: ColourEngine) -> Iterator[tuple[TestClient, Datab
         yield server
 
 
-def test_every_route_needs_a_key_unless_it_is_listed_as_open(place: str) -> None:
+def test_every_route_needs_a_key_or_a_session_unless_it_is_listed_as_open(place: str) -> None:
     engines: Any = {"colours": ColourEngine()}
     app = create_app(ServeSettings(require_keys=True, database=place), engines)
-    open_routes = set()
+    found: dict[str, set[str]] = {"open": set(), "session": set()}
     with TestClient(app) as client:
         for route in app.routes:
             assert isinstance(route, Route | Mount)
-            path = route.path.replace("{id:path}", "x").replace("{id}", "x")
+            path = re.sub(r"{\w+(:path)?}", "x", route.path)
             path += "/site.css" if isinstance(route, Mount) else ""
             methods = (route.methods or set()) if isinstance(route, Route) else {"GET"}
             for method in methods:
-                answer = client.request(method, path)
-                if is_open(path):
-                    open_routes.add(route.path)
+                answer = client.request(method, path, follow_redirects=False)
+                if is_open(method, path):
+                    found["open"].add(f"{method} {route.path}")
                     assert answer.status_code != 401
+                elif path.startswith(("/account", "/operator")):
+                    found["session"].add(f"{method} {route.path}")
+                    assert answer.status_code == 303, (method, path)
+                    assert answer.headers["location"].startswith("/sign-in?next=%2F")
                 else:
                     assert answer.status_code == 401, (method, path)
                     assert method == "HEAD" or "asks for a key" in answer.text
         refusal(client.get("/v1/unknown"), 401, "invalid_api_key", None)
-        for odd in ("//v1/usage", "/static/../v1/usage", "/v1/models/../usage", "/V1/USAGE", "/livez/"):
-            assert client.get(odd).status_code in (401, 404), odd
-    listed = {
-        "/livez",
-        "/readyz",
-        "/health",
-        "/openapi.json",
-        "/v1/models",
-        "/v1/models/{id:path}",
-        "/static",
-        "/docs",
-        "/docs/api",
-        "/docs/{page}",
+        odd_ones = ("//v1/usage", "/static/../v1/usage", "/v1/models/../usage", "/V1/USAGE", "/livez/")
+        for odd in (*odd_ones, "//account", "/ACCOUNT", "/accounts", "/operators", "/sign-in/", "/sign-out"):
+            assert client.get(odd, follow_redirects=False).status_code in (401, 404), odd
+        # What is open to read is not open to be sent to.
+        for paid in ("/models/x", "/models", "/compare", "/playground", "/docs/x"):
+            assert client.post(paid, json={}).status_code == 401, paid
+    assert {line for line in found["open"] if not line.startswith("HEAD ")} == {
+        *("GET /livez", "GET /readyz", "GET /health", "GET /openapi.json", "GET /static"),
+        *("GET /v1/models", "GET /v1/models/{id:path}", "GET /models", "GET /models/{model:path}"),
+        *("GET /models.json", "GET /llms.txt", "GET /compare", "GET /playground"),
+        *("GET /docs", "GET /docs/api", "GET /docs/{page}"),
+        *("GET /", "POST /", "GET /sign-in", "POST /sign-in", "GET /sign-up", "POST /sign-up"),
+        "POST /sign-out",
     }
-    assert open_routes == listed
+    assert all("/account" in line or "/operator" in line for line in found["session"])
+    assert "POST /account/close" in found["session"]
     # The canaries of /readyz and /health are all that the engine was asked.
     assert engines["colours"].calls == [("images", 1), ("texts", 1)]
 

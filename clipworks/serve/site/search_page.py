@@ -25,6 +25,7 @@ from clipworks.serve.inputs import Picture, read_text
 from clipworks.serve.problems import UnavailableError, problem, status_and_code
 from clipworks.serve.site.layout import Layout
 from clipworks.serve.traces import current_trace
+from clipworks.serve.visitors import TOKEN_FIELD, TOKEN_HEADER, check_form_of
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
@@ -82,7 +83,8 @@ class SearchPage:
 
     async def _find_upload(self, request: Request) -> Result:
         async with self._service.counted(request) as counted:
-            payload = await read_payload(counted, self._service.settings, fields=("image",))
+            payload = await read_payload(counted, self._service.settings, fields=("image", TOKEN_FIELD))
+            check_form_of(request, payload.pop(TOKEN_FIELD, request.headers.get(TOKEN_HEADER)))
             return await find(self._service, read_query(self._service, payload), Ask(limit=NUM_HITS))
 
     async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Result]) -> Response:

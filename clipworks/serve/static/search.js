@@ -60,6 +60,8 @@ function visit(address) {
 function searchByPicture(file) {
   const form = new FormData();
   form.append("image", file, file.name || "picture");
+  const token = document.querySelector("meta[name=form-token]")?.content;
+  if (token) form.append("form_token", token);
   history.pushState(null, "", "/");
   reflect(new URL(location.href));
   return show("/?fragment=1", { method: "POST", body: form });

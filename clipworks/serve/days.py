@@ -1,0 +1,39 @@
+"""Spans of days that a request asks for, UTC, both ends included."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from starlette.requests import Request
+
+from clipworks.serve.problems import RequestError, shown
+
+DAYS_SHOWN = 30
+MAX_DAYS = 731
+
+
+def read_days(request: Request) -> tuple[str, str]:
+    """The first and the last day that a request's `from` and `to` name, or the last 30.
+
+    Raises:
+        RequestError: one is no day, or they are no span.
+    """
+    today = datetime.now(UTC).date()
+    last = _read_day(request, "to", today)
+    first = _read_day(request, "from", max(last - timedelta(days=DAYS_SHOWN - 1), date(1970, 1, 1)))
+    if not 0 <= (last - first).days < MAX_DAYS:
+        raise RequestError(
+            f"from {first} to {last} is no span of 1 to {MAX_DAYS} days.", "Ask for less.", param="from"
+        )
+    return first.isoformat(), last.isoformat()
+
+
+def _read_day(request: Request, name: str, default: date) -> date:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = date.min
+    if day.year < 1970 or len(text) != 10:
+        raise RequestError(f"{name} is {shown(text)}; it must be a day such as 2026-11-22.", param=name)
+    return day
