@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,8 @@ Pixels = npt.NDArray[np.uint8]
 TokenRow = npt.NDArray[np.int64]
 """int64 [T], from `tokenizer.tokenize`."""
 
-Rows = TypeVar("Rows", bound=npt.NDArray[Any])
+Rows = npt.NDArray[Any]
+"""Pixels or rows of tokens, one item after another."""
 
 Loader = Callable[[], "Engine"]
 """Builds the engine; for a process it must be picklable: a function of a module, or a partial of one."""
@@ -205,7 +206,7 @@ class ThreadWorker:
     def close(self) -> None:
         """Let go of the engine once the calls in work are finished."""
 
-    def _filled(self, items: Sequence[Rows], tower: int) -> Rows:
+    def _filled(self, items: Sequence[npt.NDArray[Any]], tower: int) -> Rows:
         rows = np.stack(items)
         return rows if self._batches is None else fill_up(rows, self._batches[tower])
 
