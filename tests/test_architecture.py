@@ -50,7 +50,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "aiodns": ("names.py",),
     "PIL": (
         *("collect/drawings.py", "collect/images.py", "curate/faces.py", "curate/hashes.py"),
-        *("model/decoder.py", "model/preprocess.py", "search/exif.py"),
+        *("model/decoder.py", "model/preprocess.py", "search/exif.py", "search/thumbnails.py"),
     ),
     "alembic": ("serve/database.py", "serve/migrations/"),
     "argon2": ("serve/passwords.py",),

@@ -89,7 +89,6 @@ def search(  # noqa: PLR0913 — one argument per option
         sort=sort,  # type: ignore[arg-type]
         is_cut=not (everything or as_json),
         is_folded=not everything,
-        except_ids=tuple(term.like for term in terms if term.like is not None and term.region is None),
     )
     result = _found(open_index(index), model, terms, ask)
     if as_json:

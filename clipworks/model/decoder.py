@@ -10,15 +10,20 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL import __version__ as _pillow_version
 
 from clipworks.errors import InputError
+from clipworks.model.raw import RawFile, read_raw
 
 ImageInput = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 """A local path, the bytes of a file, a Pillow image, or RGB pixels uint8 [H, W, 3]."""
@@ -27,7 +32,7 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""File formats that are opened; of an animation the first frame is taken."""
+"""File formats that are always opened; of an animation the first frame is taken."""
 
 MAX_PIXELS = 50_000_000
 """Largest picture that is decoded, width x height."""
@@ -50,6 +55,9 @@ DECODE_ERRORS = (
 """What Pillow's decoders raise on damaged files (seen with mutated files of every format)."""
 
 _FORMAT_NAMES = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+_HEIF_SIGNATURES = (b"ftyphe", b"ftypmif1", b"ftypmsf1")
+_HEIF_NAMED = (b"ftyphe", b"ftypm")
+_HEIC_REMEDY = ', or say: pip install "clipworks[heic]"'
 _MAX_LABEL_CHARS = 120
 
 # Signatures of formats that people send and that are not opened: offset, bytes, name.
@@ -112,6 +120,35 @@ def decode(image: ImageInput, label: str, *, shortest: int | None = None) -> tup
         "Give a path, the bytes of a file, a Pillow image or a uint8 array [H, W, 3].",
         code="invalid_image",
     )
+
+
+def open_header(file: IO[bytes], head: bytes) -> Image.Image:
+    """A picture file of which only the header is read; its pixels are decoded when they are asked for.
+
+    Args:
+        file: at its start.
+        head: its first 16 bytes or more.
+
+    Raises:
+        DECODE_ERRORS: it is none.
+    """
+    is_heif = head[4:].startswith(_HEIF_SIGNATURES) and reads_heif()
+    with no_pillow_warnings():
+        return Image.open(file, formats=(*FORMATS, "HEIF") if is_heif else FORMATS)
+
+
+@cache
+def reads_heif() -> bool:
+    """Whether HEIC pictures are opened: where the extra `heic` is installed."""
+    if find_spec("pi_heif") is None:
+        return False
+    import_module("pi_heif").register_heif_opener()
+    return True
+
+
+def version() -> str:
+    """Changes where files that could not be read before may be now."""
+    return f"Pillow {_pillow_version}: {' '.join(FORMATS)} RAW{' HEIF' if reads_heif() else ''}"
 
 
 def count_pixels(file: bytes) -> int:
@@ -185,14 +222,14 @@ def _read(path: str | Path, label: str, shortest: int | None) -> tuple[Image.Ima
 def _open(file: IO[bytes], label: str) -> Image.Image:
     """Read the header only."""
     head = file.read(4096)
-    file.seek(0)
     if not head:
         raise InputError(
             f"{label} is empty (0 bytes).", "Give a picture that has content.", code="invalid_image"
         )
+    raw = read_raw(file)
+    file.seek(0)
     try:
-        with no_pillow_warnings():
-            return Image.open(file, formats=FORMATS)
+        return open_header(file, head) if raw is None else _preview(raw, label)
     except Image.DecompressionBombError as error:
         raise InputError(
             f"{label} is too large; the limit is {MAX_PIXELS // 10**6} million pixels.",
@@ -204,7 +241,7 @@ def _open(file: IO[bytes], label: str) -> Image.Image:
         if other:
             raise InputError(
                 f"{label} is {other}, which is not opened.",
-                f"Convert it to {_FORMAT_NAMES}.",
+                f"Convert it to {_FORMAT_NAMES}{_HEIC_REMEDY * ('HEIC' in other)}.",
                 code="unsupported_image_format",
             ) from error
         raise InputError(
@@ -212,9 +249,24 @@ def _open(file: IO[bytes], label: str) -> Image.Image:
         ) from error
 
 
+def _preview(raw: RawFile, label: str) -> Image.Image:
+    """The picture in a RAW file, turned as the camera says where it does not say so itself."""
+    if not raw.preview:
+        raise InputError(
+            f"{label} is a RAW file without a finished picture in it.",
+            f"Export it as {_FORMAT_NAMES}.",
+            code="unsupported_image_format",
+        )
+    with no_pillow_warnings():
+        picture = Image.open(io.BytesIO(raw.preview), formats=("JPEG",))
+        exif = picture.getexif()
+    exif.setdefault(ExifTags.Base.Orientation, raw.orientation)
+    return picture
+
+
 def _other_format(head: bytes) -> str | None:
     for offset, signature, name in _OTHER_FORMATS:
-        if head[offset:].startswith(signature):
+        if head[offset:].startswith(signature) and not (signature in _HEIF_NAMED and reads_heif()):
             return name
     is_svg = b"<svg" in head.lower() and b"<html" not in head.lower()
     return "an SVG drawing" if is_svg else None

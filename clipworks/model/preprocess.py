@@ -9,6 +9,7 @@ that is needed, or more, is decoded at a half, a quarter or an eighth of its siz
 detail that the resize would blur anyway. Pixels of other files are those of `standard`.
 """
 
+import io
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -139,6 +140,31 @@ def prepare_part(
     upright = _upright_rgb(decode(image, label)[0], label)
     part = upright.crop(choose(*upright.size))
     return np.array(part.resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
+def read_upright(image: ImageInput, *, shortest: int | None = None, name: str = "") -> Image.Image:
+    """A picture as people look at it: upright, RGBA where there is transparency, else RGB.
+
+    Args:
+        image: see `ImageInput`; a Pillow image is left unchanged.
+        shortest: pixels that the short side must keep; a JPEG file may be decoded smaller then.
+        name: what error messages call the picture; a path names itself.
+
+    Raises:
+        InputError: as in `prepare`.
+    """
+    label = label_of(image, name)
+    picture, _ = decode(image, label, shortest=shortest)
+    with decode_errors_named(label):
+        upright = _upright(picture)
+        return upright.copy() if upright is image else upright
+
+
+def as_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """uint8 [H, W, 3], RGB -> a PNG file with exactly these pixels."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _prepare_scaled(image: ImageInput, size: int, label: str) -> Image.Image:

@@ -19,12 +19,12 @@ import numpy as np
 
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.files import MANIFEST
+from clipworks.model import decoder
 from clipworks.model.engine import Engine
 from clipworks.model.pipeline import computed_ahead, prepared_batches, require_batch_size
 from clipworks.search import schema
 from clipworks.search.converted import import_snapshot
 from clipworks.search.exact import unit
-from clipworks.search.exif import DECODER
 from clipworks.search.pictures import read_captions
 from clipworks.search.reading import Reader, Reading
 from clipworks.search.relevance import measure
@@ -134,7 +134,8 @@ def update_index(
         if (out / MANIFEST).is_file():
             import_snapshot(writer, out)
         build = _Build(writer, found, captions)
-        if not (trusts_name and build.is_idle() and writer.settings().get("model") == model):
+        is_known = trusts_name and writer.settings().get("model") == model
+        if not (is_known and build.is_idle() and not (build.skipped and _reads_more(writer))):
             engine = load_engine()
             begin(writer, engine, model, root)
             build = _Build(writer, found, captions)
@@ -361,9 +362,14 @@ def begin(writer: Writer, engine: Engine, model: str, root: Path) -> None:
         else Relevance(text_threshold=None, image_threshold=None),
     )
     writer.begin(header)
-    if writer.settings().get("decoder") != DECODER:  # another version may read what this one could not
+    if _reads_more(writer):
         writer.forget_failures(writer.failures())
-    writer.put({"model": model, "decoder": DECODER})
+    writer.put({"model": model, "decoder": decoder.version()})
+
+
+def _reads_more(writer: Writer) -> bool:
+    """Whether another version opens the pictures now, which may read what the one before could not."""
+    return bool(writer.settings().get("decoder") != decoder.version())
 
 
 def _measure(writer: Writer, engine: Engine, build: _Build) -> None:

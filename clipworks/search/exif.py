@@ -11,17 +11,23 @@ from html import unescape
 from typing import Any
 
 from PIL import ExifTags, Image, ImageFile, IptcImagePlugin
-from PIL import __version__ as _pillow_version
 
-from clipworks.model.decoder import DECODE_ERRORS, FORMATS, no_pillow_warnings
-
-DECODER = f"Pillow {_pillow_version}: {' '.join(FORMATS)}"
-"""Changes where files that could not be read before may be now."""
+from clipworks.model.decoder import DECODE_ERRORS, no_pillow_warnings, open_header
+from clipworks.model.raw import RawFile, read_raw
 
 MAX_WORDS = 2000
 """Longest text taken from a block, characters."""
 
 MAX_TAGS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Exif:
+    """The three directories of an EXIF block."""
+
+    main: dict[int, Any]
+    inner: dict[int, Any]
+    gps: dict[int, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,29 +49,36 @@ class PictureFacts:
 
 def read_facts(content: bytes) -> PictureFacts:
     """What the bytes of a picture file say."""
+    raw = read_raw(io.BytesIO(content))
+    preview = raw.preview if raw is not None else content
     try:
-        # Made by hand, and never loaded: only the header and the blocks are read.
+        # Only the header and the blocks are read.
+        picture = open_header(io.BytesIO(preview), preview[:16])
         with no_pillow_warnings():
-            picture = Image.open(io.BytesIO(content), formats=FORMATS)
             exif = picture.getexif()
     except (*DECODE_ERRORS, Image.DecompressionBombError):
         return PictureFacts()
     with no_pillow_warnings():
-        inner, gps = _block(exif, ExifTags.IFD.Exif), _block(exif, ExifTags.IFD.GPSInfo)
+        said = _Exif(
+            main=dict(exif), inner=_block(exif, ExifTags.IFD.Exif), gps=_block(exif, ExifTags.IFD.GPSInfo)
+        )
+        if raw is not None:
+            said = _beside_raw(raw, said)
         iptc = _iptc(picture)
     xmp = xmp_facts(_xmp_of(picture))
-    taken = inner.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-    names = (exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model))
+    taken = said.inner.get(ExifTags.Base.DateTimeOriginal) or said.main.get(ExifTags.Base.DateTime)
+    names = (said.main.get(ExifTags.Base.Make), said.main.get(ExifTags.Base.Model))
+    size = max(picture.size, (raw.width, raw.height) if raw is not None else (0, 0))
     return PictureFacts(
-        width=picture.size[0],
-        height=picture.size[1],
+        width=size[0],
+        height=size[1],
         taken=read_time(taken) or xmp.taken,
         camera=_camera(*(_text(name) for name in names)),
-        latitude=_degrees(gps, 2, 1, 90) if gps else xmp.latitude,
-        longitude=_degrees(gps, 4, 3, 180) if gps else xmp.longitude,
+        latitude=_degrees(said.gps, 2, 1, 90) if said.gps else xmp.latitude,
+        longitude=_degrees(said.gps, 4, 3, 180) if said.gps else xmp.longitude,
         place=xmp.place or iptc.place,
-        caption=xmp.caption or iptc.caption or _text(exif.get(ExifTags.Base.ImageDescription)),
-        author=xmp.author or _text(exif.get(ExifTags.Base.Artist)),
+        caption=xmp.caption or iptc.caption or _text(said.main.get(ExifTags.Base.ImageDescription)),
+        author=xmp.author or _text(said.main.get(ExifTags.Base.Artist)),
         tags=tuple(dict.fromkeys((*xmp.tags, *iptc.tags)))[:MAX_TAGS],
     )
 
@@ -141,6 +154,23 @@ def _block(exif: Image.Exif, number: int) -> dict[int, Any]:
         return dict(exif.get_ifd(number))
     except DECODE_ERRORS:
         return {}
+
+
+def _beside_raw(raw: RawFile, said: _Exif) -> _Exif:
+    """What a RAW file says outside of its preview, which wins."""
+    for number, block in enumerate(raw.facts):
+        exif = Image.Exif()
+        try:
+            exif.load(b"Exif\0\0" + block)
+            found = dict(exif)
+        except DECODE_ERRORS:
+            continue
+        # CR3 has the three directories in blocks of their own.
+        inner = _block(exif, ExifTags.IFD.Exif) | (found if number == 1 else {})
+        gps = _block(exif, ExifTags.IFD.GPSInfo) | (found if number == 2 else {})
+        main = found if number == 0 else {}
+        said = _Exif(main=said.main | main, inner=said.inner | inner, gps=said.gps | gps)
+    return said
 
 
 def _camera(maker: str, model: str) -> str:

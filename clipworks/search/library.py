@@ -18,6 +18,7 @@ import numpy as np
 
 from clipworks.errors import ConfigError, DataError
 from clipworks.search import schema
+from clipworks.search.choices import Choices, choices_of
 from clipworks.search.exact import ExactStore, cosines, exactly_nearest, unit
 from clipworks.search.filters import Filter, match_words, resolve, where
 from clipworks.search.matrix import NAME as VECTORS
@@ -70,6 +71,7 @@ class Library:
         self._exact = ExactStore(self.header.dim, self._matrix)
         self._store: VectorStore | None = None
         self._selections: dict[tuple[int, tuple[Filter, ...]], Selection] = {}
+        self._choices: tuple[int, Choices] | None = None
         self._state = _State(revision=0, alive=np.zeros(0, dtype=np.bool_), data_version=-1)
         self._refresh()
 
@@ -176,6 +178,14 @@ class Library:
                     self._selections.pop(next(iter(self._selections)))
                 self._selections[key] = Selection(mask=mask, conditions=conditions)
             return self._selections[key]
+
+    def choices(self) -> Choices:
+        """What filters may ask for."""
+        revision = self.revision()
+        with self._lock:
+            if self._choices is None or self._choices[0] != revision:
+                self._choices = (revision, choices_of(self._connection))
+            return self._choices[1]
 
     def listed(self, within: Selection | None, sort: str, limit: int) -> list[int]:
         """Slots of a selection: `newest` or `oldest` first, or by name."""

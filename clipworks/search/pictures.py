@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from clipworks.errors import DataError, InputError
+from clipworks.model import raw
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+EXTENSIONS = raw.EXTENSIONS | {
+    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif")
+}
 """Names that count as pictures when a folder is searched."""
 
 CAPTION_FILES = ("metadata.jsonl", "captions.jsonl", "labels.jsonl")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.model.engine import Engine
@@ -90,6 +91,12 @@ def search_terms(store: Library, engine: Engine | None, terms: Sequence[Term], a
     """
     if engine is not None:
         require_same_checkpoint(store, engine)
+    parts = [_part(store, engine, term) for term in terms if term.words is None]
+    return answer(store, parts, asked_of(terms, ask))
+
+
+def asked_of(terms: Sequence[Term], ask: Ask) -> Ask:
+    """What is wanted, with what the terms say of it: words that count, and pictures that are no hits."""
     by_words = [term for term in terms if term.words is not None]
     if by_words:
         ask = replace(
@@ -97,7 +104,8 @@ def search_terms(store: Library, engine: Engine | None, terms: Sequence[Term], a
             words=" ".join(str(term.words) for term in by_words),
             words_weight=max(term.weight for term in by_words),
         )
-    return answer(store, [_part(store, engine, term) for term in terms if term.words is None], ask)
+    own = tuple(term.like for term in terms if term.like is not None and term.region is None)
+    return replace(ask, except_ids=(*ask.except_ids, *own))
 
 
 def read_term(text: str, sign: int = 1) -> Term:
@@ -139,6 +147,41 @@ def read_region(text: str) -> Region:
     return left, top, right, bottom
 
 
+def read_part(image: ImageInput, region: Region, image_size: int, name: str = "") -> npt.NDArray[np.uint8]:
+    """A region of a picture as model input: uint8 [image_size, image_size, 3], RGB.
+
+    Args:
+        image: a path, the bytes of a file, or pixels.
+        region: of the upright picture.
+        image_size: pixels.
+        name: what error messages call the picture.
+
+    Raises:
+        InputError: the picture cannot be read.
+    """
+    left, top, right, bottom = region
+
+    def choose(width: int, height: int) -> tuple[int, int, int, int]:
+        first = int(left * width), int(top * height)
+        return *first, max(first[0] + 1, round(right * width)), max(first[1] + 1, round(bottom * height))
+
+    return prepare_part(image, image_size, choose, name=name)
+
+
+def part_like(store: Library, term: Term) -> Part:
+    """A picture of the index as part of a question, by the vector that is there.
+
+    Raises:
+        InputError: the index has no picture of this id.
+    """
+    item_id = str(term.like)
+    slot = store.slot_of(item_id)
+    if slot is None:
+        raise InputError(f"The index has no picture {item_id!r}.", "Give an id that a search has shown.")
+    vector = unit(store.rows(np.array([slot])))[0]
+    return Part(label=item_id, vector=vector, kind="image", weight=term.weight)
+
+
 def require_same_checkpoint(store: Library, engine: Engine) -> None:
     """Refuse vectors of different checkpoints.
 
@@ -158,13 +201,7 @@ def _part(store: Library, engine: Engine | None, term: Term) -> Part:
     if len(given) != 1:
         raise ConfigError("A term is a text, a picture or an id: one of them.")
     if term.like is not None and term.region is None:
-        slot = store.slot_of(term.like)
-        if slot is None:
-            raise InputError(
-                f"The index has no picture {term.like!r}.", "Give an id that a search has shown."
-            )
-        vector = unit(store.rows(np.array([slot])))[0]
-        return Part(label=term.like, vector=vector, kind="image", weight=term.weight)
+        return part_like(store, term)
     if engine is None:
         raise ConfigError("A text or a picture needs the model that made the index.")
     if term.text is not None:
@@ -185,16 +222,11 @@ def _path_of(store: Library, item_id: str) -> Path:
 
 def _image_vector(engine: Engine, image: ImageInput, region: Region | None) -> Vectors:
     name = "" if isinstance(image, str | Path) else "the query"
-    if region is None:
-        pixels = engine.prepare_image(image, name)
-    else:
-        left, top, right, bottom = region
-
-        def choose(width: int, height: int) -> tuple[int, int, int, int]:
-            first = int(left * width), int(top * height)
-            return *first, max(first[0] + 1, round(right * width)), max(first[1] + 1, round(bottom * height))
-
-        pixels = prepare_part(image, engine.image_size, choose, name=name)
+    pixels = (
+        engine.prepare_image(image, name)
+        if region is None
+        else read_part(image, region, engine.image_size, name)
+    )
     vector: Vectors = engine.embed_pixels(pixels[None])[0]
     return vector
 

@@ -42,6 +42,7 @@ from clipworks.serve.logs import start_logging
 from clipworks.serve.openapi import document
 from clipworks.serve.prices import Prices, read_prices
 from clipworks.serve.problems import RequestError
+from clipworks.serve.questions import FIELDS as SEARCH_FIELDS
 from clipworks.serve.server import serve_app
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 CLASSIFY_FIELDS = ("input", "model", "labels", "templates")
 SIMILARITY_FIELDS = ("images", "model", "texts")
 HEATMAP_FIELDS = ("image", "model", "text", "texts", "templates")
-SEARCH_FIELDS = ("image", "model", "text", "limit", "where", "sort", "relevant_only", "fold")
 """The fields that a route takes; files and raw picture bodies become the first one."""
 
 
@@ -113,7 +113,7 @@ def create_service_app(
             *_dialect_routes(service),
             *_account_routes(Billing(keyed), Admin(keyed)),
             *_state_routes(service, gate),
-            Route("/gallery/{id:path}", plain(partial(_one_picture, service)), methods=["GET"]),
+            Route("/gallery/{id:path}", partial(_one_picture, service), methods=["GET"]),
             *pages(service, keyed, catalogue, shelf),
         ],
         middleware=[
@@ -263,8 +263,10 @@ async def _info(service: Service, request: Request) -> Response:
     return await tei.info(service, dict(request.query_params))
 
 
-def _one_picture(service: Service, request: Request) -> Response:
-    return gallery_picture(service, request.path_params["id"])
+async def _one_picture(service: Service, request: Request) -> Response:
+    side = request.query_params.get("side", "")
+    is_number = side.isascii() and side.isdecimal() and len(side) < 6
+    return await gallery_picture(service, request.path_params["id"], int(side) if is_number else None)
 
 
 async def _metrics(service: Service, request: Request) -> Response:

@@ -113,12 +113,9 @@ class Fleet:
         )
         self.metrics = Metrics()
         self.fetcher = PictureFetcher(settings, self.metrics, web)
-        shared = Shared(
-            preparing=self.preparing,
-            fetcher=self.fetcher,
-            metrics=self.metrics,
-            room=Room(settings.max_decoded_bytes),
-        )
+        self.room = Room(settings.max_decoded_bytes)
+        """Bytes for pictures that are being decoded."""
+        shared = Shared(preparing=self.preparing, fetcher=self.fetcher, metrics=self.metrics, room=self.room)
         self.models = {
             spec.id: ServedModel(spec, settings, shared, ProviderRouter(spec, self.metrics)) for spec in specs
         }

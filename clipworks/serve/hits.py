@@ -1,116 +1,48 @@
-"""POST /v1/search and the gallery's picture files: words or a picture in, gallery pictures out."""
+"""POST /v1/search and the gallery's picture files: a question in, gallery pictures out."""
 
-import asyncio
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from clipworks.errors import ConfigError
-from clipworks.search.answer import Ask, Part, answer
-from clipworks.search.filters import read_filter
-from clipworks.search.library import Library
-from clipworks.search.store import Hit, QueryKind, Result
+from clipworks.model.decoder import count_pixels
+from clipworks.search.store import Hit, Result
+from clipworks.search.thumbnails import SIDES, is_small, thumbnail
 from clipworks.serve.call import Call
-from clipworks.serve.inputs import (
-    Payload,
-    Picture,
-    read_choice,
-    read_count,
-    read_flag,
-    read_picture,
-    read_text,
-)
 from clipworks.serve.pictures import picture_address
-from clipworks.serve.problems import RequestError, UnavailableError
+from clipworks.serve.preparing import BYTES_PER_PIXEL
+from clipworks.serve.questions import Question, find, picture_path, read_question, require_gallery
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
 
-DEFAULT_LIMIT = 10
-MAX_LIMIT = 100
-MAX_CONDITIONS = 16
-
 
 async def search(call: Call) -> Response:
-    """The gallery's pictures nearest to a text or to a picture.
+    """The gallery's pictures nearest to a question.
 
     Raises:
         RequestError: there is no gallery, or a field of the request cannot be used.
         BusyError: a queue is full.
     """
-    service, payload = call.service, call.payload
-    query = read_query(service, payload)
-    assert service.gallery_model is not None
-    is_text = isinstance(query, str)
-    found, cost_usd = await charged_find(call, query, read_ask(payload))
+    question = read_question(call.service, call.payload)
+    found, cost_usd = await charged_find(call, question)
+    assert call.service.gallery_model is not None
+    usage = {"images": question.num_images, "texts": question.num_texts, "cost_usd": cost_usd}
     return JSONResponse(
         {
             "object": "list",
-            "model": service.gallery_model.name,
+            "model": call.service.gallery_model.name,
             "is_relevant": found.is_relevant,
             "threshold": found.threshold,
             "data": [describe(hit, place, found) for place, hit in enumerate(found.hits)],
-            "usage": {"images": int(not is_text), "texts": int(is_text), "cost_usd": cost_usd},
+            "usage": usage,
         }
     )
 
 
-def read_query(service: "Service", payload: Payload) -> str | Picture:
-    """The fields `text` or `image` of a search, exactly one of them.
-
-    Raises:
-        RequestError: both or none is given, it cannot be used, or another model is asked for.
-    """
-    require_gallery(service)
-    assert service.gallery_model is not None
-    if payload.get("model") is not None and service.named(payload["model"]) is not service.gallery_model:
-        raise RequestError(
-            f"The gallery is searched with {service.gallery_model.name}, which made its vectors.",
-            "Name that model or none.",
-            param="model",
-        )
-    text, image = payload.get("text"), payload.get("image")
-    if (text is None) == (image is None):
-        raise RequestError(
-            "A search takes either 'text' or 'image'.",
-            'For example {"text": "a red apple"}.',
-            code="missing_field" if text is None else "invalid_value",
-            param="text",
-        )
-    if text is not None:
-        return read_text(text, "text", service.settings.max_text_characters)
-    if isinstance(image, list) and len(image) == 1:
-        image = image[0]
-    return read_picture(image, "image", service.settings)
-
-
-def read_ask(payload: Payload) -> Ask:
-    """The fields `limit`, `where`, `sort`, `relevant_only` and `fold` of a search.
-
-    Raises:
-        RequestError: one cannot be used.
-    """
-    limit = read_count(payload, "limit", DEFAULT_LIMIT, MAX_LIMIT)
-    given = payload.get("where")
-    conditions = given if isinstance(given, list) else [] if given is None else [given]
-    if len(conditions) > MAX_CONDITIONS or not all(isinstance(one, str) for one in conditions):
-        raise RequestError(f"where takes up to {MAX_CONDITIONS} conditions, texts.", param="where")
-    sort = read_choice(payload, "sort", ("score", "newest", "oldest")) or "score"
-    try:
-        return Ask(
-            limit=limit,
-            filters=tuple(read_filter(one) for one in conditions),
-            sort=sort,  # type: ignore[arg-type]
-            is_cut=bool(read_flag(payload, "relevant_only")),
-            is_folded=bool(read_flag(payload, "fold")),
-        )
-    except ConfigError as error:
-        raise RequestError(error.message, error.remedy, param="where") from error
-
-
-async def charged_find(call: Call, query: str | Picture, ask: Ask) -> tuple[Result, float]:
-    """Charge for a query and search the gallery with it; also the cost, US dollars.
+async def charged_find(call: Call, question: Question) -> tuple[Result, float]:
+    """Charge for a question and search the gallery with it; also the cost, US dollars.
 
     Raises:
         RequestError: as `find`.
@@ -119,26 +51,9 @@ async def charged_find(call: Call, query: str | Picture, ask: Ask) -> tuple[Resu
     """
     require_gallery(call.service)
     assert call.service.gallery_model is not None
-    is_text = isinstance(query, str)
-    name = call.service.gallery_model.name
-    cost_usd = await call.charge(name, images=int(not is_text), texts=int(is_text))
-    return await find(call.service, query, ask), cost_usd
-
-
-async def find(service: "Service", query: str | Picture, ask: Ask) -> Result:
-    """Search the gallery with words or with a picture.
-
-    Raises:
-        RequestError: there is no gallery, or the picture cannot be used.
-        BusyError: a queue is full.
-        BatchError: the engine failed.
-    """
-    store, model = require_gallery(service), service.gallery_model
-    assert model is not None
-    kind: QueryKind = "text" if isinstance(query, str) else "image"
-    vectors = await (model.embed_texts([query]) if isinstance(query, str) else model.embed_images([query]))
-    part = Part(label="the query", vector=vectors[0], kind=kind)
-    return await asyncio.to_thread(answer, store, [part], ask)
+    name, images, texts = call.service.gallery_model.name, question.num_images, question.num_texts
+    cost_usd = await call.charge(name, images=images, texts=texts) if images + texts else 0.0
+    return await find(call.service, question), cost_usd
 
 
 def describe(hit: Hit, place: int, found: Result) -> dict[str, Any]:
@@ -157,43 +72,30 @@ def describe(hit: Hit, place: int, found: Result) -> dict[str, Any]:
         "camera": hit.camera,
         "place": hit.place,
         "tags": list(hit.tags),
+        "width": hit.width,
+        "height": hit.height,
+        "explained": hit.explained,
         "alike": list(hit.alike),
         "url": picture_address(hit.id),
     }
 
 
-def picture_path(service: "Service", item_id: str) -> Path:
-    """The file of a gallery picture; only what the index lists can be had.
+async def gallery_picture(service: "Service", item_id: str, side: int | None) -> Response:
+    """GET /gallery/{file}: the file, or with a `side` a picture that fits into a square of so many pixels.
 
     Raises:
-        RequestError: the gallery has no such picture.
+        RequestError: the gallery has no such picture, or it cannot be read any more.
     """
-    item = require_gallery(service).get(item_id)
-    path = Path(item.path) if item is not None else None
-    if path is None or not path.is_file():
-        raise RequestError("The gallery has no such picture.", code="not_found")
-    return path
-
-
-def gallery_picture(service: "Service", item_id: str) -> Response:
-    """GET /gallery/{file}."""
     path = picture_path(service, item_id)
-    return FileResponse(path, headers={"cache-control": "public, max-age=86400"})
+    kept = {"cache-control": "public, max-age=86400"}
+    side = None if side is None else next((one for one in SIDES if one >= side), SIDES[-1])
+    if side is None or is_small(path, side):
+        return FileResponse(path, headers=kept)
+    ((content, kind),) = await service.fleet.preparing.answer([partial(_smaller, service, path, side)])
+    return Response(content, media_type=kind, headers=kept)
 
 
-def require_gallery(service: "Service") -> Library:
-    """The gallery that the server was given.
-
-    Raises:
-        RequestError: there is none.
-        UnavailableError: its model is being loaded.
-    """
-    if service.gallery is None:
-        raise RequestError(
-            "This server has no gallery to search.",
-            "Start it with one: clipworks serve --index FOLDER.",
-            code="no_gallery",
-        )
-    if service.gallery_model is None:
-        raise UnavailableError("The model of the gallery is being loaded.", code="model_loading")
-    return service.gallery
+def _smaller(service: "Service", path: Path, side: int) -> tuple[bytes, str]:
+    content = path.read_bytes()
+    with service.fleet.room.taken(count_pixels(content) * BYTES_PER_PIXEL):
+        return thumbnail(content, side, path.name)

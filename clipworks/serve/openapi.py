@@ -102,10 +102,14 @@ def _paths(settings: ServeSettings) -> dict[str, Schema]:
         },
         "/v1/search": {
             "post": _work(
-                "Pictures of the gallery; either text or image.",
+                "Pictures of the gallery; one of text, image and like, or plus or where alone.",
                 {
                     "text": _text(settings.max_text_characters),
                     "image": _ref("Image"),
+                    "like": {"type": "string"},
+                    "region": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+                    "plus": _one_or_many(_text(settings.max_text_characters), 31),
+                    "minus": _one_or_many(_text(settings.max_text_characters), 31),
                     "limit": {"type": "integer", "minimum": 1, "maximum": 100},
                     "where": {"type": "array", "items": {"type": "string"}, "maxItems": 16},
                     "sort": {"enum": ["score", "newest", "oldest"]},
@@ -238,7 +242,11 @@ _LIST: Schema = {"type": "object", "required": ["object", "data"]}
 _TEMPLATE: Schema = {"type": "string", "pattern": r"^[^{}]*\{\}[^{}]*$", "maxLength": 500}
 _PATH_ID: Schema = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _PAGE_QUERY: list[Schema] = [
-    {"name": name, "in": "query", "schema": {"type": "string"}} for name in ("q", "like", "fragment")
+    {"name": name, "in": "query", "schema": {"type": "string"}}
+    for name in (
+        *("q", "like", "region", "minus", "where", "after", "before", "folder", "camera", "tag", "sort"),
+        *("from", "fragment"),
+    )
 ]
 _LINK_QUERY: list[Schema] = [
     {"name": name, "in": "query", "schema": {"type": "string"}}

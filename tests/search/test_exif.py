@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from cameras import KINDS
 from PIL import ExifTags, Image
 
 from clipworks.search.exif import PictureFacts, read_facts, read_time
@@ -38,6 +39,13 @@ def test_date_camera_position_and_size_are_read_from_every_format(extension: str
     assert (facts.width, facts.height, facts.camera) == (40, 30, "Canon EOS R5")
     assert facts.taken == read_time("2024-05-17T14:03:59") == 1_715_954_639
     assert facts.latitude == pytest.approx(-41.89) and facts.longitude == pytest.approx(12.492222)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_date_and_camera_of_raw_files_are_read(kind: str) -> None:
+    facts = read_facts(KINDS[kind]())
+    assert (facts.camera, facts.taken) == ("Maker One", read_time("2024-05-17T14:03:59"))
+    assert (facts.width, facts.height) == ((4000, 3000) if kind == "nef" else (320, 240))
 
 
 def test_words_of_xmp_win_over_those_of_exif() -> None:

@@ -1,9 +1,11 @@
 import asyncio
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from clipworks.errors import ConfigError
@@ -48,6 +50,40 @@ def test_conditions_narrow_a_search_and_only_what_is_relevant_can_be_asked_for(c
     assert {"taken", "camera", "place", "tags", "alike"} <= only[0].keys()
 
 
+def test_terms_for_and_against_and_gallery_pictures_are_weighed(client: TestClient) -> None:
+    asked = {"text": "red", "plus": ["blue", "0.5*id:blue one.png"], "minus": ["0.1*green"], "limit": 2}
+    body = client.post("/v1/search", json=asked).json()
+    paths = {hit["path"] for hit in body["data"]}
+    assert "red one.png" in paths and "blue one.png" not in paths, "that is part of the question"
+    assert set(body["data"][0]["explained"]) == {
+        *("cosine", "+1 red", "+1 blue", "+0.5 blue one.png", "-0.1 green")
+    }
+    assert body["usage"]["texts"] == 3 and body["usage"]["images"] == 0
+
+
+def test_more_like_a_gallery_picture_costs_nothing_and_leaves_it_out(client: TestClient) -> None:
+    body = client.post("/v1/search", json={"like": "red one.png"}).json()
+    assert "red one.png" not in [hit["path"] for hit in body["data"]] and len(body["data"]) == 3
+    assert body["usage"]["images"] == body["usage"]["texts"] == 0
+
+
+@pytest.mark.parametrize("asked", [{"like": "blue one.png"}, {"image": data_uri(picture("blue"))}])
+def test_a_region_is_searched_with_by_its_own_pixels(client: TestClient, asked: dict[str, str]) -> None:
+    body = client.post("/v1/search", json={**asked, "region": [0, 0, 0.5, 1]}).json()
+    assert body["data"][0]["path"] == "blue one.png" and body["usage"]["images"] == 1
+
+
+def test_words_in_captions_can_count(client: TestClient) -> None:
+    body = client.post("/v1/search", json={"text": "red", "plus": ["0.5*words:blue square"]}).json()
+    words = {hit["path"]: hit["explained"]["words"] for hit in body["data"]}
+    assert words.pop("blue one.png") == pytest.approx(0.5) and set(words.values()) == {0}
+
+
+def test_conditions_alone_list_what_meets_them(client: TestClient) -> None:
+    found = client.post("/v1/search", json={"where": ["words=blue"]}).json()["data"]
+    assert [hit["path"] for hit in found] == ["blue one.png"]
+
+
 def test_words_that_fit_nothing_are_said_to_fit_nothing(client: TestClient) -> None:
     body = client.post("/v1/search", json={"text": "quarterly tax report"}).json()
     assert body["is_relevant"] is False
@@ -82,12 +118,40 @@ def test_a_picture_finds_its_like_in_every_form_of_request(client: TestClient) -
         ({"text": "a", "where": [7]}, 400, "invalid_value", "where"),
         ({"text": "a", "sort": "size"}, 400, "invalid_value", "sort"),
         ({"text": "a", "fold": "yes"}, 400, "invalid_value", "fold"),
+        ({"text": "a", "like": "red one.png"}, 400, "invalid_value", "text"),
+        ({"like": "no.png"}, 404, "not_found", "like"),
+        ({"like": 7}, 400, "invalid_value", "like"),
+        ({"like": "no.png", "region": [0, 0, 1, 1]}, 404, "not_found", None),
+        ({"text": "a", "region": [0, 0, 1, 1]}, 400, "invalid_value", "region"),
+        ({"like": "red one.png", "region": [0, 0, 2, 1]}, 400, "invalid_value", "region"),
+        ({"text": "a", "plus": ["@/etc/passwd"]}, 400, "invalid_value", "plus[0]"),
+        ({"text": "a", "minus": ["id:red one.png[1,1,0,0]"]}, 400, "invalid_value", "minus[0]"),
+        ({"text": "a", "plus": [7]}, 400, "invalid_value", "plus"),
+        ({"text": "a", "minus": ["a"]}, 400, "invalid_value", "plus"),
         ({"text": "a", "model": "team/other"}, 400, "invalid_value", "model"),
         ({"text": "a", "model": "no"}, 404, "model_not_found", "model"),
     ],
 )
 def test_wrong_fields_are_named(client: TestClient, fields: Any, status: int, code: str, param: str) -> None:
     refusal(client.post("/v1/search", json=fields), status, code, param)
+
+
+def test_a_large_picture_is_served_smaller_in_a_form_that_browsers_show(
+    settings: ServeSettings, tmp_path: Path
+) -> None:
+    gallery, engines = write_gallery(tmp_path, ColourEngine()), {"colours": ColourEngine()}
+    file = io.BytesIO()
+    Image.effect_noise((2000, 1000), 90).save(file, "TIFF")
+    (tmp_path / "pictures" / "red one.png").write_bytes(file.getvalue())
+    with TestClient(create_app(settings, engines, gallery), base_url=ADDRESS) as client:  # type: ignore[arg-type]
+        for side, width in ((100, 240), (480, 480), (99_999, 1920)):
+            answer = client.get(f"/gallery/red%20one.png?side={side}")
+            assert answer.headers["content-type"] == "image/jpeg"
+            assert Image.open(io.BytesIO(answer.content)).size == (width, width // 2)
+        assert client.get("/gallery/red%20one.png").content == file.getvalue()
+        assert client.get("/gallery/blue%20one.png?side=240").headers["content-type"] == "image/png"
+        (tmp_path / "pictures" / "red one.png").write_bytes(b"x" * 500_000)
+        refusal(client.get("/gallery/red%20one.png?side=240"), 400, "invalid_image", None)
 
 
 def test_gallery_pictures_are_served(client: TestClient) -> None:

@@ -14,9 +14,10 @@ from starlette.responses import JSONResponse, Response
 
 from clipworks.model.heads import Vectors
 from clipworks.search.answer import Ask, Part, answer
+from clipworks.search.query import Term
 from clipworks.search.store import Hit, Item, Result
 from clipworks.serve.call import Call
-from clipworks.serve.hits import charged_find, require_gallery
+from clipworks.serve.hits import charged_find
 from clipworks.serve.inputs import (
     Payload,
     check_count,
@@ -28,6 +29,7 @@ from clipworks.serve.inputs import (
 )
 from clipworks.serve.pictures import picture_address
 from clipworks.serve.problems import RequestError, shown
+from clipworks.serve.questions import Question, require_gallery
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
@@ -76,11 +78,12 @@ async def knn_service(call: Call) -> Response:
         found = await _find_near(call.service, payload[field], ask)
     elif field == "text":
         text = read_text(payload[field], field, settings.max_text_characters)
-        found, _ = await charged_find(call, text, ask)
+        found, _ = await charged_find(call, Question(terms=(Term(text=text),), ask=ask))
     else:
         value = payload[field]
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
-        found, _ = await charged_find(call, read_picture(value, field, settings), ask)
+        picture = read_picture(value, field, settings)
+        found, _ = await charged_find(call, Question(terms=(), ask=ask, picture=picture))
     return JSONResponse([{**_metadata(hit), "id": hit.id, "similarity": hit.score} for hit in found.hits])
 
 

@@ -1,14 +1,15 @@
 """The page `/`: search over the gallery and a classify playground, rendered on the server.
 
 Searching works without scripts; the scripts in `static/` fetch the same results as a fragment
-(`fragment=1`) and put it in place. Everything that comes from users or files is escaped by Jinja2.
+(`fragment=1`) and put it in place, or behind what is there (`from=24`). Everything that comes from users or
+files is escaped by Jinja2.
 """
 
 import asyncio
 import re
 import time
 from collections.abc import Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -17,12 +18,13 @@ from starlette.responses import Response
 
 from clipworks.errors import ClipworksError
 from clipworks.search.answer import Ask
-from clipworks.search.store import Hit, Result
+from clipworks.search.query import Term
+from clipworks.search.store import Hit, Item, Result
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.edge import log_failure, request_id
-from clipworks.serve.hits import find, picture_path, read_ask, read_query
-from clipworks.serve.inputs import Picture, read_text
+from clipworks.serve.inputs import Payload
 from clipworks.serve.problems import UnavailableError, problem, status_and_code
+from clipworks.serve.questions import Question, find, read_question
 from clipworks.serve.site.layout import Layout
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import TOKEN_FIELD, TOKEN_HEADER, check_form_of
@@ -43,9 +45,44 @@ EXAMPLES = (
 """Searches offered on the page; their best hits are also the sample pictures of the playground."""
 
 NUM_HITS = 24
+"""Pictures that are added at once."""
 MAX_HITS = 1536
 """As far as a page scrolls."""
+
+_CONDITIONS = {
+    "after": "taken>=",
+    "before": "taken<=",
+    "folder": "folder=",
+    "camera": "camera=",
+    "tag": "tag=",
+}
+"""Fields of the form -> the beginnings of the conditions that they stand for."""
+_NARROWING = (*_CONDITIONS, "where", "minus")
 NUM_BROWSED_PER_EXAMPLE = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """The part of an answer that is shown, or added to what is shown."""
+
+    found: Result
+    start: int
+    """Hits that are left out, since they are there already."""
+    good: tuple[Hit, ...]
+    """Those that count as found."""
+    rest: tuple[Hit, ...]
+    """Those farther away."""
+    has_more: bool
+    """Whether as good ones follow."""
+    is_question: bool
+    """Whether there was anything to compare with; else the pictures that meet the conditions are listed."""
+    chosen: Item | None
+    """The gallery picture that others shall be like."""
+
+    @property
+    def num_good(self) -> int:
+        """Good hits up to here."""
+        return self.start + len(self.good)
 
 
 class SearchPage:
@@ -63,34 +100,50 @@ class SearchPage:
         self._finding_samples = asyncio.Lock()
 
     async def show(self, request: Request) -> Response:
-        """GET /: with `q` words, or with `like` a gallery picture, the search's results are on it."""
-        words, like = request.query_params.get("q", "").strip(), request.query_params.get("like", "")
-        if not words and not like:
+        """GET /: with words, a gallery picture or conditions in its address, the results are on it."""
+        payload = _payload(request)
+        if not any(payload.values()):
             return await self._render(request, {"mode": "browse"})
-        return await self._results(request, words, self._find(words, like, request))
+        return await self._results(request, self._find(payload, request))
 
     async def show_similar(self, request: Request) -> Response:
         """POST /: a form with a picture file; the pictures of the gallery that look like it."""
-        return await self._results(request, "", self._find_upload(request))
+        return await self._results(request, self._find_upload(request))
 
-    async def _find(self, words: str, like: str, request: Request) -> Result:
-        ask = _read_ask(request)
-        if not words:
-            data = await asyncio.to_thread(picture_path(self._service, like).read_bytes)
-            return await find(self._service, Picture(data=data, param="like"), ask)
-        text = read_text(words, "The search", self._service.settings.max_text_characters)
-        return await find(self._service, text, ask)
+    async def _find(self, payload: Payload, request: Request) -> Shown:
+        question = read_question(self._service, {**payload, "sort": request.query_params.get("sort") or None})
+        return await self._answer(question, request)
 
-    async def _find_upload(self, request: Request) -> Result:
+    async def _find_upload(self, request: Request) -> Shown:
         async with self._service.counted(request) as counted:
             payload = await read_payload(counted, self._service.settings, fields=("image", TOKEN_FIELD))
             check_form_of(request, payload.pop(TOKEN_FIELD, request.headers.get(TOKEN_HEADER)))
-            return await find(self._service, read_query(self._service, payload), Ask(limit=NUM_HITS))
+            return await self._answer(read_question(self._service, payload), request)
 
-    async def _results(self, request: Request, words: str, search: Coroutine[Any, Any, Result]) -> Response:
+    async def _answer(self, question: Question, request: Request) -> Shown:
+        start = _start(request)
+        # One more than is shown says whether there are more.
+        ask = replace(question.ask, limit=start + NUM_HITS + 1, is_folded=True)
+        found = await find(self._service, replace(question, ask=ask))
+        hits = found.hits[start : start + NUM_HITS]
+        good = tuple(hit for hit in hits if found.counts(hit))
+        has_more = len(found.hits) > start + NUM_HITS and len(good) == len(hits)
+        like = next((term.like for term in question.terms if term.like is not None), None)
+        library = self._service.gallery
+        return Shown(
+            found=found,
+            start=start,
+            good=good,
+            rest=hits[len(good) :],
+            has_more=has_more and start + NUM_HITS < MAX_HITS,
+            is_question=bool(question.terms or question.picture),
+            chosen=library.get(like) if library is not None and like is not None else None,
+        )
+
+    async def _results(self, request: Request, search: Coroutine[Any, Any, Shown]) -> Response:
         try:
             async with self._service.admission(request):
-                found = await self._in_time(search)
+                shown = await self._in_time(search)
         except ClipworksError as error:
             status, current_trace().code = status_and_code(error)
             if status < 500 or isinstance(error, UnavailableError):
@@ -104,10 +157,11 @@ class SearchPage:
             return answer
         finally:
             search.close()
-        more = _more_address(request, len(found.hits))
-        return await self._render(request, {"mode": "results", "words": words, "found": found, "more": more})
+        words = request.query_params.get("q", "").strip()
+        more = _address_from(request, shown.start + NUM_HITS) if shown.has_more else ""
+        return await self._render(request, {"mode": "results", "words": words, "shown": shown, "more": more})
 
-    async def _in_time(self, search: Coroutine[Any, Any, Result]) -> Result:
+    async def _in_time(self, search: Coroutine[Any, Any, Shown]) -> Shown:
         seconds = self._service.settings.request_seconds
         current_trace().deadline_at = time.monotonic() + seconds
         try:
@@ -120,13 +174,16 @@ class SearchPage:
 
     async def _render(self, request: Request, results: dict[str, Any], status: int = 200) -> Response:
         samples = self._samples if status >= 500 else await self.sample_pictures()
-        content = {"results": results, "samples": samples, **self._gallery()}
+        content = {"results": results, "samples": samples, "facts_of": facts_of, **self._gallery()}
         if request.query_params.get("fragment"):
             return self._layout.fragment("results.html", content, status)
+        library = self._service.gallery
+        given = {name: request.query_params.get(name, "").strip() for name in ("q", "sort", *_NARROWING)}
         content |= {
-            "words": request.query_params.get("q", "").strip(),
-            "where": request.query_params.get("where", "").strip(),
-            "sort": request.query_params.get("sort", "score"),
+            "words": given["q"],
+            "given": given,
+            "is_narrowed": any(given[name] for name in _NARROWING),
+            "choices": await asyncio.to_thread(library.choices) if library is not None else None,
             "models": list(self._service.models),
             "examples": EXAMPLES,
         }
@@ -144,7 +201,9 @@ class SearchPage:
         if self._samples or self._service.gallery is None or self._finding_samples.locked():
             return self._samples
         async with self._finding_samples:
-            searches = (find(self._service, words, Ask(limit=NUM_BROWSED_PER_EXAMPLE)) for words in EXAMPLES)
+            ask = Ask(limit=NUM_BROWSED_PER_EXAMPLE)
+            questions = (Question(terms=(Term(text=words),), ask=ask) for words in EXAMPLES)
+            searches = (find(self._service, question) for question in questions)
             try:
                 async with asyncio.timeout(self._service.settings.request_seconds):
                     outcomes = await asyncio.gather(*searches, return_exceptions=True)
@@ -158,23 +217,47 @@ class SearchPage:
         return self._samples
 
 
-def _read_ask(request: Request) -> Ask:
-    """What the page's address asks for besides words: conditions, divided by `;`, order and number.
+def facts_of(hit: Hit) -> list[tuple[str, str]]:
+    """What is known of a picture, for people: names and texts."""
+    position = "" if hit.latitude is None else f"{hit.latitude:.5f}, {hit.longitude:.5f}"
+    facts = [
+        ("Taken", hit.taken.replace("T", " ")),
+        ("Camera", hit.camera),
+        ("Place", hit.place),
+        ("Position", position),
+        ("Size", f"{hit.width:,} × {hit.height:,} pixels" if hit.width else ""),
+        ("Tags", ", ".join(hit.tags)),
+        ("File", hit.id),
+        ("Licence", hit.licence),
+        ("Author", hit.author),
+        ("Nearly the same", ", ".join(hit.alike)),
+    ]
+    further = [(name.replace("_", " "), str(value)) for name, value in hit.details.items() if name != "tags"]
+    return [(name, text) for name, text in [*facts, *further] if text]
 
-    Raises:
-        RequestError: one of them cannot be used.
-    """
-    given = request.query_params
+
+def _payload(request: Request) -> Payload:
+    """The question in the page's address, in the fields of /v1/search; what is not given is None."""
+    given = {name: value.strip() for name, value in request.query_params.items()}
     where = [one for one in given.get("where", "").split(";") if one.strip()]
-    ask = read_ask({"where": where, "sort": given.get("sort") or None})
-    number = given.get("n", "")
-    limit = int(number) if number.isascii() and number.isdecimal() and len(number) < 5 else NUM_HITS
-    return replace(ask, limit=min(max(limit, NUM_HITS), MAX_HITS))
+    where += [f"{begin}{given[name]}" for name, begin in _CONDITIONS.items() if given.get(name)]
+    return {
+        "text": given.get("q") or None,
+        "like": None if given.get("q") else given.get("like") or None,
+        "region": given.get("region") if given.get("like") and not given.get("q") else None,
+        "minus": [given["minus"]] if given.get("minus") else None,
+        "where": where or None,
+    }
 
 
-def _more_address(request: Request, num_hits: int) -> str:
-    """The address of the same search with twice as many pictures; empty where there are no more."""
-    if request.method != "GET" or not NUM_HITS <= num_hits < MAX_HITS or num_hits < _read_ask(request).limit:
-        return ""
-    kept = {name: value for name, value in request.query_params.items() if name not in ("n", "fragment")}
-    return "/?" + urlencode({**kept, "n": 2 * num_hits})
+def _start(request: Request) -> int:
+    """Where the hits begin that are asked for."""
+    number = request.query_params.get("from", "")
+    start = int(number) if number.isascii() and number.isdecimal() and len(number) < 5 else 0
+    return min(start, MAX_HITS)
+
+
+def _address_from(request: Request, start: int) -> str:
+    """The address of the same search, further on."""
+    kept = {name: value for name, value in request.query_params.items() if name not in ("from", "fragment")}
+    return "/?" + urlencode({**kept, "from": start})

@@ -1,9 +1,11 @@
 // Searching without leaving the page: fetches the results as HTML that the server has escaped.
 const results = document.getElementById("results");
+const said = document.getElementById("said");
 const section = document.getElementById("search");
 const wordsForm = document.getElementById("words-form");
 const similarForm = document.getElementById("similar-form");
 let running = null;
+let lastForm = null; // a picture that was sent: what follows is asked for with it again
 
 function problem(message) {
   const paragraph = document.createElement("p");
@@ -13,23 +15,51 @@ function problem(message) {
   return paragraph;
 }
 
-async function show(address, options = {}) {
+async function ask(address, form) {
   running?.abort();
   const mine = (running = new AbortController());
   results.setAttribute("aria-busy", "true");
+  const answer = document.createElement("template");
   try {
+    const options = form ? { method: "POST", body: form } : {};
     const response = await fetch(address, { ...options, signal: mine.signal });
-    const isPage = (response.headers.get("content-type") ?? "").startsWith("text/html");
-    if (isPage) {
-      results.innerHTML = await response.text();
+    if ((response.headers.get("content-type") ?? "").startsWith("text/html")) {
+      answer.innerHTML = await response.text();
     } else {
-      results.replaceChildren(problem((await response.json()).error.message));
+      answer.content.append(problem((await response.json()).error.message));
     }
   } catch (error) {
-    if (error.name === "AbortError") return;
-    results.replaceChildren(problem("The server does not answer. Is it still running?"));
+    if (error.name === "AbortError") return null;
+    answer.content.append(problem("The server does not answer. Is it still running?"));
   }
   if (running === mine) results.removeAttribute("aria-busy");
+  return answer.content;
+}
+
+async function show(address, form = null) {
+  const found = await ask(address, form);
+  if (!found) return;
+  lastForm = form;
+  results.replaceChildren(found);
+  said.textContent = results.querySelector("h2")?.textContent ?? "";
+}
+
+// What is there stays as it is; only the end of the list changes.
+async function add(more) {
+  const found = await ask(fragmentOf(more.href), lastForm);
+  if (!found) return;
+  const count = results.querySelector(".count");
+  const grid = count?.nextElementSibling;
+  const added = found.querySelector(".count + .grid");
+  more.closest(".more").remove();
+  if (!grid || !added) {
+    results.append(found);
+    return;
+  }
+  count.textContent = said.textContent = found.querySelector(".count").textContent;
+  grid.append(...added.children);
+  const rest = [...found.children].filter((element) => element.matches(".more, .rest"));
+  results.append(...rest);
 }
 
 function fragmentOf(address) {
@@ -41,8 +71,10 @@ function fragmentOf(address) {
 
 function reflect(url) {
   const words = url.searchParams.get("q") ?? "";
-  const field = document.getElementById("words");
-  if (field) field.value = words;
+  for (const field of wordsForm?.elements ?? []) {
+    if (!field.name) continue;
+    field.value = url.searchParams.get(field.name) ?? (field.name === "sort" ? "score" : "");
+  }
   document.title = words ? `${words} · clipworks` : "clipworks";
   for (const chip of document.querySelectorAll(".chip")) {
     const isCurrent = words && new URL(chip.href).searchParams.get("q") === words;
@@ -64,7 +96,7 @@ function searchByPicture(file) {
   if (token) form.append("form_token", token);
   history.pushState(null, "", "/");
   reflect(new URL(location.href));
-  return show("/?fragment=1", { method: "POST", body: form });
+  return show("/?fragment=1", form);
 }
 
 if (wordsForm) {
@@ -73,55 +105,46 @@ if (wordsForm) {
     const fields = [...new FormData(wordsForm)].map(([name, value]) => [name, value.trim()]);
     return `/?${new URLSearchParams(fields.filter(([name, value]) => value && !(name === "sort" && value === "score")))}`;
   };
+  let typing = 0;
   wordsForm.addEventListener("submit", (event) => {
     event.preventDefault();
     clearTimeout(typing);
-    if (document.getElementById("words").value.trim()) visit(asked());
+    visit(asked());
   });
   // While one types, results follow; only what is submitted becomes a step of the history.
-  let typing = 0;
-  wordsForm.addEventListener("input", () => {
+  const follow = () => {
     clearTimeout(typing);
     typing = setTimeout(() => {
-      if (document.getElementById("words").value.trim().length < 3) return;
+      if (document.getElementById("words").value.trim().length === 1) return;
       history.replaceState(null, "", asked());
       show(fragmentOf(location.href));
-    }, 400);
-  });
+    }, 150);
+  };
+  for (const field of wordsForm.elements) field.addEventListener("input", follow);
   // Whoever reaches the end gets more.
   const end = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting) entry.target.click();
-  }, { rootMargin: "400px" });
-  new MutationObserver(() => {
+  }, { rootMargin: "600px" });
+  const watch = () => {
     const more = results.querySelector("[data-more]");
     if (more) end.observe(more);
-  }).observe(results, { childList: true, subtree: true });
+  };
+  new MutationObserver(watch).observe(results, { childList: true, subtree: true });
+  watch();
   document.addEventListener("click", (event) => {
     const more = event.target.closest("a[data-more]");
-    if (!more) return;
+    if (!more || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
     end.unobserve(more);
-    show(fragmentOf(more.href));
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const pictures = [...results.querySelectorAll("a.picture")];
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (event.key === "/") {
-      event.preventDefault();
-      document.getElementById("words").select();
-    } else if (step && pictures.length) {
-      const place = pictures.indexOf(document.activeElement);
-      pictures[Math.min(Math.max(place + step, 0), pictures.length - 1)].focus();
-      event.preventDefault();
-    }
+    add(more);
   });
   document.addEventListener("click", (event) => {
-    const link = event.target.closest("a.chip, a[data-search]");
+    const link = event.target.closest("a.chip, a[data-search], a[data-part]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
+    link.closest("dialog")?.close();
     visit(link.href);
-    if (link.matches("[data-search]")) section.scrollIntoView();
+    if (!link.matches(".chip")) section.scrollIntoView();
   });
   addEventListener("popstate", () => {
     reflect(new URL(location.href));

@@ -47,7 +47,9 @@ def test_a_search_without_a_match_says_so(client: TestClient) -> None:
 
 def test_a_picture_of_the_gallery_finds_its_like(client: TestClient) -> None:
     page = client.get("/?like=blue one.png&fragment=1").text
-    assert "1 picture like the one you chose" in page and "a blue square" in page
+    assert "Nothing much like this one" in page and "a blue square" in page
+    whole = client.get("/?like=blue one.png&region=0,0,0.5,1&fragment=1").text
+    assert "1 picture like this one" in whole, "a part of a picture is like the picture"
     assert client.get("/?like=../secret.txt&fragment=1").status_code == 404
 
 
