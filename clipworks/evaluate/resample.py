@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap intervals, paired differences, and Wilson's interval for plain shares."""
+"""How sure a number is: bootstrap intervals, paired differences, and p values of several tasks."""
 
 import hashlib
 import math
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from clipworks.evaluate.metrics import Columns, Metric
 
 DRAWS = 1000
-_Z = 1.959963984540054
 _DIRECT = 20_000
 """Units up to which draws are made of units; of more, of their distinct kinds."""
 
@@ -80,15 +79,6 @@ def interval(replicates: NDArray[np.float64]) -> list[float] | None:
     """The middle 95 % of replicates; None where there are none."""
     values = replicates[np.isfinite(replicates)]
     return [float(end) for end in np.quantile(values, (0.025, 0.975))] if len(values) else None
-
-
-def wilson(hits: float, count: int) -> list[float]:
-    """The 95 % interval of a share after Wilson (1927)."""
-    share = hits / count
-    middle = share + _Z * _Z / (2 * count)
-    half = _Z * math.sqrt(share * (1 - share) / count + _Z * _Z / (4 * count * count))
-    scale = 1 / (1 + _Z * _Z / count)
-    return [(middle - half) * scale, (middle + half) * scale]
 
 
 def holm(values: Sequence[float]) -> list[float]:
