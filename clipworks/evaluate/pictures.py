@@ -34,6 +34,7 @@ ZIP_DAMAGE = (OSError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, zli
 
 _NAME = re.compile(r"(?:\./)*(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]*)", re.DOTALL)
 _BLOCK = 512
+_BUFFER_BYTES = 1 << 20
 _VERSION = "1"
 
 
@@ -158,7 +159,7 @@ def _scan(path: Path, sha256: str) -> Pictures:
     """Read a tar once."""
     keys, digests, places = list[str](), list[bytes](), list[tuple[int, int]]()
     labels, columns, texts = list[int](), list[NDArray[np.int64]](), list[tuple[str, ...]]()
-    with path.open("rb") as file:
+    with path.open("rb", buffering=_BUFFER_BYTES) as file:
         for key, members in _samples(path, file):
             image = next((members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members), None)
             if image is None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from clipworks.evaluate.metrics import Columns, Metric
 
 DRAWS = 1000
-_DIRECT = 20_000
-"""Units up to which draws are made of units; of more, of their distinct kinds."""
+_UNITS_PER_KIND = 4
+"""Units of one kind, on average, from which draws are made of kinds: the same law, and a fraction of the
+numbers."""
 
 
 def bootstrap(
@@ -92,12 +93,17 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def distinct(columns: Columns) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64]]:
-    """Units that are alike in everything as one with a count, where there are many units."""
+    """Units that are alike in everything as one with a count, where there are many of a kind."""
     count = len(next(iter(columns.values())))
-    if count <= _DIRECT or any(column.ndim > 1 for column in columns.values()):
+    if any(column.ndim > 1 for column in columns.values()):
         return dict(columns), np.ones(count)
-    rows = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
-    _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    kinds = np.zeros(count, dtype=np.int64)
+    for column in columns.values():
+        _, numbers = np.unique(column, return_inverse=True)
+        _, kinds = np.unique(kinds * (int(numbers.max()) + 1) + numbers, return_inverse=True)
+    _, first, counts = np.unique(kinds, return_index=True, return_counts=True)
+    if len(counts) * _UNITS_PER_KIND > count:
+        return dict(columns), np.ones(count)
     return {name: column[first] for name, column in columns.items()}, counts.astype(np.float64)
 
 
