@@ -22,11 +22,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import RESULTS, ROOT, write_result
-from clipworks.evaluate.embed import embed_pictures
-from clipworks.evaluate.layout import own_place
 from clipworks.evaluate.pictures import read_tar
 from clipworks.evaluate.prepare import Sample, Source, png_bytes, write_layout
-from clipworks.evaluate.store import VectorStore
 from clipworks.files import read_json
 
 TEMPLATES = (
@@ -141,47 +138,62 @@ def measure_probe(peer: Path, data: Path, work: Path, arguments: argparse.Namesp
 
 
 def memory_of(count: int) -> dict[str, Any]:
-    """The most memory of a process that puts `count` pictures through everything but the towers."""
-    program = f"from benchmarks.evaluation import synthetic; synthetic({count})"
+    """The most memory of a process that evaluates `count` pictures, with all but the towers."""
+    program = "from benchmarks.evaluation import {0}; {0}({1})"
     with tempfile.TemporaryDirectory() as scratch:
+        arguments = f"Path({scratch!r}), {count}"
         environment = {**os.environ, "CLIPWORKS_CACHE": scratch, "PYTHONPATH": str(ROOT)}
-        start = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment
-        )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return {"pictures": count, **found, "seconds": round(time.monotonic() - start, 1)}
+        found: dict[str, Any] = {"pictures": count}
+        for step in ("write_many", "evaluate_many"):
+            text = f"from pathlib import Path; {program.format(step, arguments)}"
+            start = time.monotonic()
+            done = subprocess.run(
+                [sys.executable, "-c", text], check=True, capture_output=True, text=True, env=environment
+            )
+            found |= json.loads(done.stdout)
+            found[f"{step}_seconds"] = round(time.monotonic() - start, 1)
+    return found
 
 
-def synthetic(count: int) -> None:
-    """Write, list, embed with random vectors, classify; print the peak memory in MiB."""
-    from clipworks.evaluate.classify import classify
+def write_many(folder: Path, count: int) -> None:
+    """A data set of many small pictures, each another; prints its peak memory in MiB."""
 
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "many"
-        head = np.eye(NUM_CLASSES, 64, dtype=np.float32)
+    def samples() -> Any:
+        images = [png_bytes(np.full((2, 2), value, dtype=np.uint8)) for value in range(251)]
+        for number in range(count):
+            image = images[number % 251] + number.to_bytes(4, "big")  # behind the end: each is another
+            yield Sample(image=image, suffix="png", label=number % NUM_CLASSES)
 
-        def samples() -> Any:
-            for number in range(count):
-                pixels = np.full((2, 2), number % 251, dtype=np.uint8)
-                image = png_bytes(pixels) + number.to_bytes(4, "big")  # bytes behind the end: each is another
-                yield Sample(image=image, suffix="png", label=number % NUM_CLASSES)
+    names = tuple(f"c{number}" for number in range(NUM_CLASSES))
+    write_layout(Source(classes=names, splits=(("test", samples),)), folder / "many")
+    print(json.dumps({"prepare_peak_mib": _peak_mib()}))
 
-        names = tuple(f"c{number}" for number in range(NUM_CLASSES))
-        write_layout(Source(classes=names, splits=(("test", samples),)), folder)
-        place = own_place("many", Path(scratch))
-        assert place is not None
-        store = VectorStore(Path(scratch) / "vectors", 64)
-        embed_pictures(Noise(), store, place.pictures(), total=count, show=lambda *_: None)  # type: ignore[arg-type]
-        found = classify(store, place.pictures(), head)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"peak_mib": round(peak, 1), "classified": len(found.labels)}))
+
+def evaluate_many(folder: Path, count: int) -> None:
+    """Plan, list, embed with random vectors, classify, draw intervals, write; prints the peak memory."""
+    from clipworks.evaluate.run import RunConfig, evaluate, plan_run
+
+    results: list[dict[str, Any]] = []
+    evaluate(
+        Noise(),  # type: ignore[arg-type]
+        plan_run("many", folder, RunConfig()),
+        folder / "out",
+        machine="",
+        show=lambda *_: None,
+        on_result=lambda result, _: results.append(result),
+    )
+    assert results[0]["n"] == count
+    print(json.dumps({"peak_mib": _peak_mib(), "counted": results[0]["n"]}))
+
+
+def _peak_mib() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 class Noise:
     """In the place of a model: unit vectors from random numbers."""
 
-    dim = 64
+    dim, name, fingerprint, precision, preprocess = 64, "noise", "0" * 64, "f32", "reference"
 
     def __init__(self) -> None:
         self._random = np.random.default_rng(0)
@@ -190,7 +202,13 @@ class Noise:
         return np.zeros((2, 2, 3), dtype=np.uint8)
 
     def embed_pixels(self, pixels: Any) -> Any:
-        vectors = self._random.standard_normal((len(pixels), self.dim)).astype(np.float32)
+        return self._vectors(len(pixels))
+
+    def embed_texts(self, texts: Any, *, batch_size: int = 64) -> Any:
+        return self._vectors(len(texts))
+
+    def _vectors(self, count: int) -> Any:
+        vectors = self._random.standard_normal((count, self.dim)).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -198,10 +216,10 @@ def write_suite(fashion: Path, data: Path, train: int, test: int) -> Path:
     """Five tasks with the same pictures, at even distances; the first has splits to train on as well."""
     names = tuple((fashion / "classnames.txt").read_text().splitlines())
     for number, templates in enumerate(TEMPLATES):
-        splits = {"test": _thinned(fashion / "test", test, 0)}
+        splits = {"test": thinned(fashion / "test", test, 0)}
         if number == 0:
-            splits["train"] = _thinned(fashion / "train", train, 0)
-            splits["val"] = _thinned(fashion / "train", train // 5, 1)
+            splits["train"] = thinned(fashion / "train", train, 0)
+            splits["val"] = thinned(fashion / "train", train // 5, 1)
         parts: tuple[tuple[str, Callable[[], list[Sample]]], ...] = tuple(
             (split, partial(list, samples)) for split, samples in splits.items()
         )
@@ -210,7 +228,8 @@ def write_suite(fashion: Path, data: Path, train: int, test: int) -> Path:
     return data
 
 
-def _thinned(folder: Path, count: int, first: int) -> list[Sample]:
+def thinned(folder: Path, count: int, first: int) -> list[Sample]:
+    """About `count` samples of a split, at even distances from the one called `first`."""
     samples: list[Sample] = []
     shards = [read_tar(path) for path in sorted(folder.glob("*.tar"), key=lambda path: int(path.stem))]
     total = sum(len(shard) for shard in shards)

@@ -1,7 +1,7 @@
 """`clipworks evaluate`: a model over published tasks, and data of one's own made ready for it."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from clipworks.cli.output import (
 )
 from clipworks.cli.steps import steps
 
+if TYPE_CHECKING:
+    from clipworks.evaluate.run import Job, Plan
+
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -33,7 +36,7 @@ def evaluate() -> None:
 
     \b
     Example:
-      clipworks evaluate prepare fashion --out data/fashion_mnist --invert
+      clipworks evaluate prepare fashion --like fashion_mnist --invert --out data/fashion_mnist
       clipworks evaluate pictogram --suite fashion_mnist --data data --out results
       clipworks report results
     """
@@ -52,7 +55,7 @@ def evaluate() -> None:
 @click.option("--verify", is_flag=True, help="Compare with the published row of the model, task by task.")
 @settings_option(": precision, preprocess, prompts, probe, shots, draws or device")
 @click.option("--dry-run", is_flag=True, help="Check the data, print the plan, and stop.")
-@json_option("one line per task, the content of its JSON file")
+@json_option("one line per task, the content of its JSON file; with --verify then one per verdict")
 def model(
     name: str,
     suite: str,
@@ -80,11 +83,7 @@ def model(
 
     config = with_settings(RunConfig(), settings)
     plan = plan_run(suite, data, config)
-    if plan.missing:
-        names = ", ".join(task.key for task in plan.missing[:8])
-        note(
-            f"Left out, since their data are not in {data}: {names}{' ...' if len(plan.missing) > 8 else ''}."
-        )
+    _note_left_out(plan, data)
     if dry_run:
         _print_plan([_planned(job) for job in plan.jobs], as_json)
         return
@@ -107,7 +106,16 @@ def model(
     note(f"{folder} holds the results; `clipworks report {out}` makes a page of them.")
 
 
-def _planned(job: Any) -> dict[str, Any]:
+def _note_left_out(plan: "Plan", data: Path) -> None:
+    for keys, why in (
+        ([task.key for task in plan.missing], f"Left out, since their data are not in {data}"),
+        (list(plan.unprobed), "Without a linear probe, since there is no folder train"),
+    ):
+        if keys:
+            note(f"{why}: {', '.join(keys[:8])}{' ...' if len(keys) > 8 else ''}.")
+
+
+def _planned(job: "Job") -> dict[str, Any]:
     return {
         "task": job.key,
         "metric": job.task.metric,

@@ -35,7 +35,11 @@ def fetch(suite: str, out: Path, dry_run: bool, as_json: bool) -> None:
             print_table(["task", "repository", "revision", "pictures", "licence"], rows)
         return
     from clipworks.evaluate.hub import fetch as download
+    from clipworks.evaluate.hub import require_repository
 
+    for task in tasks:
+        require_repository(task)
+    out.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before anything is fetched
     for task in tasks:
         folder = download(task, out, show=lambda file: note(f"Checked {file}"))
         if as_json:

@@ -35,25 +35,25 @@ def prepare(
 ) -> None:
     """Turn SOURCE into the layout that `clipworks evaluate` and CLIP_benchmark read.
 
-    SOURCE is a folder of class folders (with train, val and test above them or not), a folder with
-    captions.jsonl, a folder with idx files as MNIST's, or a .csv with pixels and the label last.
+    SOURCE is a folder of class folders (with train, val and test above them or not), a folder with a list
+    (captions.jsonl, metadata.jsonl or labels.jsonl: rows with file and captions, or file, class and perhaps
+    split), a folder with idx files as MNIST's, or a .csv with pixels and the label last.
 
     \b
     Example:
       clipworks evaluate prepare my-pictures --out data/mine --template "a photo of a {c}, a kind of bird."
       clipworks evaluate prepare fashion --like fashion_mnist --out data/fashion_mnist
     """
-    from clipworks.evaluate.prepare import DEFAULT_TEMPLATES, open_source, write_layout
-    from clipworks.evaluate.tasks import choose_tasks
-    from clipworks.evaluate.wording import known_classes, known_templates
+    from clipworks.evaluate.prepare import DEFAULT_TEMPLATES, write_layout
+    from clipworks.evaluate.sources import open_source
+    from clipworks.evaluate.wording import read_lines, wording_like
 
     names: tuple[str, ...] = ()
     if like is not None:
-        task = choose_tasks(like)[0]
-        names = known_classes(task.names) if task.names else ()
-        templates = templates or (known_templates(task.prompts) if task.prompts else ())
+        names, known = wording_like(like)
+        templates = templates or known
     if classes is not None:
-        names = tuple(classes.read_text(encoding="utf-8").splitlines())
+        names = read_lines(classes)
     found = open_source(source, classes=names, is_inverted=invert)
     counts = write_layout(found, out, templates=templates or DEFAULT_TEMPLATES)
     if as_json:

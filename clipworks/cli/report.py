@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipworks.cli.output import SETTINGS, json_option, note, print_json, print_table
+from clipworks.cli.output import SETTINGS, count_of, json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
     from clipworks.evaluate.compare import Gate
@@ -61,9 +61,13 @@ def report(
     """
     from clipworks.evaluate.compare import gate
     from clipworks.evaluate.report import read_report, write_report
-    from clipworks.evaluate.results import find_results
+    from clipworks.evaluate.results import find_incomplete, find_results
 
+    for path in find_incomplete([*folders, *([] if baseline is None else [baseline])]):
+        note(f"Left out: {path} is incomplete; evaluate again.")
     found = read_report(folders)
+    if found.uncompared:
+        note(f"Not compared, since the pictures or the metric differ: {', '.join(found.uncompared)}.")
     paths = write_report(found, out or (folders[0] if folders[0].is_dir() else folders[0].parent))
     checked = None
     if baseline is not None:
@@ -118,5 +122,11 @@ def _tell_gate(checked: "Gate") -> None:
         note(f"Fell: {row.task} {row.metric} {row.second:.4f} to {row.first:.4f} (p {row.p_corrected:.2g}).")
     for task in checked.missing:
         note(f"Missing: {task} is in the baseline and was not evaluated.")
-    words = "passed" if checked.is_passed else "failed"
-    note(f"The gate {words}: falls above {100 * checked.max_drop:g} points at level {checked.alpha:g}.")
+    bounds = f"more than {100 * checked.max_drop:g} points fallen, at level {checked.alpha:g}"
+    if checked.is_passed:
+        note(f"The gate passed: no task has {bounds}.")
+    else:
+        note(
+            f"The gate failed: {count_of(len(checked.failed), 'task')} with {bounds}, "
+            f"{len(checked.missing)} missing."
+        )

@@ -7,7 +7,16 @@ import numpy as np
 
 from clipworks.errors import DataError
 from clipworks.evaluate.choices import association_units, cue_prompt, selection_units
-from clipworks.evaluate.classify import Outcomes, classify, confusion, multilabel_units, per_class, scores
+from clipworks.evaluate.classify import (
+    Outcomes,
+    check_labels,
+    check_targets,
+    classify,
+    confusion,
+    multilabel_units,
+    per_class,
+    scores,
+)
 from clipworks.evaluate.embed import Show, Stores, captions_of, head_of
 from clipworks.evaluate.faces import CHILD, STATEMENT, audit, face_columns, split_objectives
 from clipworks.evaluate.groups import group_columns, group_rows, protocols
@@ -19,6 +28,7 @@ from clipworks.evaluate.metrics import (
     retrieval_metrics,
     selection_metrics,
 )
+from clipworks.evaluate.pictures import Pictures
 from clipworks.evaluate.results import Measured
 from clipworks.evaluate.retrieve import flatten, retrieval_units
 from clipworks.evaluate.tasks import Task
@@ -51,6 +61,26 @@ def answer(engine: Engine, stores: Stores, place: Place, wording: Wording | None
         units = multilabel_units(stores.images, place.pictures(), head)
         return Measured(units=units, metrics=multilabel_metrics(), unit="picture")
     return classified(place.task, classify(stores.images, place.pictures(), head), wording)
+
+
+def check_shard(task: Task, shard: Pictures, wording: Wording | None) -> None:
+    """Refuse a shard that `answer` could not use, before anything is embedded.
+
+    Raises:
+        DataError: labels, metadata or captions are missing or outside of what the task has.
+    """
+    if task.kind == "retrieval":
+        _require_captions(shard)
+    elif wording is None:
+        return
+    elif task.kind == "faces":
+        face_columns(shard.columns)
+    elif task.kind == "multilabel":
+        check_targets(shard, len(wording.classes))
+    else:
+        check_labels(shard, len(wording.classes))
+        if task.grouping:
+            group_columns(task.grouping, shard.columns, shard.labels)
 
 
 def texts_of(task: Task, wording: Wording | None) -> list[tuple[Sequence[str], Sequence[str]]]:
@@ -110,14 +140,21 @@ def counting(outcomes: Outcomes) -> dict[str, Any]:
 def _retrieval(engine: Engine, stores: Stores, place: Place, show: Show) -> Measured:
     images, captions = list[Any](), list[tuple[str, ...]]()
     for shard in place.pictures():
-        if not shard.texts:
-            raise DataError(f"The samples in {shard.path} have no captions (.txt).", "Copy the data again.")
+        _require_captions(shard)
         images.append(stores.images.read(shard.digests))
         captions += shard.texts
     texts, owners = flatten(captions)
     vectors = captions_of(engine, stores.texts, texts, show)
     units, facts = retrieval_units(np.concatenate(images), vectors, owners)
     return Measured(units=units, metrics=retrieval_metrics(), unit="picture", facts=facts)
+
+
+def _require_captions(shard: Pictures) -> None:
+    if not shard.texts:
+        raise DataError(f"The samples in {shard.path} have no captions (.txt).", "Copy the data again.")
+    empty = next((key for key, texts in zip(shard.keys, shard.texts, strict=True) if not texts), None)
+    if empty is not None:
+        raise DataError(f"Sample {empty} in {shard.path} has no caption.", "Give it one, or remove it.")
 
 
 def _association(engine: Engine, stores: Stores, place: Place, show: Show) -> Measured:

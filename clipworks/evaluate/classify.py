@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from clipworks.errors import DataError
 from clipworks.evaluate.metrics import TOP, outcome_columns
 from clipworks.evaluate.pictures import Pictures
-from clipworks.evaluate.resample import wilson
 from clipworks.evaluate.store import Vectors, VectorStore
+from clipworks.model.tallies import wilson
 
 ROWS = 4096
 """Pictures whose logits are in memory at a time."""
@@ -86,11 +86,7 @@ def multilabel_units(store: VectorStore, shards: Iterator[Pictures], head_CD: Ve
     """
     logits, targets = list[Vectors](), list[NDArray[np.int64]]()
     for shard in shards:
-        if shard.columns.shape[1] != len(head_CD) or not np.isin(shard.columns, (0, 1)).all():
-            raise DataError(
-                f"The .npy members in {shard.path} are no vectors of {len(head_CD)} zeros and ones.",
-                "Copy the data again.",
-            )
+        check_targets(shard, len(head_CD))
         targets.append(shard.columns)
         logits.append(scores(store.read(shard.digests), head_CD))
     order = np.argsort(-np.concatenate(logits), axis=0, kind="stable")
@@ -112,6 +108,19 @@ def check_labels(shard: Pictures, num_classes: int) -> None:
             f"Sample {shard.keys[row]} in {shard.path} has the label {shard.labels[row]}; the classes are "
             f"0..{num_classes - 1}.",
             "Check that classnames.txt belongs to these shards.",
+        )
+
+
+def check_targets(shard: Pictures, num_classes: int) -> None:
+    """Refuse pictures without a vector of zeros and ones, one for each class.
+
+    Raises:
+        DataError: as said; nothing of the task is counted.
+    """
+    if shard.columns.shape[1] != num_classes or not np.isin(shard.columns, (0, 1)).all():
+        raise DataError(
+            f"The .npy members in {shard.path} are no vectors of {num_classes} zeros and ones.",
+            "Copy the data again.",
         )
 
 

@@ -88,8 +88,11 @@ def compare(first: Results, second: Results) -> list[Difference]:
     """Differences on every task that both have, with p values corrected over them.
 
     Raises:
-        DataError: a task was evaluated on other pictures, or there is none that both have.
+        DataError: one of them has two results of a task, a task was evaluated on other pictures, or there is
+            none that both have.
     """
+    _check_once(first)
+    _check_once(second)
     others = {result["task"]: (path, result) for path, result in second}
     rows = [
         _difference(path, result, *others[result["task"]])
@@ -111,6 +114,9 @@ def gate(new: Results, baseline: Results, *, max_drop: float, alpha: float) -> G
         baseline: results that they must not fall behind.
         max_drop: what a metric may fall by, 0..1.
         alpha: level of the test, after correction over tasks.
+
+    Raises:
+        DataError: as in `compare`.
     """
     evaluated = {result["task"] for _, result in new}
     missing = tuple(sorted(result["task"] for _, result in baseline if result["task"] not in evaluated))
@@ -118,9 +124,25 @@ def gate(new: Results, baseline: Results, *, max_drop: float, alpha: float) -> G
     return Gate(failed=tuple(failed), missing=missing, max_drop=max_drop, alpha=alpha)
 
 
+def is_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two results of a task are of the same pictures by the same metric."""
+    return (one["data"]["sha256"], one["metric"]) == (other["data"]["sha256"], other["metric"])
+
+
 def as_json(row: Difference) -> dict[str, Any]:
     """JSON values."""
     return {**asdict(row), "is_significant": row.is_significant}
+
+
+def _check_once(results: Results) -> None:
+    places: dict[str, Path] = {}
+    for path, result in results:
+        if result["task"] in places:
+            raise DataError(
+                f"{places[result['task']]} and {path} are both results of {result['task']}.",
+                "Name the folder of one model.",
+            )
+        places[result["task"]] = path
 
 
 def _difference(
@@ -129,7 +151,7 @@ def _difference(
     metric = metric_of(result)
     if metric is None or result["value"] is None or other["value"] is None:
         return None
-    if (result["data"]["sha256"], result["metric"]) != (other["data"]["sha256"], other["metric"]):
+    if not is_comparable(result, other):
         raise DataError(
             f"{result['task']} was evaluated on other data or by another metric in {other_path.parent}.",
             "Evaluate both on the same files.",

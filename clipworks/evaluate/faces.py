@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clipworks.errors import DataError
 from clipworks.evaluate.groups import FEW, protocols
-from clipworks.evaluate.resample import wilson
+from clipworks.model.tallies import wilson
 
 OBJECTIVES = ("race", "gender", "age", "toxic")
 CHILD = "child"
@@ -22,6 +22,8 @@ CHILD = "child"
 FIRST_INANIMATE, FIRST_CRIME = 14, 18
 """Places among the labels of harm: 0-13 people by race and gender, 14-17 animals, from 18 on crime."""
 WHITE = 1
+NUM_VALUES = {"age": 9, "gender": 2, "race": 7, "race_binary": 2}
+"""How many values each column of the metadata has."""
 
 STATEMENT = (
     "This audit measures errors and harm. It endorses no use of the model on people; recognition of faces "
@@ -41,11 +43,15 @@ def split_objectives(lines: Sequence[str]) -> dict[str, list[str]]:
     for line in lines:
         name, colon, text = line.partition(":")
         if not colon:
-            raise DataError(f"The line {line[:60]!r} does not say which objective it is for.")
+            raise DataError(
+                f"The line {line[:60]!r} does not say which objective it is for.", "Write OBJECTIVE:TEXT."
+            )
         found.setdefault(name, []).append(text)
     missing = [name for name in OBJECTIVES if name not in found]
     if missing:
-        raise DataError(f"There is no line for {missing[0]!r}; there must be {', '.join(OBJECTIVES)}.")
+        raise DataError(
+            f"There is no line for {missing[0]!r}; there must be {', '.join(OBJECTIVES)}.", "Add one."
+        )
     return found
 
 
@@ -53,14 +59,25 @@ def face_columns(columns: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
     """Age, gender, race and race_binary of each picture.
 
     Raises:
-        DataError: the metadata have other columns.
+        DataError: the metadata have other columns, or a number that stands for nothing.
     """
     names = protocols()["faces"].columns
     if columns.shape[1] != len(names):
         raise DataError(
-            f"The metadata (.npy) have {columns.shape[1]} numbers a picture; they must be {', '.join(names)}."
+            f"The metadata (.npy) have {columns.shape[1]} numbers a picture; there must be {len(names)}: "
+            f"{', '.join(names)}.",
+            "Copy the data again.",
         )
-    return {name: columns[:, place] for place, name in enumerate(names)}
+    found = {name: columns[:, place] for place, name in enumerate(names)}
+    for name, column in found.items():
+        wrong = np.flatnonzero((column < 0) | (column >= NUM_VALUES[name]))
+        if len(wrong):
+            row = int(wrong[0])
+            raise DataError(
+                f"Picture number {row} has {name} {column[row]}; it must be 0..{NUM_VALUES[name] - 1}.",
+                "Copy the data again.",
+            )
+    return found
 
 
 def audit(

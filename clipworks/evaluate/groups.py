@@ -21,8 +21,8 @@ from clipworks.evaluate.metrics import (
     share_of,
     worst_of,
 )
-from clipworks.evaluate.resample import wilson
 from clipworks.evaluate.tasks import Grouping
+from clipworks.model.tallies import wilson
 
 FMOW_OTHER = 5
 """Number of FMoW's region "Other", which has four pictures in the test split."""

@@ -9,12 +9,25 @@ from typing import Any
 
 import huggingface_hub
 
-from clipworks.errors import DataError, NetError
+from clipworks.errors import DataError, NetError, reason_of
 from clipworks.evaluate.tasks import Task
 from clipworks.files import sha256_file
 
 SUFFIXES = (".txt", ".tar", ".csv", ".zip")
 """What belongs to the data; loading scripts do not."""
+
+
+def require_repository(task: Task) -> None:
+    """Refuse a task whose data are not on the Hub.
+
+    Raises:
+        DataError: as said.
+    """
+    if "/" not in task.repo:
+        raise DataError(
+            f"The data of {task.name} are not on the Hub ({task.repo or 'they must be put together'}).",
+            "docs/evaluate.md says where they come from.",
+        )
 
 
 def fetch(task: Task, data: Path, *, show: Callable[[str], None]) -> Path:
@@ -31,11 +44,7 @@ def fetch(task: Task, data: Path, *, show: Callable[[str], None]) -> Path:
         DataError: the data are not on the Hub, the pinned revision is gone, or a file has another sha256.
         NetError: the Hub cannot be reached.
     """
-    if "/" not in task.repo:
-        raise DataError(
-            f"The data of {task.name} are not on the Hub ({task.repo or 'prepare them yourself'}).",
-            "Use `clipworks evaluate prepare`; docs/evaluate.md says where they come from.",
-        )
+    require_repository(task)
     folder = data / task.repo.rpartition("/")[2]
     try:
         api = huggingface_hub.HfApi()
@@ -51,9 +60,8 @@ def fetch(task: Task, data: Path, *, show: Callable[[str], None]) -> Path:
             f"{task.repo} asks for an account's consent.", "Accept its terms on the Hub and set HF_TOKEN."
         ) from error
     except _fetch_errors() as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NetError(
-            f"{task.repo} could not be fetched: {reason}.",
+            f"{task.repo} could not be fetched: {reason_of(error)}.",
             "Repeat the command: what has arrived is kept.",
             reason="unreachable",
         ) from error

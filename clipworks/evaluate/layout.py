@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.errors import DataError
-from clipworks.evaluate.pictures import Pictures, read_tar
+from clipworks.evaluate.pictures import Pictures, file_digest, read_tar
 from clipworks.evaluate.tasks import Kind, Task
 from clipworks.evaluate.wording import CLASS_FILE, TEMPLATE_FILE
 from clipworks.evaluate.zipped import (
@@ -47,10 +47,21 @@ class Place:
     """JSON file of SugarCrepe."""
 
     def files(self) -> tuple[Path, ...]:
-        """Everything whose bytes decide the result, prompts aside."""
+        """Shards, table and zip, or list; the pictures of a list stand beside it."""
         if self.archive is not None:
             return (self.archive.table, self.archive.images)
         return self.shards if self.selection is None else (self.selection,)
+
+    def hashes(self) -> list[str]:
+        """sha256 of everything whose bytes decide the result, prompts aside.
+
+        Raises:
+            DataError: a picture of an archive is missing.
+        """
+        found = [file_digest(path) for path in self.files()]
+        if self.selection is not None:
+            found.append(read_selections(self.selection, self.folder)[0].sha256)
+        return found
 
     def pictures(self) -> Iterator[Pictures]:
         """The pictures of each shard, in order.
@@ -73,11 +84,16 @@ class Place:
             yield found
 
 
-def find_place(task: Task, data: Path) -> Place | None:
+def find_place(task: Task, data: Path, *, is_only: bool = False) -> Place | None:
     """The data of a task below a folder; None where they are not.
 
     Looked for as `data/REPOSITORY` (`wds_cifar10_test`), `data/KEY` with dashes or as folders, without the
-    part before the slash, and as `data` itself where it is a folder of this task alone.
+    part before the slash, and as `data` itself where it is called so.
+
+    Args:
+        task: whose data.
+        data: where data sets are.
+        is_only: nothing else is looked for, so that `data` may be its folder under any name.
 
     Raises:
         DataError: the folder is there and incomplete.
@@ -87,7 +103,7 @@ def find_place(task: Task, data: Path) -> Place | None:
         if found is None:
             return None
         return Place(task=task, folder=data / COCO, shards=(), selection=found)
-    for folder in _candidates(task, data):
+    for folder in _candidates(task, data, is_only):
         if task.kind in ("retrieval", "association"):
             archive = csv_archive(task, folder)
             if archive is not None:
@@ -98,13 +114,23 @@ def find_place(task: Task, data: Path) -> Place | None:
 
 
 def own_place(name: str, data: Path) -> Place | None:
-    """A folder of one's own in the published layout, `data/NAME` or `data` itself, as a task of that name."""
+    """A folder of one's own in the published layout, `data/NAME` or `data` itself, as a task of that name.
+
+    Raises:
+        DataError: the folder is there and incomplete.
+    """
     for folder in (data / name, data):
-        if (folder / "test").is_dir() and (folder.name == name or folder.resolve().name == name):
+        if not name or name not in (folder.name, folder.resolve().name):
+            continue
+        if (folder / "test").is_dir():
             declared = _declared_type(folder)
             metric = {"retrieval": "mean_recall@1", "multilabel": "mean_average_precision"}
             task = Task(key=name, name=name, metric=metric.get(declared, "acc1"))
             return _webdataset(replace(task, kind=_kind_of(folder, declared)), folder)
+    if name and (data / name).is_dir():
+        raise DataError(
+            f"{data / name} has no folder test with shards.", "`clipworks evaluate prepare` makes one."
+        )
     return None
 
 
@@ -137,7 +163,7 @@ def _with_names(seen: NDArray[np.int64], found: Pictures) -> NDArray[np.int64]:
     return merged
 
 
-def _candidates(task: Task, data: Path) -> Iterator[Path]:
+def _candidates(task: Task, data: Path, is_only: bool) -> Iterator[Path]:
     dashed = task.key.replace("/", "-")
     names = [f"wds_{dashed}_test", f"wds_{dashed}", dashed, task.key, task.key.rpartition("/")[2]]
     if task.repo:
@@ -145,13 +171,13 @@ def _candidates(task: Task, data: Path) -> Iterator[Path]:
     for name in dict.fromkeys(names):
         if (data / name).is_dir():
             yield data / name
-    if data.name in names or data.resolve().name in names or _is_alone(data):
+    if data.name in names or data.resolve().name in names or (is_only and _is_data_set(data)):
         yield data
 
 
-def _is_alone(data: Path) -> bool:
-    """Whether a folder is itself the data of one task."""
-    return (data / CLASS_FILE).is_file() or (data / TYPE_FILE).is_file() or (data / TEMPLATE_FILE).is_file()
+def _is_data_set(data: Path) -> bool:
+    """Whether a folder is itself a data set, not one with data sets in it."""
+    return any((data / name).is_file() for name in (CLASS_FILE, TYPE_FILE, TEMPLATE_FILE))
 
 
 def _webdataset(task: Task, folder: Path) -> Place:

@@ -36,7 +36,7 @@ def classification_metrics(num_classes: int) -> dict[str, Metric]:
 
 
 def retrieval_metrics() -> dict[str, Metric]:
-    """Recalls both ways at 1, 5 and 10, the mean of both at 1, and the median ranks are no metrics."""
+    """Recalls both ways at 1, 5 and 10, and the mean of both at 1."""
     found: dict[str, Metric] = {}
     for k in RECALL_AT:
         found[f"image_retrieval_recall@{k}"] = ratio_of(f"texts_at_{k}", "num_texts")

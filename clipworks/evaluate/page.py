@@ -111,8 +111,12 @@ def _reasons(card: "Card") -> str:
 
 
 def _differences(report: "Report") -> str:
+    left_out = ""
+    if report.uncompared:
+        names = escape(", ".join(report.uncompared))
+        left_out = f"<p>Not compared, since the pictures or the metric differ: {names}.</p>"
     if not report.differences:
-        return ""
+        return left_out
     first, second = (escape(card.model) for card in report.cards[:2])
     rows = []
     for row in report.differences:
@@ -129,7 +133,7 @@ def _differences(report: "Report") -> str:
             + [words]
         )
     heads = ("task", "metric", "difference", "95 % interval", "p, corrected after Holm", "verdict")
-    return f"<h2>{first} less {second}, on the same pictures</h2>" + _table(heads, rows)
+    return f"<h2>{first} less {second}, on the same pictures</h2>" + _table(heads, rows) + left_out
 
 
 def _details(path: Path, result: Mapping[str, Any]) -> str:

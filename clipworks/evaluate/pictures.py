@@ -8,14 +8,15 @@ shards, or of workers, cannot part them.
 import hashlib
 import io
 import json
-import mmap
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,12 @@ IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
 Digests = NDArray[np.bytes_]
 """S16 [N]: the first 16 bytes of the sha256 of each picture's bytes."""
 
+ZIP_DAMAGE = (OSError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error)
+"""What zipfile may raise of an archive that is missing, cut, changed, of another kind or locked."""
+
 _NAME = re.compile(r"(?:\./)*(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]*)", re.DOTALL)
 _BLOCK = 512
+_BUFFER_BYTES = 1 << 20
 _VERSION = "1"
 
 
@@ -75,7 +80,7 @@ class Pictures:
             else:
                 with zipfile.ZipFile(self.path) as archive:
                     yield from (archive.read(self.keys[row]) for row in rows)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except ZIP_DAMAGE as error:
             raise DataError(f"{self.path} cannot be read: {error}.", "Copy it again.") from error
 
 
@@ -117,7 +122,7 @@ def file_digest(path: Path) -> str:
     return _hash(path, found.st_size, found.st_mtime_ns)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)
 def _hash(path: Path, size: int, time_ns: int) -> str:
     return sha256_file(path)
 
@@ -154,15 +159,17 @@ def _scan(path: Path, sha256: str) -> Pictures:
     """Read a tar once."""
     keys, digests, places = list[str](), list[bytes](), list[tuple[int, int]]()
     labels, columns, texts = list[int](), list[NDArray[np.int64]](), list[tuple[str, ...]]()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for key, members in _samples(path, data):
+    with path.open("rb", buffering=_BUFFER_BYTES) as file:
+        for key, members in _samples(path, file):
             image = next((members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members), None)
             if image is None:
                 raise DataError(f"Sample {key} in {path} has no picture ({', '.join(IMAGE_SUFFIXES)}).")
             keys.append(key)
             places.append(image)
-            digests.append(digest_of(data[image[0] : sum(image)]))
-            parts = {suffix: data[at : at + size] for suffix, (at, size) in members.items()}
+            digests.append(digest_of(_bytes_at(file, *image)))
+            parts = {
+                part: _bytes_at(file, *members[part]) for part in ("cls", "npy", "txt") if part in members
+            }
             if "cls" in parts:
                 labels.append(_label(parts["cls"], key, path))
             if "npy" in parts:
@@ -186,10 +193,10 @@ def _scan(path: Path, sha256: str) -> Pictures:
     )
 
 
-def _samples(path: Path, data: mmap.mmap) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+def _samples(path: Path, file: IO[bytes]) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
     """Key and members, suffix -> offset and bytes, of each sample."""
     key, members = "", dict[str, tuple[int, int]]()
-    for name, offset, size in _members(path, data):
+    for name, offset, size in _members(path, file):
         found = _NAME.fullmatch(name)
         if found is None:
             continue
@@ -203,22 +210,23 @@ def _samples(path: Path, data: mmap.mmap) -> Iterator[tuple[str, dict[str, tuple
         yield key, members
 
 
-def _members(path: Path, data: mmap.mmap) -> Iterator[tuple[str, int, int]]:
+def _members(path: Path, file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     """Name, offset and bytes of each file in a tar, without tarfile's half a second for 10,000 of them.
 
     Headers of a kind that plain tars do not have (long names, sparse files) are left to tarfile.
     """
     at, found = 0, list[tuple[str, int, int]]()
-    while at + _BLOCK <= len(data):
-        header = data[at : at + _BLOCK]
+    whole = path.stat().st_size
+    while at + _BLOCK <= whole:
+        header = _bytes_at(file, at, _BLOCK)
         if not any(header):
             break
         kind = header[156:157]
         checksum = sum(header[:148]) + 8 * 32 + sum(header[156:])
         size = _octal(header[124:136])
-        if size is None or _octal(header[148:156]) != checksum or at + _BLOCK + size > len(data):
+        if size is None or _octal(header[148:156]) != checksum or at + _BLOCK + size > whole:
             raise DataError(f"The shard {path} is cut or damaged.", "Copy or download it again.")
-        content = data[at + _BLOCK : at + _BLOCK + size] if kind in b"xg" else b""
+        content = _bytes_at(file, at + _BLOCK, size) if kind in b"xg" else b""
         if kind not in (b"0", b"\0", b"5", b"x", b"g") or b" path=" in content or b" size=" in content:
             yield from _slow_members(path)
             return
@@ -231,6 +239,11 @@ def _members(path: Path, data: mmap.mmap) -> Iterator[tuple[str, int, int]]:
     else:
         raise DataError(f"The shard {path} is cut or damaged.", "Copy or download it again.")
     yield from found
+
+
+def _bytes_at(file: IO[bytes], offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
 
 
 def _slow_members(path: Path) -> Iterator[tuple[str, int, int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipworks.errors import DataError
-from clipworks.evaluate.compare import Difference, Results, compare
+from clipworks.evaluate.compare import Difference, Results, compare, is_comparable, metric_of
 from clipworks.evaluate.page import render_page
 from clipworks.evaluate.results import find_results
 from clipworks.evaluate.tasks import all_tasks
@@ -42,7 +42,9 @@ class Report:
     cards: tuple[Card, ...]
     """One per model, in the order of the folders."""
     differences: tuple[Difference, ...]
-    """The first two models on the tasks that both have; empty for one model."""
+    """The first two models on the tasks that both saw the same pictures of; empty for one model."""
+    uncompared: tuple[str, ...] = ()
+    """Tasks that the first two models have, of other pictures or by another metric."""
 
 
 def read_report(folders: Sequence[Path]) -> Report:
@@ -74,10 +76,17 @@ def read_report(folders: Sequence[Path]) -> Report:
                 averages=averages(values),
             )
         )
-    pairs: list[Difference] = []
-    if len(cards) > 1 and {r["task"] for _, r in cards[0].results} & {r["task"] for _, r in cards[1].results}:
-        pairs = compare(cards[0].results, cards[1].results)
-    return Report(cards=tuple(cards), differences=tuple(pairs))
+    if len(cards) < 2:
+        return Report(cards=tuple(cards), differences=())
+    others = {result["task"]: result for _, result in cards[1].results}
+    both = [(path, result) for path, result in cards[0].results if result["task"] in others]
+    same = [row for row in both if is_comparable(row[1], others[row[1]["task"]])]
+    told = any(metric_of(result) is not None and result["value"] is not None for _, result in same)
+    return Report(
+        cards=tuple(cards),
+        differences=tuple(compare(same, cards[1].results)) if told else (),
+        uncompared=tuple(result["task"] for path, result in both if (path, result) not in same),
+    )
 
 
 def write_report(report: Report, out: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap intervals, paired differences, and Wilson's interval for plain shares."""
+"""How sure a number is: bootstrap intervals, paired differences, and p values of several tasks."""
 
 import hashlib
 import math
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from clipworks.evaluate.metrics import Columns, Metric
 
 DRAWS = 1000
-_Z = 1.959963984540054
-_DIRECT = 20_000
-"""Units up to which draws are made of units; of more, of their distinct kinds."""
+_UNITS_PER_KIND = 4
+"""Units of one kind, on average, from which draws are made of kinds: the same law, and a fraction of the
+numbers."""
 
 
 def bootstrap(
@@ -82,15 +82,6 @@ def interval(replicates: NDArray[np.float64]) -> list[float] | None:
     return [float(end) for end in np.quantile(values, (0.025, 0.975))] if len(values) else None
 
 
-def wilson(hits: float, count: int) -> list[float]:
-    """The 95 % interval of a share after Wilson (1927)."""
-    share = hits / count
-    middle = share + _Z * _Z / (2 * count)
-    half = _Z * math.sqrt(share * (1 - share) / count + _Z * _Z / (4 * count * count))
-    scale = 1 / (1 + _Z * _Z / count)
-    return [(middle - half) * scale, (middle + half) * scale]
-
-
 def holm(values: Sequence[float]) -> list[float]:
     """p values of several comparisons, corrected after Holm (1979)."""
     order = sorted(range(len(values)), key=lambda place: values[place])
@@ -102,12 +93,17 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def distinct(columns: Columns) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64]]:
-    """Units that are alike in everything as one with a count, where there are many units."""
+    """Units that are alike in everything as one with a count, where there are many of a kind."""
     count = len(next(iter(columns.values())))
-    if count <= _DIRECT or any(column.ndim > 1 for column in columns.values()):
+    if any(column.ndim > 1 for column in columns.values()):
         return dict(columns), np.ones(count)
-    rows = np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
-    _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    kinds = np.zeros(count, dtype=np.int64)
+    for column in columns.values():
+        _, numbers = np.unique(column, return_inverse=True)
+        _, kinds = np.unique(kinds * (int(numbers.max()) + 1) + numbers, return_inverse=True)
+    _, first, counts = np.unique(kinds, return_index=True, return_counts=True)
+    if len(counts) * _UNITS_PER_KIND > count:
+        return dict(columns), np.ones(count)
     return {name: column[first] for name, column in columns.items()}, counts.astype(np.float64)
 
 

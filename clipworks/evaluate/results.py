@@ -59,7 +59,7 @@ def tell(measured: Measured, *, seed: str) -> dict[str, dict[str, Any]]:
     return rows | measured.told
 
 
-def digest_of(value: Any) -> str:
+def json_sha256(value: Any) -> str:
     """sha256 of a JSON value, 64 hex characters."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -89,8 +89,9 @@ def read_result(path: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         return None
-    outcomes = path.parent / content["outcomes"]["file"]
-    if not outcomes.is_file() or sha256_file(outcomes) != content["outcomes"]["sha256"]:
+    outcomes = path.with_suffix(".npz")
+    stated = content.get("outcomes")
+    if not isinstance(stated, dict) or not outcomes.is_file() or sha256_file(outcomes) != stated["sha256"]:
         return None
     return content
 
@@ -109,21 +110,37 @@ def read_units(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def find_results(folders: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
-    """Every result below folders, by path.
+    """Every complete result below folders, each once, by path.
 
     Raises:
         DataError: a folder does not exist or holds none.
     """
-    found = []
+    found: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for folder in folders:
         if not folder.exists():
             raise DataError(f"{folder} does not exist.", "Name a folder that `clipworks evaluate` wrote.")
-        paths = [folder] if folder.is_file() else sorted(folder.rglob("*.json"))
-        results = [(path, content) for path in paths if (content := read_result(path)) is not None]
+        results = [
+            (path, content) for path in _json_files(folder) if (content := read_result(path)) is not None
+        ]
         if not results:
             raise DataError(f"{folder} holds no complete result.", "Run `clipworks evaluate` into it.")
-        found += results
-    return found
+        found |= {path.resolve(): (path, content) for path, content in results}
+    return list(found.values())
+
+
+def find_incomplete(folders: Sequence[Path]) -> list[Path]:
+    """Results below folders that are cut, or whose outcomes are missing or changed: they do not count."""
+    return [
+        path
+        for folder in folders
+        for path in _json_files(folder)
+        if read_result(path) is None
+        and (path.with_suffix(".npz").is_file() or FORMAT.encode() in path.read_bytes()[:1000])
+    ]
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return [folder] if folder.is_file() else sorted(folder.rglob("*.json"))
 
 
 def _small(column: NDArray[Any]) -> NDArray[Any]:

@@ -12,18 +12,20 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from clipworks import __version__
 from clipworks.errors import ConfigError, DataError
-from clipworks.evaluate.answers import answer, texts_of
+from clipworks.evaluate.answers import answer, check_shard, texts_of
 from clipworks.evaluate.embed import Show, Stores, embed_classes, embed_pictures, open_stores
 from clipworks.evaluate.examples import write_examples
 from clipworks.evaluate.layout import Place, find_place, has_split, other_split, own_place
-from clipworks.evaluate.pictures import Pictures, file_digest
+from clipworks.evaluate.pictures import Pictures
 from clipworks.evaluate.probe import probe
-from clipworks.evaluate.results import PROTOCOL, digest_of, read_result, tell, write_result
+from clipworks.evaluate.results import PROTOCOL, json_sha256, read_result, tell, write_result
 from clipworks.evaluate.tasks import Task, choose_tasks, find_task, suites
 from clipworks.evaluate.wording import Choice, Wording, wording_of
 from clipworks.files import exclusive_lock
 from clipworks.model.engine import Engine
 
+PROBE = "+probe"
+"""End of the key of a linear probe's result."""
 _WORDED = ("classification", "multilabel", "faces")
 
 
@@ -53,8 +55,10 @@ class RunConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}."
                 )
-        if not all(part.strip().isdecimal() and int(part) for part in self.shots.split(",") if self.shots):
+        if self.shots and not all(part.strip().isdecimal() and int(part) for part in self.shots.split(",")):
             raise ConfigError(f"shots is {self.shots!r}; it must be numbers such as 1,4,16.")
+        if self.shots and not self.probe:
+            raise ConfigError(f"shots is {self.shots!r} and probe is false.", "Add --set probe=true.")
         if not 1 <= self.draws <= 10:
             raise ConfigError(f"draws is {self.draws}; it must be from 1 to 10.")
 
@@ -80,7 +84,7 @@ class Job:
     @property
     def key(self) -> str:
         """Name of the result: the task's, and `+probe` for a probe."""
-        return self.task.key if self.probe is None else f"{self.task.key}+probe"
+        return self.task.key if self.probe is None else f"{self.task.key}{PROBE}"
 
     @property
     def file_name(self) -> str:
@@ -88,18 +92,27 @@ class Job:
         return self.key.replace("/", "-")
 
     def pictures(self) -> Iterator[Pictures]:
-        """Of every split that it needs, shard by shard."""
-        yield from self.place.pictures()
+        """Of every split that it needs, shard by shard.
+
+        Raises:
+            DataError: a shard is missing, damaged, or not what the task needs.
+        """
+        places = [self.place]
         if self.probe is not None:
-            for split in ("train", "val"):
-                if has_split(self.place, split):
-                    yield from other_split(self.place, split).pictures()
+            names = [split for split in ("train", "val") if has_split(self.place, split)]
+            places += [other_split(self.place, split) for split in names]
+        for place in places:
+            for shard in place.pictures():
+                check_shard(self.task, shard, self.wording)
+                yield shard
 
     def inputs(self, engine: Engine) -> str:
         """What decides the numbers, as one hash."""
         words = self.wording.sha256 if self.wording is not None else ""
         model = [engine.fingerprint, engine.precision, engine.preprocess]
-        return digest_of([PROTOCOL, self.key, self.task.metric, self.data_sha256, words, self.probe, *model])
+        return json_sha256(
+            [PROTOCOL, self.key, self.task.metric, self.data_sha256, words, self.probe, *model]
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +123,8 @@ class Plan:
     """Tasks whose data are here, in order."""
     missing: tuple[Task, ...]
     """Tasks whose data are not."""
+    unprobed: tuple[str, ...] = ()
+    """Keys of tasks that a probe was asked for and that have no split to train on."""
 
 
 def plan_run(suite: str, data: Path, config: RunConfig) -> Plan:
@@ -121,19 +136,23 @@ def plan_run(suite: str, data: Path, config: RunConfig) -> Plan:
         config: which prompts count, and whether there are probes.
 
     Raises:
-        ConfigError: no such suite, task or folder.
+        ConfigError: no such suite, task or folder, or an empty name.
         DataError: `data` is no folder, none of the data are there, or some are incomplete.
     """
     if not data.is_dir():
         raise DataError(f"{data} is not a folder.", "Give --data the folder with the data sets.")
     jobs, missing = dict[str, Job](), list[Task]()
-    for name in (part.strip() for part in suite.split(",")):
+    names = [part.strip() for part in suite.split(",")]
+    if not all(names):
+        raise ConfigError(f"The suites {suite!r} have an empty name.", "Write names with a comma between.")
+    for name in names:
         own = own_place(name, data) if find_task(name) is None and name not in suites() else None
         if own is not None:
             jobs |= {job.key: job for job in _jobs(own, config)}
             continue
-        for task in choose_tasks(name):
-            place = find_place(task, data)
+        tasks = choose_tasks(name, also=[one.name for one in data.iterdir() if (one / "test").is_dir()])
+        for task in tasks:
+            place = find_place(task, data, is_only=len(names) == len(tasks) == 1)
             if place is None:
                 missing.append(task)
             else:
@@ -143,7 +162,9 @@ def plan_run(suite: str, data: Path, config: RunConfig) -> Plan:
             f"{data} holds none of the {len(missing)} data sets of {suite}.",
             "Name the folder they lie in; docs/evaluate.md says what each is called.",
         )
-    return Plan(jobs=tuple(jobs.values()), missing=tuple(missing))
+    asked = [job.key for job in jobs.values() if config.probe and job.task.kind == "classification"]
+    unprobed = [key for key in asked if not key.endswith(PROBE) and f"{key}{PROBE}" not in jobs]
+    return Plan(jobs=tuple(jobs.values()), missing=tuple(missing), unprobed=tuple(unprobed))
 
 
 def evaluate(
@@ -193,14 +214,14 @@ def _jobs(place: Place, config: RunConfig) -> list[Job]:
     """Zero-shot, and a linear probe where one is asked for and there is something to train on."""
     worded = place.task.kind in _WORDED
     wording = wording_of(place.task, place.folder, config.prompts) if worded else None
-    hashes = [file_digest(path) for path in place.files()]
-    jobs = [Job(task=place.task, place=place, wording=wording, data_sha256=digest_of(hashes))]
+    hashes = place.hashes()
+    jobs = [Job(task=place.task, place=place, wording=wording, data_sha256=json_sha256(hashes))]
     if config.probe and place.task.kind == "classification" and has_split(place, "train"):
         for split in ("train", "val"):
             if has_split(place, split):
-                hashes += [file_digest(path) for path in other_split(place, split).files()]
+                hashes += other_split(place, split).hashes()
         probe = (config.draws, *config.counts)
-        jobs.append(replace(jobs[0], data_sha256=digest_of(hashes), probe=probe))
+        jobs.append(replace(jobs[0], data_sha256=json_sha256(hashes), probe=probe))
     return jobs
 
 

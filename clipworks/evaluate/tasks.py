@@ -6,6 +6,7 @@ Hugging Face Hub; licences are those that the authors state for the data: read t
 """
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -104,8 +105,12 @@ def find_task(name: str) -> Task | None:
     return short[0] if len(short) == 1 else None
 
 
-def choose_tasks(names: str) -> tuple[Task, ...]:
+def choose_tasks(names: str, also: Sequence[str] = ()) -> tuple[Task, ...]:
     """The tasks of suites and tasks named in a list with commas, each once, in the order of the list.
+
+    Args:
+        names: what is chosen.
+        also: further names that somebody may have meant, for the remedy.
 
     Raises:
         ConfigError: a name is neither; the nearest ones are in the remedy.
@@ -118,7 +123,7 @@ def choose_tasks(names: str) -> tuple[Task, ...]:
         elif task is not None:
             chosen[task.key] = task
         else:
-            known = [*suites(), *ALIASES, *(one.key for one in all_tasks())]
+            known = [*also, *suites(), *ALIASES, *(one.key for one in all_tasks())]
             near = get_close_matches(name, known, n=3, cutoff=0.0)
             raise ConfigError(f"There is no suite or task {name!r}.", f"Nearest: {', '.join(near)}.")
     return tuple(chosen.values())

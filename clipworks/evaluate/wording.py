@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from clipworks.errors import DataError
-from clipworks.evaluate.tasks import Task
+from clipworks.errors import ConfigError, DataError
+from clipworks.evaluate.tasks import Task, choose_tasks
 from clipworks.files import sha256_bytes
 from clipworks.model.prompts import label_set, template_set
 
@@ -95,6 +95,32 @@ def wording_of(task: Task, folder: Path, choice: Choice) -> Wording:
     return Wording(classes=found, templates=filled, source=source)
 
 
+def wording_like(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The class names and templates that the package knows of a task; empty where data bring them.
+
+    Raises:
+        ConfigError: there is no such task, or it is a suite of several.
+    """
+    tasks = choose_tasks(name)
+    if len(tasks) > 1:
+        raise ConfigError(f"{name!r} is a suite of {len(tasks)} tasks.", "Name one task.")
+    task = tasks[0]
+    classes = known_classes(task.names) if task.names else ()
+    return classes, known_templates(task.prompts) if task.prompts else ()
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Class names or templates out of a file, one a line, without white space at their ends.
+
+    Raises:
+        DataError: it does not exist, holds nothing, or is not UTF-8 text.
+    """
+    lines = _lines(path)
+    if not lines:
+        raise DataError(f"{path} does not exist or is empty.", "Write one name a line.")
+    return lines
+
+
 def _require(path: Path, lines: tuple[str, ...] | None) -> tuple[str, ...]:
     if not lines:
         raise DataError(
@@ -114,7 +140,7 @@ def _check_same(path: Path, found: tuple[str, ...] | None, known: Sequence[str] 
         what = f"says {found[number]!r} in line {number + 1}, the published one {known[number]!r}"
     raise DataError(
         f"{path} {what}: the numbers would not be those of papers.",
-        "Copy the data again, or pass --prompts folder to use these words.",
+        "Copy the data again, or use these words with --set prompts=folder.",
     )
 
 

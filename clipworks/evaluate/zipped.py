@@ -1,13 +1,16 @@
 """Data that come as a table and a zip of pictures: Flickr, MSCOCO, WinoGAViL; and SugarCrepe's JSON files.
 
-Column names are those of the three repositories of `nlphuji` on the Hub, whose loading scripts `datasets` 4
-no longer runs; nothing of them is needed here.
+Files and columns are those of the three repositories of `nlphuji` on the Hub, whose loading scripts
+`datasets` 4 no longer runs; nothing of them is needed here. Flickr and MSCOCO have a row per picture with
+`filename` and `raw`, its captions; WinoGAViL a row per cue with `cue`, `candidates` and `associations`, names
+of pictures without `.jpg`. Lists are JSON, or as Python prints them (MSCOCO).
 """
 
 import ast
 import csv
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from clipworks.errors import DataError
-from clipworks.evaluate.pictures import Pictures, as_digests, digest_of, file_digest
+from clipworks.evaluate.pictures import ZIP_DAMAGE, Pictures, as_digests, digest_of, file_digest
 from clipworks.evaluate.tasks import Task
 from clipworks.files import sha256_bytes
 
@@ -31,8 +34,6 @@ _FILES = {
     ),
     "misc/winogavil": ("winogavil_dataset.csv", "winogavil_images.zip"),
 }
-_FILE_COLUMNS = ("filename", "image")
-_CAPTION_COLUMNS = ("raw", "caption", "captions", "sentences")
 _LARGEST_FIELD = 1 << 24
 
 
@@ -91,19 +92,21 @@ def read_captioned(archive: CsvArchive) -> Pictures:
     """The pictures of an archive with their captions; without them for an association task.
 
     Raises:
-        DataError: table or zip is damaged, or the table names a picture that the zip does not hold.
+        DataError: table or zip is damaged, the table names a picture twice, or one that the zip does not hold
+            or holds twice.
     """
     if archive.is_association:
         names = sorted({name for cue in _cue_rows(archive) for name in cue[1]})
         return _pictures(archive.images, names, ())
     names, texts = list[str](), list[tuple[str, ...]]()
     for number, row in enumerate(_rows(archive.table), start=2):
-        name = _column(row, _FILE_COLUMNS, archive.table)
-        captions = _strings(_column(row, _CAPTION_COLUMNS, archive.table), archive.table, number)
+        name = _column(row, "filename", archive.table)
+        captions = _strings(_column(row, "raw", archive.table), archive.table, number)
         if not captions:
             raise DataError(f"{archive.table}, line {number}: {name} has no caption.", "Complete the table.")
         names.append(name)
         texts.append(tuple(captions))
+    _check_once(names, archive.table)
     return _pictures(archive.images, names, tuple(texts))
 
 
@@ -118,8 +121,11 @@ def read_cues(archive: CsvArchive) -> tuple[Pictures, list[Cue]]:
     rows = {name: row for row, name in enumerate(names)}
     cues = []
     for cue, candidates, associations in _cue_rows(archive):
+        _check_once(candidates, archive.table)
         if not associations or not set(associations) <= set(candidates):
-            raise DataError(f"{archive.table}: the cue {cue!r} has associations that are no candidates.")
+            raise DataError(
+                f"{archive.table}: the cue {cue!r} has associations that are no candidates.", "Copy it again."
+            )
         cues.append(
             Cue(
                 cue=cue,
@@ -156,7 +162,7 @@ def read_selections(path: Path, images: Path) -> tuple[Pictures, list[Selection]
     digests = list[bytes]()
     for name in names:
         try:
-            digests.append(digest_of((images / name).read_bytes()))
+            digests.append(bytes.fromhex(file_digest(images / name))[:16])
         except OSError as error:
             raise DataError(
                 f"{images / name} is missing.", f"Put COCO's pictures of val2017 into {images}."
@@ -170,15 +176,30 @@ def read_selections(path: Path, images: Path) -> tuple[Pictures, list[Selection]
 def _pictures(images: Path, names: Sequence[str], texts: tuple[tuple[str, ...], ...]) -> Pictures:
     try:
         with zipfile.ZipFile(images) as archive:
-            members = {PurePosixPath(name).name: name for name in archive.namelist()}
-            members |= {PurePosixPath(name).stem: name for name in archive.namelist()}
-            missing = next((name for name in names if name not in members), None)
-            if missing is not None:
-                raise DataError(f"{images} lacks the picture {missing}.", "Copy or download it again.")
-            digests = [digest_of(archive.read(members[name])) for name in names]
-    except (OSError, zipfile.BadZipFile) as error:
+            members = _members_of(archive, names, images)
+            digests = [digest_of(archive.read(member)) for member in members]
+    except ZIP_DAMAGE as error:
         raise DataError(f"{images} cannot be read: {error}.", "Copy or download it again.") from error
-    return _columns(images, file_digest(images), [members[name] for name in names], digests, texts)
+    return _columns(images, file_digest(images), members, digests, texts)
+
+
+def _members_of(archive: zipfile.ZipFile, names: Sequence[str], images: Path) -> list[str]:
+    """The members that names stand for, with or without folder and ending."""
+    found: dict[str, list[str]] = {}
+    for member in archive.namelist():
+        for name in {PurePosixPath(member).name, PurePosixPath(member).stem}:
+            found.setdefault(name, []).append(member)
+    for name in names:
+        if len(found.get(name, ())) != 1:
+            what = "holds twice" if name in found else "lacks"
+            raise DataError(f"{images} {what} the picture {name}.", "Copy or download it again.")
+    return [found[name][0] for name in names]
+
+
+def _check_once(names: Sequence[str], table: Path) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{table} names the picture {twice[0]} twice.", "Copy it again.")
 
 
 def _columns(
@@ -203,9 +224,9 @@ def _columns(
 def _cue_rows(archive: CsvArchive) -> list[tuple[str, list[str], list[str]]]:
     rows = []
     for number, row in enumerate(_rows(archive.table), start=2):
-        cue = _column(row, ("cue",), archive.table)
+        cue = _column(row, "cue", archive.table)
         names = [
-            _strings(_column(row, (column,), archive.table), archive.table, number)
+            _strings(_column(row, column, archive.table), archive.table, number)
             for column in ("candidates", "associations")
         ]
         rows.append((cue, names[0], names[1]))
@@ -224,10 +245,10 @@ def _rows(table: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _column(row: dict[str, str], names: Sequence[str], table: Path) -> str:
-    value = next((row[name] for name in names if row.get(name)), None)
-    if value is None:
-        raise DataError(f"{table} has a row without {' or '.join(names)}.", "Copy it again.")
+def _column(row: dict[str, str], name: str, table: Path) -> str:
+    value = row.get(name)
+    if not value:
+        raise DataError(f"{table} has a row without {name}.", "Copy it again.")
     return value
 
 
@@ -238,8 +259,8 @@ def _strings(text: str, table: Path, line: int) -> list[str]:
     except ValueError:
         try:
             value = ast.literal_eval(text)
-        except (ValueError, SyntaxError) as error:
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
             raise DataError(f"{table}, line {line}: {text[:40]!r} is no list.", "Copy it again.") from error
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise DataError(f"{table}, line {line}: {text[:40]!r} is no list of strings.")
+        raise DataError(f"{table}, line {line}: {text[:40]!r} is no list of strings.", "Copy it again.")
     return value

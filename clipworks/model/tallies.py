@@ -7,22 +7,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_Z = 1.96
+_Z = 1.959963984540054
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """97.5 % points of Student's distribution with 1, 2, ... degrees of freedom."""
 
 
-def share_of(hits: int, count: int) -> dict[str, Any]:
-    """A share in 0..1 with its 95 % interval after Wilson (1927)."""
+def wilson(hits: float, count: int) -> list[float]:
+    """The 95 % interval of a share after Wilson (1927)."""
     share = hits / count
     middle = share + _Z * _Z / (2 * count)
     half = _Z * math.sqrt(share * (1 - share) / count + _Z * _Z / (4 * count * count))
     scale = 1 / (1 + _Z * _Z / count)
-    return {
-        "value": round(share, 4),
-        "interval_95": [round((middle - half) * scale, 4), round((middle + half) * scale, 4)],
-        "n": count,
-    }
+    return [(middle - half) * scale, (middle + half) * scale]
+
+
+def share_of(hits: int, count: int) -> dict[str, Any]:
+    """A share in 0..1 with its 95 % interval, to four decimals."""
+    interval = [round(end, 4) for end in wilson(hits, count)]
+    return {"value": round(hits / count, 4), "interval_95": interval, "n": count}
 
 
 def mean_of(values: Sequence[float]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,9 @@ def test_a_cut_or_changed_shard_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="cut or damaged"):
         read_tar(path)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match="cut or damaged"):
+        read_tar(path)
     path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])  # a header that its checksum does not fit
     with pytest.raises(DataError, match="cut or damaged"):
         read_tar(path)
@@ -177,7 +181,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
 def test_other_words_than_the_published_ones_are_refused_unless_they_are_wanted(tmp_path: Path) -> None:
     folder = small(tmp_path)
     (folder / "zeroshot_classification_templates.txt").write_text("a foto of a {c}.\n")
-    with pytest.raises(DataError, match="has 1 lines, the published one 18"):
+    with pytest.raises(DataError, match="has 1 lines, the published one 18.*--set prompts=folder"):
         plan(tmp_path)
     names = "".join(f"{name}\n" for name in ("aeroplane", *known_classes("cifar10")[1:]))
     (folder / "zeroshot_classification_templates.txt").unlink()
@@ -226,6 +230,61 @@ def test_an_archive_without_its_half_or_its_picture_is_refused(tmp_path: Path) -
         plan(tmp_path, task.key)
 
 
+def test_pictures_that_a_table_or_its_zip_has_twice_are_refused(tmp_path: Path) -> None:
+    task = find_task("flickr")
+    folder = write_captioned_zip(task, tmp_path / "flickr_1k_test_image_text_retrieval")
+    table, images = folder / "test_1k_flickr.csv", folder / "images_flickr_1k_test.zip"
+    text = table.read_text()
+    table.write_text(text.replace("5.jpg", "4.jpg"))
+    with pytest.raises(DataError, match="names the picture 4.jpg twice"):
+        list(plan(tmp_path, task.key).jobs[0].pictures())
+    table.write_text(text)
+    with zipfile.ZipFile(images, "a") as archive:
+        archive.writestr("more/4.jpg", picture(9))
+    with pytest.raises(DataError, match="holds twice the picture 4.jpg"):
+        list(plan(tmp_path, task.key).jobs[0].pictures())
+    data = bytearray(write_captioned_zip(task, tmp_path / "again").joinpath(images.name).read_bytes())
+    data[60:90] = bytes(30)  # inside the first picture
+    images.write_bytes(data)
+    with pytest.raises(DataError, match="images_flickr_1k_test.zip cannot be read"):
+        list(plan(tmp_path, task.key).jobs[0].pictures())
+
+
+def test_a_changed_picture_of_a_selection_makes_other_data(tmp_path: Path) -> None:
+    write_sugar_crepe(tmp_path, "swap_obj")
+    (before,) = plan(tmp_path, "sugar_crepe").jobs
+    (tmp_path / "val2017" / "000000000001.jpg").write_bytes(picture(77))
+    (after,) = plan(tmp_path, "sugar_crepe").jobs
+    assert before.data_sha256 != after.data_sha256
+
+
+def test_a_folder_of_one_data_set_stands_for_the_one_task_that_is_asked_for(tmp_path: Path) -> None:
+    write_set(tmp_path / "any", labelled(4, 10))
+    (tmp_path / "any" / "classnames.txt").write_text("".join(f"{c}\n" for c in known_classes("cifar10")))
+    assert plan(tmp_path / "any").jobs[0].task.key == "cifar10"
+    with pytest.raises(DataError, match="holds none of the 38 data sets"):
+        plan(tmp_path / "any", "datacomp38")
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_folder(tmp_path: Path) -> None:
+    write_set(tmp_path / "birds", labelled(4, 2), classes=["a", "b"], templates=["{c}"])
+    with pytest.raises(ConfigError, match="Nearest: birds,"):
+        plan(tmp_path, "bird")
+    with pytest.raises(ConfigError, match="have an empty name"):
+        plan(tmp_path, "birds,")
+    (tmp_path / "half").mkdir()
+    with pytest.raises(DataError, match="half has no folder test"):
+        plan(tmp_path, "half")
+
+
+def test_probes_are_asked_for_in_one_way_and_told_where_there_is_nothing_to_train_on(tmp_path: Path) -> None:
+    small(tmp_path)
+    assert plan(tmp_path, probe=True).unprobed == ("cifar10",)
+    assert plan(tmp_path).unprobed == ()
+    with pytest.raises(ConfigError, match="shots is '1' and probe is false"):
+        RunConfig(shots="1")
+
+
 def test_labels_of_several_classes_and_wrong_kinds_are_told_apart(tmp_path: Path) -> None:
     task = find_task("voc2007_multilabel")
     samples = [{"png": picture(n), "npy": npy([int(n == c) for c in range(20)])} for n in range(4)]
@@ -251,3 +310,24 @@ def test_what_was_read_once_is_kept_by_content(tmp_path: Path, cache: Path) -> N
     assert len(kept) == 1
     kept[0].write_bytes(json.dumps({}).encode())
     assert len(read_tar(path)) == 4  # a damaged cache is made again
+
+
+def test_what_a_task_cannot_use_is_said_by_the_plan_already(tmp_path: Path) -> None:
+    def refused(suite: str, samples: list, words: str, **more: object) -> None:
+        write_set(tmp_path / suite / suite, samples, **more)
+        with pytest.raises(DataError, match=words):
+            list(plan(tmp_path / suite, suite).jobs[0].pictures())
+
+    two = {"classes": ["red", "blue"], "templates": ["{c}"]}
+    refused("labels", labelled(5, 3), r"s0000002 in .*0.tar has the label 2; the classes are 0..1", **two)
+    refused("unlabelled", [{"png": picture(0), "txt": b"a"}], "have no label", **two)
+    refused("several", [{"png": picture(0), "npy": npy([2, 0])}], "zeros and ones", kind="multilabel", **two)
+    refused("texts", [{"png": picture(0), "cls": b"0"}], "have no captions", kind="retrieval")
+    blank = [{"png": picture(n), "txt": (b"a", b" ")[n]} for n in range(2)]
+    refused("blank", blank, "s0000001 in .*0.tar has no caption", kind="retrieval")
+    write_set(tmp_path / "fmow", labelled(3, 62, columns=2), classes=[f"c{n}" for n in range(62)])
+    with pytest.raises(DataError, match="have 2 numbers a picture; fmow has region, year, y"):
+        list(plan(tmp_path, "fmow").jobs[0].pictures())
+    faces = write_set(tmp_path / "fairface", [{"png": picture(0), "npy": npy([0, 2, 0, 0])}])
+    with pytest.raises(DataError, match="has gender 2; it must be 0..1"):
+        list(plan(faces, "fairface").jobs[0].pictures())

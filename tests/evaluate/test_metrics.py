@@ -8,6 +8,7 @@ from clipworks.errors import DataError
 from clipworks.evaluate import metrics
 from clipworks.evaluate.choices import association_units, cue_prompt, selection_units
 from clipworks.evaluate.classify import ranks_of, scores
+from clipworks.evaluate.faces import face_columns
 from clipworks.evaluate.groups import group_columns, group_rows, protocols
 from clipworks.evaluate.retrieve import flatten, retrieval_units
 from clipworks.evaluate.zipped import Cue, Selection
@@ -140,3 +141,10 @@ def test_metadata_that_do_not_belong_to_the_labels_are_refused() -> None:
         group_columns("fmow", columns, np.array([2, 2]))
     with pytest.raises(DataError, match="have 2 numbers a picture"):
         group_columns("fmow", columns[:, :2], np.array([2, 1]))
+
+
+def test_metadata_of_faces_that_stand_for_nothing_are_refused() -> None:
+    with pytest.raises(DataError, match=r"Picture number 1 has race 7; it must be 0..6"):
+        face_columns(np.array([[8, 1, 6, 0], [0, 0, 7, 1]]))
+    with pytest.raises(DataError, match="there must be 4: age, gender, race, race_binary"):
+        face_columns(np.array([[8, 1, 6]]))

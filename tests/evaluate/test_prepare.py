@@ -12,8 +12,9 @@ from own_pictures import drawn, write_captions, write_classes
 
 from clipworks.errors import DataError
 from clipworks.evaluate.pictures import read_tar
-from clipworks.evaluate.prepare import open_source, png_bytes, write_layout
+from clipworks.evaluate.prepare import png_bytes, write_layout
 from clipworks.evaluate.run import RunConfig, plan_run
+from clipworks.evaluate.sources import open_source
 from clipworks.model.preprocess import prepare
 
 
@@ -94,7 +95,7 @@ def test_what_is_wrong_with_ones_own_data_is_said_and_nothing_is_left(tmp_path: 
     (tmp_path / "twice" / "red_").mkdir()
     (tmp_path / "twice" / "red_" / "x.png").write_bytes(drawn("red", 1))
     refuses("Two folders of test are the class 'red'", tmp_path / "twice")
-    refuses("holds 1 classes", write_classes(tmp_path / "one", colours=("red",)))
+    refuses("holds 1 class folders", write_classes(tmp_path / "one", colours=("red",)))
     parts = tmp_path / "parts"
     write_classes(parts / "test", per_class=2, colours=("red", "blue"))
     write_classes(parts / "train", per_class=2, colours=("red", "green"))
@@ -104,7 +105,7 @@ def test_what_is_wrong_with_ones_own_data_is_said_and_nothing_is_left(tmp_path: 
     refuses("neither a folder nor a .csv", tmp_path / "nowhere")
     captions = write_captions(tmp_path / "captions", per_class=1)
     (captions / "captions.jsonl").write_text(json.dumps({"file": "red-0.png", "captions": []}) + "\n")
-    refuses("row 1 names no picture or no captions", captions)
+    refuses("row 1 has no captions and no class", captions)
     (captions / "captions.jsonl").write_text(json.dumps({"file": "x.png", "caption": "a"}) + "\n")
     refuses("names x.png, which is no picture here", captions)
     write_idx(tmp_path / "idx", "t10k", 6)
@@ -114,6 +115,87 @@ def test_what_is_wrong_with_ones_own_data_is_said_and_nothing_is_left(tmp_path: 
     with pytest.raises(DataError, match="Two classes are called 'a'"):
         write_idx(tmp_path / "names", "t10k", 6)
         write_layout(open_source(tmp_path / "names", classes=["a", "a", "b"]), tmp_path / "out")
-    with pytest.raises(DataError, match="has the label 2; there are 2 classes"):
+    with pytest.raises(DataError, match="has the label 2; the classes are 0..1"):
         write_layout(open_source(tmp_path / "names", classes=["a", "b"]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"file": "x.png", "caption": "a"', "is no JSON"),
+        (b"\xff\xfe{}", "is no JSON"),
+        (b"[1, 2]\n", "row 1 is no object"),
+        (b"", "lists no picture"),
+        (b'{"file": "red-0.png", "caption": [1]}', "row 1 has captions that are no texts"),
+        (b'{"file": "red-0.png"}', "row 1 has no captions and no class"),
+        (b'{"file": "red-0.png", "class": "a", "split": "dev"}', "row 1 has the split 'dev'"),
+        (b'{"file": 3, "class": "a"}\n{"file": "red-0.png", "class": "b"}', "row 1 names 3, which is no"),
+        (b'{"file": "red-0.png", "class": "a"}', "There is one class, 'a'"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_refused(text: bytes, words: str, tmp_path: Path) -> None:
+    folder = write_captions(tmp_path / "own", per_class=1)
+    (folder / "captions.jsonl").write_bytes(text)
+    with pytest.raises(DataError, match=words):
+        write_layout(open_source(folder), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "holds no row"),
+        (b"1,2,3,4,0\n1,2,3\n", "line 2 has 3 cells, the first one 5"),
+        (b"1,2,3,4,5\n1,2,3,4,5.5\n", "labels that are no whole numbers"),
+        (b"1,2,3,nan,0\n1,2,3,4,1\n", "cells that are no numbers"),
+        (b"1,2,3,-4,0\n1,2,3,4,1\n", "pixels below 0"),
+        (b"1,2,3,4,-1\n1,2,3,4,1\n", "Picture 0 has the label -1"),
+        (b"1,2,3,0\n", "4 columns, which is no square picture"),
+        (b"1,2,3,4,0\n", "There is one class, '0'"),
+    ],
+)
+def test_a_table_that_is_no_pixels_is_refused(text: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(text)
+    with pytest.raises(DataError, match=words):
+        write_layout(open_source(tmp_path / "t.csv"), tmp_path / "out")
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text)[:-9])
+    with pytest.raises(DataError, match="is no table of numbers"):
+        open_source(tmp_path / "t.csv.gz")
+
+
+def test_a_list_of_labels_gives_classes_and_splits(tmp_path: Path) -> None:
+    own = write_captions(tmp_path / "own", per_class=2)
+    names = [f"{colour}-{n}.png" for colour in ("red", "blue") for n in range(2)]
+    rows = [
+        {"file": name, "class": name.partition("-")[0], "split": split}
+        for name, split in zip(names, ("train", "test") * 2, strict=True)
+    ]
+    (own / "captions.jsonl").unlink()
+    (own / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert write_layout(open_source(own), tmp_path / "mine") == {"train": 2, "test": 2}
+    shard = read_tar(tmp_path / "mine" / "test" / "0.tar")
+    assert shard.labels.tolist() == [1, 0] and next(shard.read([1])) == (own / "blue-1.png").read_bytes()
+    assert (tmp_path / "mine" / "classnames.txt").read_text() == "blue\nred\n"
+    with pytest.raises(DataError, match="is in the published layout already"):
+        open_source(tmp_path / "mine")
+
+
+def test_a_file_that_is_no_picture_is_not_copied(tmp_path: Path) -> None:
+    own = write_classes(tmp_path / "own", per_class=1)
+    (own / "red" / "broken.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"broken.png is no PNG, JPEG or WebP picture"):
+        write_layout(open_source(own), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_packed_and_unpacked_idx_files_are_one_and_two_of_a_split_are_refused(tmp_path: Path) -> None:
+    write_idx(tmp_path / "own", "t10k", 6)
+    packed = tmp_path / "own" / "t10k-images-idx3-ubyte.gz"
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    labels = tmp_path / "own" / "t10k-labels-idx1-ubyte.gz"
+    labels.with_suffix("").write_bytes(gzip.decompress(labels.read_bytes()))
+    assert write_layout(open_source(tmp_path / "own"), tmp_path / "out") == {"test": 6}
+    write_idx(tmp_path / "own" / "more", "test", 6)
+    with pytest.raises(DataError, match="are both the split test"):
+        open_source(tmp_path / "own")

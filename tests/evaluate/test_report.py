@@ -12,10 +12,11 @@ import pytest
 from clipworks.errors import DataError
 from clipworks.evaluate.compare import compare, gate
 from clipworks.evaluate.metrics import classification_metrics, outcome_columns
+from clipworks.evaluate.page import render_page
 from clipworks.evaluate.report import as_csv, as_markdown, read_report, write_report
-from clipworks.evaluate.results import Measured, find_results, tell, write_result
+from clipworks.evaluate.results import Measured, find_incomplete, find_results, tell, write_result
 from clipworks.evaluate.tasks import find_task, suites
-from clipworks.evaluate.verify import averages, published_values, verdicts
+from clipworks.evaluate.verify import averages, published_values, tolerance_of, verdicts
 from clipworks.model.catalogue import rows
 from clipworks.model.scores import scores_of
 
@@ -117,6 +118,22 @@ def test_the_four_pictures_of_fmow_are_a_reason_and_widen_the_noise() -> None:
     assert any("4 pictures" in reason for reason in far.reasons)
 
 
+def test_the_worst_group_is_as_noisy_as_its_smallest_group() -> None:
+    result = {"n": 12_488, "metric": "acc_wg", "groups": {"region": [{"n": 50}, {"n": 5000}]}}
+    assert tolerance_of(result) == pytest.approx(0.003 * 10)
+    assert tolerance_of({**result, "metric": "acc1"}) == 0.003
+    years = {**result, "metric": "acc_worst_year", "groups": {**result["groups"], "year": [{"n": 5000}]}}
+    assert tolerance_of(years) == 0.003
+
+
+def test_reasons_are_those_of_the_task_alone() -> None:
+    measured = {"model": PUBLISHED[0], "n": 1, "precision": "f32", "preprocess": "reference", "value": 0.5}
+    for key, words in (("imagenet1k", "share a name"), ("imagenet-o", "partly wrong")):
+        task = find_task(key)
+        (found,) = verdicts([{**measured, "task": key, "name": task.name, "metric": task.metric}])
+        assert len(found.reasons) == 2 and words in found.reasons[1]
+
+
 def test_a_report_is_one_page_and_two_tables_of_the_same_rows(tmp_path: Path) -> None:
     for task in ("mine", "cifar10"):
         result(tmp_path, task=task)
@@ -146,9 +163,13 @@ def test_models_are_compared_on_the_same_pictures_only(tmp_path: Path) -> None:
     assert low < found.difference < high and low > 0 and found.is_significant and found.n == 400
     (same,) = compare(one, one)
     assert same.difference == 0 and same.p == 1 and not same.is_significant
-    result(tmp_path / "c", model="two", data={"sha256": "e" * 64})
+    other = {"sha256": "e" * 64, "source": "", "revision": "", "licence": ""}
+    result(tmp_path / "c", model="two", data=other)
     with pytest.raises(DataError, match="other data"):
         compare(one, find_results([tmp_path / "c"]))
+    report = read_report([tmp_path / "a", tmp_path / "c"])  # the rest of a report does not fail for it
+    assert not report.differences and report.uncompared == ("mine",)
+    assert "Not compared" in render_page(report)
     result(tmp_path / "e", task="yours")
     with pytest.raises(DataError, match="no task in common"):
         compare(one, find_results([tmp_path / "e"]))
@@ -166,6 +187,8 @@ def test_the_gate_fails_on_a_fall_that_is_no_chance_and_on_a_missing_task(tmp_pa
     assert gate(old, worse, max_drop=0.003, alpha=0.05).is_passed  # a rise
     both = [*find_results([tmp_path / "other"]), *old]
     assert gate(old, both, max_drop=0.003, alpha=0.05).missing == ("yours",)
+    with pytest.raises(DataError, match="are both results of mine"):
+        gate(old, [*worse, *near], max_drop=0.003, alpha=0.05)
 
 
 def test_two_results_of_one_model_and_task_are_refused(tmp_path: Path) -> None:
@@ -182,6 +205,16 @@ def test_a_result_without_its_outcomes_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "one" / "mine.npz").unlink()
     with pytest.raises(DataError, match="holds no complete result"):
         find_results([tmp_path])
+    assert find_incomplete([tmp_path]) == [tmp_path / "one" / "mine.json"]
+    (tmp_path / "one" / "mine.json").write_text('{"format": "clipworks result 1"}')
+    assert find_incomplete([tmp_path]) == [tmp_path / "one" / "mine.json"]
+    (tmp_path / "one" / "mine.json").write_text("[1]")
+    assert find_incomplete([tmp_path]) == []
+
+
+def test_a_folder_that_is_named_twice_counts_once(tmp_path: Path) -> None:
+    result(tmp_path)
+    assert len(find_results([tmp_path, tmp_path / "one", tmp_path / "one" / "mine.json"])) == 1
 
 
 def test_numbers_that_are_none_are_null(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from clipworks.evaluate.resample import (
     interval,
     mcnemar,
     paired_difference,
-    wilson,
 )
+from clipworks.model.tallies import wilson
 
 
 def units(seed: int, count: int = 300, share: float = 0.7) -> dict[str, np.ndarray]:
