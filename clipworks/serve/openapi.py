@@ -6,6 +6,7 @@ routes of `app.py`, and the fuzzer reads it.
 
 from typing import Any
 
+from clipworks.serve.operations import explained
 from clipworks.serve.settings import ServeSettings
 
 Schema = dict[str, Any]
@@ -25,6 +26,10 @@ _DIALECTS = {
 
 def document(settings: ServeSettings) -> Schema:
     """OpenAPI 3.1 as a JSON object."""
+    return explained(_shapes(settings))
+
+
+def _shapes(settings: ServeSettings) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {
@@ -161,9 +166,13 @@ def _account_paths() -> dict[str, Schema]:
     """Routes of a server with keys; without, they answer 404."""
     ok = {"200": _json(_OBJECT)}
     made = {"201": _json(_OBJECT)}
+    usage = [
+        {"name": name, "in": "query", "schema": {"type": "string"}}
+        for name in ("from", "to", "key", "format")
+    ]
     body = {"requestBody": {"required": True, "content": {"application/json": {"schema": _OBJECT}}}}
     return {
-        "/v1/usage": {"get": _keyed("What this account used.", ok)},
+        "/v1/usage": {"get": _keyed("What this account used, by day, model and key.", ok, *usage)},
         "/v1/credits": {"get": _keyed("The credit of this account.", ok)},
         "/v1/key": {"get": _keyed("The key that asks.", ok)},
         "/v1/admin/accounts": {
@@ -190,7 +199,14 @@ def _dialect_paths() -> dict[str, Schema]:
     task = {**model, "name": "task"}
     return {
         **{path: {"post": _keyed(f"As {family} has it.", ok) | body} for path, family in _DIALECTS.items()},
-        **{path: {"get": _keyed("What is served.", ok)} for path in ("/models", "/info", "/indices-list")},
+        **{path: {"get": _keyed("What is served.", ok)} for path in ("/models", "/indices-list")},
+        "/info": {
+            "get": _keyed(
+                "What is served, of several models the one named.",
+                ok,
+                {**model, "in": "query", "required": False},
+            )
+        },
         "/models/{model}": {"post": _keyed("As Hugging Face has it.", ok, model) | body},
         "/hf/{model}/{task}": {"post": _keyed("As Hugging Face has it.", ok, model, task) | body},
     }

@@ -12,6 +12,7 @@ from clipworks.serve.problems import nearest
 from clipworks.serve.site.layout import Layout
 from clipworks.serve.site.lookup import Lookup, Passage
 from clipworks.serve.site.manual import Entry, Manual
+from clipworks.serve.site.prose import read_line
 from clipworks.serve.site.reference import Reference
 
 MAX_QUESTION_CHARACTERS = 200
@@ -30,6 +31,7 @@ class DocsPages:
         self._layout = layout
         self._manual = Manual(folder)
         self._reference = Reference(described)
+        self._lines: dict[str, str] = {}
 
     async def first(self, request: Request) -> Response:
         """GET /docs: the first page; with `q` what the book has on it."""
@@ -55,7 +57,8 @@ class DocsPages:
 
     async def api(self, request: Request) -> Response:
         """GET /docs/api: every route with its fields, errors and examples."""
-        content = {"reference": self._reference, "address": self._layout.address(request)}
+        address = self._layout.address(request)
+        content = {"reference": self._reference, "address": address, "line": self._line}
         return self._page(request, "docs_api.html", content)
 
     async def _show(self, request: Request, entry: Entry) -> Response:
@@ -63,6 +66,12 @@ class DocsPages:
         before, after = self._manual.beside(entry)
         content = {"article": article, "before": before, "after": after}
         return self._page(request, "docs.html", content)
+
+    def _line(self, words: str) -> str:
+        """Words of the document with their code marked; each is rendered once."""
+        if words not in self._lines:
+            self._lines[words] = read_line(words)
+        return self._lines[words]
 
     def _page(self, request: Request, template: str, content: dict[str, Any], status: int = 200) -> Response:
         frame = {"question": "", "parts": self._manual.parts}

@@ -76,6 +76,12 @@ def read_sections(markdown: str) -> list[Section]:
     return _sections(_parser().parse(_without_comments(markdown)))
 
 
+def read_line(markdown: str) -> str:
+    """One line as HTML, without a paragraph around it."""
+    html: str = _parser().renderInline(markdown)
+    return html
+
+
 def highlighted(code: str, language: str) -> str:
     """Code as HTML whose parts have classes `t-…`; plain and escaped where the language is not known."""
     try:
