@@ -39,4 +39,5 @@ bench: ## Measure, write benchmarks/results/*.json, copy the numbers into README
 	.venv/bin/python -m benchmarks.pictogram
 	.venv/bin/python -m benchmarks.precision
 	.venv/bin/python -m benchmarks.relevance
+	.venv/bin/python -m benchmarks.heatmap
 	.venv/bin/python scripts/readme_numbers.py
