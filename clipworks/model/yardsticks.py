@@ -6,6 +6,7 @@ compares). Tables of published numbers give no intervals; a plain share of n pic
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
 
 from clipworks.model.scores import MAIN_SUITE, Score
@@ -49,6 +50,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+@cache
 def _yardsticks() -> Mapping[str, Yardstick]:
     return {name: Yardstick(num_pictures=size, chance=chance) for name, size, chance in _rows()}
 

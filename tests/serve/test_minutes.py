@@ -77,7 +77,7 @@ def test_a_clock_that_is_set_back_loses_nothing() -> None:
     assert minutes.whole("a").num_requests == 2
 
 
-async def test_watching_looks_at_once_and_goes_on() -> None:
+def test_watching_looks_at_once_and_goes_on() -> None:
     minutes, looks = Minutes(Clock()), 0
 
     def look() -> dict[str, bool]:
@@ -85,7 +85,10 @@ async def test_watching_looks_at_once_and_goes_on() -> None:
         looks += 1
         return {"a": True}
 
-    watching = asyncio.ensure_future(minutes.watch(look))
-    await asyncio.sleep(0)
-    watching.cancel()
+    async def watch() -> None:
+        watching = asyncio.ensure_future(minutes.watch(look))
+        await asyncio.sleep(0)
+        watching.cancel()
+
+    asyncio.run(watch())
     assert looks == 1 and minutes.whole("a").share_up == 1.0

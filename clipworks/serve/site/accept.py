@@ -27,8 +27,8 @@ def _named(header: str) -> dict[str, float]:
 
 
 def _liking(kind: str, named: dict[str, float]) -> tuple[float, bool]:
-    """Its weight, and whether it is named in full."""
+    """Its weight, and whether it is named in full and wanted."""
     if kind in named:
-        return named[kind], True
+        return named[kind], named[kind] > 0
     wide = f"{kind.partition('/')[0]}/*"
     return named.get(wide, named.get("*/*", 0.0)), False

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from clipworks.serve.problems import nearest, shown
 from clipworks.serve.site import charts
 from clipworks.serve.site.catalogue import Catalogue, Entry
-from clipworks.serve.site.comparison_rows import quality_of, sections
+from clipworks.serve.site.comparison_rows import qualities_of, sections
 from clipworks.serve.site.layout import Layout
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _one_of(value: str, known: Mapping[str, tuple[str, str]], what: str, faults:
 def _dots(entries: Sequence[Entry], quality: str, cost: str) -> list[charts.Dot]:
     dots = []
     for entry in entries:
-        known = quality_of(entry, QUALITIES[quality][0])
+        known = qualities_of(entry).get(QUALITIES[quality][0])
         spent = (
             float(entry.usd_per_1k_images) if cost == "price" else entry.specs.get("gflops", {}).get("image")
         )

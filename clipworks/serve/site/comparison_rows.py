@@ -13,6 +13,9 @@ from clipworks.serve.site.wording import share, shares, show_seconds
 MAIN_TASKS = ("average of 38", "ImageNet 1k", "ObjectNet", "ImageNet-A", "Flickr", "MSCOCO")
 """The scores that are shown at once; the others stand behind a fold."""
 
+Quality = tuple[float, tuple[float, float] | None]
+"""A score and its 95 % interval, all 0..1."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
@@ -64,14 +67,14 @@ def sections(entries: Sequence[Entry], minutes: Minutes) -> list[Section]:
     return [section for section in found if section.rows]
 
 
-def quality_of(entry: Entry, task: str) -> tuple[float, tuple[float, float] | None] | None:
-    """A model's score on a task of the 38 and its interval: the published one, else the one of here."""
+def qualities_of(entry: Entry) -> dict[str, Quality]:
+    """Task of the 38 -> a model's score and its interval: the published one, else the one of here."""
+    found: dict[str, Quality] = {}
     for row in score_rows(entry):
-        if row["task"] == task and row["suite"] in (MAIN_SUITE, "measured here"):
-            if row["published"] is not None:
-                return row["published"], row["published_interval"]
-            return row["measured"], row["measured_interval"]
-    return None
+        if row["suite"] in (MAIN_SUITE, "measured here") and row["task"] not in found:
+            kind = "measured" if row["published"] is None else "published"
+            found[row["task"]] = (row[kind], row[f"{kind}_interval"])
+    return found
 
 
 def _offer() -> dict[str, Callable[[Entry], str]]:
@@ -142,16 +145,14 @@ def _rows(entries: Sequence[Entry], table: dict[str, Callable[[Entry], str]]) ->
 
 def _scores(entries: Sequence[Entry]) -> tuple[list[Row], list[Row]]:
     """The main tasks of the 38, and the others, in the order of the tables."""
-    tasks = dict.fromkeys(
-        row["task"] for entry in entries for row in score_rows(entry) if row["suite"] == MAIN_SUITE
-    )
-    rows = {task: _score_row(entries, task) for task in tasks}
+    known = [qualities_of(entry) for entry in entries]
+    tasks = dict.fromkeys(score.task for e in entries for score in e.scores if score.suite == MAIN_SUITE)
+    rows = {task: _score_row(task, [one.get(task) for one in known]) for task in tasks}
     main = [rows.pop(task) for task in MAIN_TASKS if task in rows]
     return main, list(rows.values())
 
 
-def _score_row(entries: Sequence[Entry], task: str) -> Row:
-    known = [quality_of(entry, task) for entry in entries]
+def _score_row(task: str, known: Sequence[Quality | None]) -> Row:
     cells = []
     for place, one in enumerate(known):
         if one is None:
