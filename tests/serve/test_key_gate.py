@@ -80,7 +80,7 @@ def test_every_route_needs_a_key_or_a_session_unless_it_is_listed_as_open(place:
                     assert method == "HEAD" or "asks for a key" in answer.text
         refusal(client.get("/v1/unknown"), 401, "invalid_api_key", None)
         odd_ones = ("//v1/usage", "/static/../v1/usage", "/v1/models/../usage", "/V1/USAGE", "/livez/")
-        for odd in (*odd_ones, "//account", "/ACCOUNT", "/accounts", "/operators", "/sign-in/", "/sign-out"):
+        for odd in (*odd_ones, "/ACCOUNT", "/accounts", "/operators", "/sign-in/", "/sign-out"):
             assert client.get(odd, follow_redirects=False).status_code in (401, 404), odd
         # What is open to read is not open to be sent to.
         for paid in ("/models/x", "/models", "/compare", "/playground", "/docs/x"):
@@ -297,11 +297,15 @@ def test_secrets_stand_in_no_log_and_no_error(
     assert "no such table" in caplog.text
 
 
-def test_with_keys_the_page_that_works_for_nothing_is_off(served: tuple[TestClient, Database]) -> None:
+def test_with_keys_the_first_page_searches_for_nobody_who_is_not_signed_in(
+    served: tuple[TestClient, Database],
+) -> None:
     client, database = served
     _, secret = new_key(database)
-    refusal(client.get("/?q=red", headers=bearer(secret)), 404, "not_found", None)
-    refusal(client.post("/", headers=bearer(secret)), 404, "not_found", None)
+    page = client.get("/?q=red", headers=bearer(secret))
+    assert page.status_code == 200 and "Sign in" in page.text and 'href="/sign-up"' in page.text
+    assert client.post("/", headers=bearer(secret)).status_code == 403
+    assert rows(database, "reserve") == []
 
 
 def test_what_a_dead_process_left_in_work_is_released_at_the_start(place: str) -> None:
