@@ -84,9 +84,10 @@ def write_cached(row: CatalogueRow, home: Path) -> str:
     repository = home / "hub" / f"models--{row.id.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
-    family = "open_clip" if row.id.startswith("laion/") else "hf"
-    folder = repository / "snapshots" / COMMIT
-    return write_checkpoint(folder, row.config, random_weights(row.config), family=family)
+    folder, weights = repository / "snapshots" / COMMIT, random_weights(row.config)
+    if row.id.startswith("laion/"):
+        return write_checkpoint(folder, row.config, weights, family="open_clip")
+    return write_checkpoint(folder, row.config, weights, family="hf")
 
 
 def write_small(prepared: Path, out: Path, count: int) -> None:

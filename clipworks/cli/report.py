@@ -122,11 +122,9 @@ def _tell_gate(checked: "Gate") -> None:
         note(f"Fell: {row.task} {row.metric} {row.second:.4f} to {row.first:.4f} (p {row.p_corrected:.2g}).")
     for task in checked.missing:
         note(f"Missing: {task} is in the baseline and was not evaluated.")
-    bounds = f"more than {100 * checked.max_drop:g} points fallen, at level {checked.alpha:g}"
+    bounds = f"fell by more than {100 * checked.max_drop:g} points at level {checked.alpha:g}"
     if checked.is_passed:
-        note(f"The gate passed: no task has {bounds}.")
+        note(f"The gate passed: no task {bounds}.")
     else:
-        note(
-            f"The gate failed: {count_of(len(checked.failed), 'task')} with {bounds}, "
-            f"{len(checked.missing)} missing."
-        )
+        fell = count_of(len(checked.failed), "task")
+        note(f"The gate failed: {fell} {bounds}, {len(checked.missing)} missing.")

@@ -159,11 +159,10 @@ def per_class(outcomes: Outcomes, classes: Sequence[str]) -> list[dict[str, Any]
 
 def confusion(outcomes: Outcomes) -> list[list[int]]:
     """True class, class that was said, and how often: every pair that occurs, the most frequent first."""
-    pairs, counts = np.unique(
-        np.stack([outcomes.labels, outcomes.predictions], axis=1), axis=0, return_counts=True
-    )
+    size = int(outcomes.predictions.max()) + 1
+    pairs, counts = np.unique(outcomes.labels * size + outcomes.predictions, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    return [[*map(int, pairs[place]), int(counts[place])] for place in order]
+    return [[*divmod(int(pairs[place]), size), int(counts[place])] for place in order]
 
 
 def _filled(rows: Vectors) -> Vectors:

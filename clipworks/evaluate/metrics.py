@@ -139,8 +139,8 @@ def outcome_columns(
     return {
         "label": labels,
         "prediction": predictions,
-        "in_top5": in_top5.astype(np.int64),
-        "hit": (labels == predictions).astype(np.int64),
+        "in_top5": in_top5.astype(np.int8),
+        "hit": (labels == predictions).astype(np.int8),
     }
 
 

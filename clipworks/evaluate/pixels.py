@@ -5,6 +5,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def idx_source(path: Path, classes: Sequence[str], is_inverted: bool) -> Source:
     if not parts:
         raise DataError(f"{path} holds idx files of no known split (train, t10k, test).", "Rename them.")
     names = tuple(classes) or tuple(map(str, range(int(_read_idx(parts[0][2], _IDX_LABELS).max()) + 1)))
-    splits = tuple((split, lambda i=i, t=t: _idx_samples(i, t, is_inverted)) for split, i, t in parts)
+    splits = tuple((split, partial(_idx_samples, i, t, is_inverted)) for split, i, t in parts)
     return Source(classes=names, splits=splits)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clipworks.evaluate.metrics import Columns, Metric
 
 DRAWS = 1000
+_LARGEST, _LARGEST_RANGE = 1 << 62, 1 << 20
 _UNITS_PER_KIND = 4
 """Units of one kind, on average, from which draws are made of kinds: the same law, and a fraction of the
 numbers."""
@@ -97,14 +98,26 @@ def distinct(columns: Columns) -> tuple[dict[str, NDArray[Any]], NDArray[np.floa
     count = len(next(iter(columns.values())))
     if any(column.ndim > 1 for column in columns.values()):
         return dict(columns), np.ones(count)
-    kinds = np.zeros(count, dtype=np.int64)
+    kinds, size = np.zeros(count, dtype=np.int64), 1
     for column in columns.values():
-        _, numbers = np.unique(column, return_inverse=True)
-        _, kinds = np.unique(kinds * (int(numbers.max()) + 1) + numbers, return_inverse=True)
+        numbers = _numbers(column)
+        if size * (int(numbers.max()) + 1) >= _LARGEST:
+            kinds = np.unique(kinds, return_inverse=True)[1]
+            size = int(kinds.max()) + 1
+        kinds *= int(numbers.max()) + 1
+        kinds += numbers
+        size *= int(numbers.max()) + 1
     _, first, counts = np.unique(kinds, return_index=True, return_counts=True)
     if len(counts) * _UNITS_PER_KIND > count:
         return dict(columns), np.ones(count)
     return {name: column[first] for name, column in columns.items()}, counts.astype(np.float64)
+
+
+def _numbers(column: NDArray[Any]) -> NDArray[np.int64]:
+    """Numbers from 0 that are equal where values are, int64 [N]."""
+    if column.dtype.kind in "iu" and int(column.max()) - int(column.min()) < _LARGEST_RANGE:
+        return column.astype(np.int64) - int(column.min())
+    return np.unique(column, return_inverse=True)[1]
 
 
 def generator(seed: str) -> np.random.Generator:

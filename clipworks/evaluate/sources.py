@@ -6,6 +6,7 @@ Nothing is decoded and no picture stays in memory; `prepare.py` writes what is f
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _list_source(path: Path) -> Source:
                 yield _sample(path, number, row, label=numbers[str(_value(row, _LABEL_KEYS))])
 
     named = [split for split in SPLITS if any(row.get("split", "test") == split for row in rows)]
-    return Source(classes=classes, splits=tuple((name, lambda name=name: samples(name)) for name in named))
+    return Source(classes=classes, splits=tuple((name, partial(samples, name)) for name in named))
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
@@ -147,7 +148,7 @@ def _folder_source(path: Path) -> Source:
             for file in _files(folder):
                 yield _read(file, label=numbers[_class_of(folder)])
 
-    parts = tuple((name, lambda some=some: samples(some)) for name, some in splits.items())
+    parts = tuple((name, partial(samples, some)) for name, some in splits.items())
     return Source(classes=classes, splits=parts)
 
 

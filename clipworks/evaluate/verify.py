@@ -6,10 +6,11 @@ another decoder. The tolerance is 0.3 points on 5,000 pictures and more, and gro
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clipworks.errors import DataError
 from clipworks.evaluate.tasks import MAIN_SUITE, find_task, suites
 from clipworks.model.scores import MAIN_SUITE as PUBLISHED_SUITE
 from clipworks.model.scores import scores_of
@@ -64,6 +65,24 @@ def published_values(model: str) -> dict[str, tuple[float, str]]:
         for score in scores_of(model)
         if score.suite == PUBLISHED_SUITE and not score.is_average
     }
+
+
+def require_published(model: str, names: Iterable[str]) -> None:
+    """Refuse to verify where there would be nothing to compare with.
+
+    Args:
+        model: its id.
+        names: of tasks, as in published tables.
+
+    Raises:
+        DataError: the model has no published number of any of them.
+    """
+    known = published_values(model)
+    if not any(name in known for name in names):
+        raise DataError(
+            f"There is no published number of {model} for these tasks.",
+            "Name one of the five published models and tasks of datacomp38.",
+        )
 
 
 def verdicts(results: Sequence[Mapping[str, Any]]) -> list[Verdict]:

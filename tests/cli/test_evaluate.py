@@ -61,13 +61,26 @@ def test_wrong_inputs_are_one_sentence(run: Run, data: Path, tmp_path: Path) -> 
         assert error.count("\n") == 1
         return str(error)
 
+    assert "no published number of pictogram" in fails("--suite", "colours", "--data", data, "--verify")
+    assert not (tmp_path / "out").exists()  # said before anything is computed
     assert "no suite or task 'colors'" in fails("--suite", "colors", "--data", data)
     assert "holds none of the 38 data sets" in fails("--suite", "datacomp38", "--data", data)
     assert "is not a folder" in fails("--suite", "colours", "--data", tmp_path / "nowhere")
     assert "precision is 'f8'" in fails("--suite", "colours", "--data", data, "--set", "precision=f8")
     assert "shots is 'x'" in fails("--suite", "colours", "--data", data, "--set", "shots=x")
+    assert "probe is false" in fails("--suite", "colours", "--data", data, "--set", "shots=1")
     assert "draws is 11" in fails("--suite", "colours", "--data", data, "--set", "draws=11")
     (data / "colours" / "test" / "0.tar").unlink()
     assert "lacks 0.tar of 1 shards" in fails("--suite", "colours", "--data", data)
     run("evaluate", status=2)
+    table = tmp_path / "t.csv"
+    table.write_text("1,2,3,4,0\n5,6,7,8,1\n")
+    prepare = ("evaluate", "prepare", table, "--out", tmp_path / "made")
+    assert "is a suite of 38 tasks" in run(*prepare, "--like", "datacomp38", status=1).stderr
+    assert "nowhere.txt does not exist" in run(*prepare, "--classes", "nowhere.txt", status=1).stderr
+    assert (
+        "are not on the Hub"
+        in run("evaluate", "fetch", "--suite", "offline", "--out", tmp_path / "f", status=1).stderr
+    )
+    assert not (tmp_path / "made").exists() and not (tmp_path / "f").exists()
     assert "does not exist" in run("report", tmp_path / "nowhere", status=1).stderr

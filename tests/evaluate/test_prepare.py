@@ -2,8 +2,10 @@
 
 import csv
 import gzip
+import io
 import json
 import struct
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,21 @@ def test_class_folders_become_shards_with_the_same_bytes(tmp_path: Path) -> None
     (shard,) = job.pictures()
     assert shard.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert next(shard.read([5])) == drawn("green", 1)
+
+
+def test_shards_are_what_tarfile_writes(tmp_path: Path) -> None:
+    write_classes(tmp_path / "own", per_class=3)
+    write_layout(open_source(tmp_path / "own"), tmp_path / "mine", per_shard=4)
+    samples = [sample for _, some in open_source(tmp_path / "own").splits for sample in some()]
+    for number, start in enumerate((0, 4, 8)):
+        with tarfile.open(tmp_path / "expected.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+            for place, sample in enumerate(samples[start : start + 4], start=start):
+                for suffix, data in (("png", sample.image), ("cls", str(sample.label).encode())):
+                    member = tarfile.TarInfo(f"s{place:07d}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+        written = (tmp_path / "mine" / "test" / f"{number}.tar").read_bytes()
+        assert written == (tmp_path / "expected.tar").read_bytes()
 
 
 def test_captions_become_a_retrieval_set(tmp_path: Path) -> None:

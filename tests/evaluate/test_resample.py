@@ -41,6 +41,22 @@ def test_many_units_are_drawn_by_their_kinds_with_the_same_spread() -> None:
     assert spread == pytest.approx(np.sqrt(share * (1 - share) / 30_000), rel=0.2)
 
 
+def test_kinds_are_told_apart_whatever_their_values_are() -> None:
+    random = np.random.default_rng(4)
+    columns = {
+        "large": random.choice([-(1 << 62), 5, 1 << 62], 900),
+        "share": random.choice([0.25, 1 / 3, 0.5], 900),
+        "flag": random.choice([True, False], 900),
+        **{f"wide {n}": random.choice([0, (1 << 20) - 2], 900) for n in range(3)},
+    }
+    cells, counts = distinct(columns)
+    plain = {tuple(row) for row in zip(*(column.tolist() for column in columns.values()), strict=True)}
+    assert len(counts) == len(plain) and counts.sum() == 900
+    assert {tuple(row) for row in zip(*(cell.tolist() for cell in cells.values()), strict=True)} == plain
+    few, ones = distinct({"x": np.arange(9)})
+    assert (ones == 1).all() and len(few["x"]) == 9
+
+
 def test_a_model_does_not_differ_from_itself_and_a_better_one_does() -> None:
     one, same, better = units(3), units(3), units(3, share=0.95)
     assert paired_difference(one, same, accuracy, seed="x")["p"] == 1
