@@ -36,7 +36,13 @@ pytestmark = [
     ),
 ]
 
-PAGES = page_addresses(document(ServeSettings()))
+PAGES = list(
+    dict.fromkeys(
+        page
+        for require_keys in (False, True)
+        for page in page_addresses(document(ServeSettings(require_keys=require_keys)))
+    )
+)
 
 MAX_PAGE_BYTES = 150_000
 """A page with its style and scripts on a first visit, as sent, without the gallery's pictures."""
