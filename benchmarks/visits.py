@@ -28,6 +28,9 @@ PARAMETERS = {
 QUERIES = {"/": ("?q=red",), "/docs": ("?q=rate+limit", "?q=xyzzy")}
 """Further states of a page that are pages of their own to a reader."""
 
+KEYED = ("/account", "/operator", "/sign-")
+"""How the addresses begin of pages that only a server with keys has."""
+
 LOCAL = ("data:", "blob:", "about:", "chrome:", "chrome-extension:")
 
 

@@ -187,7 +187,7 @@ def _explained(path: str, method: str, operation: Schema, example: Schema) -> Sc
     said = {
         **operation,
         "tags": [group],
-        "responses": {**_errors(path, group, operation), **operation["responses"]},
+        "responses": _responses(path, group, operation),
     }
     said["parameters"] = [
         {"description": words_about(path, given["name"]), **given}
@@ -207,6 +207,15 @@ def _explained(path: str, method: str, operation: Schema, example: Schema) -> Sc
             for status, answer in said["responses"].items()
         }
     return said
+
+
+def _responses(path: str, group: str, operation: Schema) -> Schema:
+    """What is good, then the errors, then what else may come."""
+    given = operation["responses"]
+    good = {status: answer for status, answer in given.items() if status != "default"}
+    others = {"default": given["default"]} if "default" in given else {}
+    errors = {s: a for s, a in _errors(path, group, operation).items() if s not in good}
+    return {**good, **errors, **others}
 
 
 def _with_example(answer: Schema, example: object) -> Schema:

@@ -1,6 +1,7 @@
 """The pages below `/docs`: the book, its search, its drawings, and the reference of the HTTP interface."""
 
 import asyncio
+import gzip
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from clipworks.serve.problems import nearest
-from clipworks.serve.site.layout import Layout
+from clipworks.serve.site.layout import Layout, viewer_of
 from clipworks.serve.site.lookup import Lookup, Passage
 from clipworks.serve.site.manual import Entry, Manual
 from clipworks.serve.site.prose import read_line
 from clipworks.serve.site.reference import Reference
 
 MAX_QUESTION_CHARACTERS = 200
+
+_WORTH_PACKING_BYTES = 10_000
 
 
 class DocsPages:
@@ -75,7 +78,7 @@ class DocsPages:
 
     def _page(self, request: Request, template: str, content: dict[str, Any], status: int = 200) -> Response:
         frame = {"question": "", "parts": self._manual.parts}
-        return self._layout.page(request, template, frame | content, status)
+        return _packed(request, self._layout.page(request, template, frame | content, status))
 
     @cached_property
     def _lookup(self) -> Lookup:
@@ -90,3 +93,18 @@ class DocsPages:
                     )
                 )
         return Lookup([*passages, *self._reference.passages()])
+
+
+def _packed(request: Request, page: Response) -> Response:
+    """The page, compressed where the browser takes that.
+
+    Not for somebody who is signed in: the length of a compressed page with a secret of theirs and words of
+    a stranger's in it would tell of the secret (BREACH).
+    """
+    is_taken = "gzip" in request.headers.get("accept-encoding", "")
+    if is_taken and viewer_of(request) is None and len(page.body) > _WORTH_PACKING_BYTES:
+        page.body = gzip.compress(page.body, 5, mtime=0)
+        page.headers["content-encoding"] = "gzip"
+        page.headers["content-length"] = str(len(page.body))
+    page.headers["vary"] = "accept-encoding"
+    return page

@@ -20,6 +20,8 @@ from pygments.util import ClassNotFound
 
 _FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_UNCOLOURED = re.compile(r'<span class="t-(?:err|gp|go|l|n|na|nn|nx|o|p|pi|w)">([^<]*)</span>')
+"""Most of a coloured text: what keeps the colour of the text around it."""
 _UNSPOKEN = re.compile(r"[^\w\- ]")
 
 AddressOf = Callable[[str], str | None]
@@ -90,8 +92,8 @@ def highlighted(code: str, language: str) -> str:
         lexer = None
     if lexer is None:
         return escape(code)
-    html: str = highlight(code, lexer, HtmlFormatter(nowrap=True, classprefix="t-"))
-    return html
+    html = highlight(code, lexer, HtmlFormatter(nowrap=True, classprefix="t-"))
+    return _UNCOLOURED.sub(r"\1", html)
 
 
 class _Renderer(RendererHTML):

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,23 +62,38 @@ class Operation:
     reply: Any
     """The answer to it, shortened; None where there is none."""
 
-    def curl(self, address: str) -> str:
-        """The example as a command."""
+    def curl(self, address: str, *, has_keys: bool) -> str:
+        """The example as a command, with a key where the server asks for keys."""
         lines = [
             f"curl {shlex.quote(address + self.path)}" if "{" in self.path else f"curl {address}{self.path}"
         ]
         if self.method not in ("get", "post") or (self.method == "post" and self.request is None):
             lines.append(f"-X {self.method.upper()}")
-        if not self.is_open:
+        if has_keys and not self.is_open:
             lines.append('-H "Authorization: Bearer $CLIPWORKS_KEY"')
         if self.request is not None:
             lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(json.dumps(self.request))}"]
         return highlighted(" \\\n     ".join(lines), "sh")
 
     @property
-    def reply_html(self) -> str:
-        """The answer of the example, laid out and coloured."""
-        return highlighted(json.dumps(self.reply, indent=2, ensure_ascii=False), "json")
+    def reply_text(self) -> str:
+        """The answer of the example, laid out."""
+        return json.dumps(self.reply, indent=2, ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Operations of one kind."""
+
+    name: str
+    about: str
+    operations: Sequence[Operation]
+
+    @property
+    def shared_codes(self) -> Sequence[str]:
+        """The error codes that more than half of its operations may answer with."""
+        counts = Counter(code for one in self.operations for answer in one.answers for code in answer.codes)
+        return [code for code, count in counts.items() if 2 * count > len(self.operations)]
 
 
 class Reference:
@@ -95,19 +111,24 @@ class Reference:
             for method, operation in methods.items()
         ]
         self.schemas = {
-            name: (schema.get("description", ""), highlighted(json.dumps(schema, indent=2), "json"))
+            name: (schema.get("description", ""), json.dumps(schema, indent=2))
             for name, schema in described["components"]["schemas"].items()
         }
 
     @property
-    def groups(self) -> list[tuple[str, str, list[Operation]]]:
-        """Name, description and operations of each group, in the document's order."""
+    def groups(self) -> list["Group"]:
+        """The groups that have operations, in the document's order."""
         about = {tag["name"]: tag.get("description", "") for tag in self._described.get("tags", ())}
         names = list(dict.fromkeys([*about, *(one.group for one in self.operations)]))
         groups = [
-            (name, about.get(name, ""), [o for o in self.operations if o.group == name]) for name in names
+            Group(
+                name=name,
+                about=about.get(name, ""),
+                operations=[one for one in self.operations if one.group == name],
+            )
+            for name in names
         ]
-        return [group for group in groups if group[2]]
+        return [group for group in groups if group.operations]
 
     @property
     def errors(self) -> Schema:

@@ -1,17 +1,23 @@
 """The pages below /docs: all of `docs/` is there and leads on, the reference is complete, words are found."""
 
+import asyncio
 import re
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from clipworks.serve.settings import ServeSettings
+from clipworks.serve.site.docs_pages import DocsPages
+from clipworks.serve.site.layout import Layout, Viewer
 from clipworks.serve.site.lookup import Lookup, Passage
 from clipworks.serve.site.manual import Manual, folder_of_docs
 from clipworks.serve.site.prose import highlighted, read_article
 from clipworks.serve.site.reference import anchor_of, kind_of
+from tests.serve.colours import scope_of
 from tests.serve.site.hostile import HOSTILE, words_of, wrongs
 
 ROOT = Path(__file__).parents[3]
@@ -59,6 +65,23 @@ def test_a_page_shows_its_file_and_leads_before_and_after(shared_client: TestCli
     )
     assert "the class names reach 44.8%, LoRA in four epochs" in text_of(page)
     assert 'href="/docs/probe">probe</a>' in page and wrongs(page) == []
+
+
+def test_a_page_is_compressed_for_who_takes_that_and_is_not_signed_in(shared_client: TestClient) -> None:
+    packed = shared_client.get("/docs/api", headers={"accept-encoding": "gzip"})
+    plain_page = shared_client.get("/docs/api", headers={"accept-encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip" and "content-encoding" not in plain_page.headers
+    assert (
+        packed.text == plain_page.text and int(packed.headers["content-length"]) < len(plain_page.content) / 4
+    )
+    viewer = Viewer(account="a", form_token="secret")
+    scope = {
+        **scope_of("GET", "/docs/api"),
+        "headers": [(b"accept-encoding", b"gzip")],
+        "state": {"viewer": viewer},
+    }
+    pages = DocsPages(Layout(ServeSettings()), shared_client.get("/openapi.json").json())
+    assert "content-encoding" not in asyncio.run(pages.api(Request(scope))).headers
 
 
 def test_code_keeps_every_character() -> None:
@@ -109,9 +132,11 @@ def test_the_reference_shows_everything_that_the_document_says(shared_client: Te
             assert section.count("required</span>") == len(schema.get("required", ())) + sum(
                 one.get("required", False) for one in operation.get("parameters", ())
             )
+            shared = html.partition(section)[0].rpartition('class="shared"')[2].partition("</details>")[0]
             for status, answer in operation["responses"].items():
-                assert f"<strong>{status}</strong>" in section
-                assert all(f'href="#error-{code}"' in section for code in answer.get("x-codes", ()))
+                assert status == "default" or status in text_of(section.partition('class="statuses"')[2])
+                for code in answer.get("x-codes", ()):
+                    assert f'href="#error-{code}"' in section or f'href="#error-{code}"' in shared, code
             assert ("Answer, its" in section) == any(
                 "example" in kind
                 for one in operation["responses"].values()

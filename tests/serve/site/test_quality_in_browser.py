@@ -6,20 +6,25 @@ without being named here. Each is loaded once, and looked at wide and light, the
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
-from benchmarks.visits import browser, look, page_addresses, requests_since, served, strangers
+from benchmarks.visits import KEYED, browser, look, page_addresses, requests_since, served, strangers
+from clipworks.cli import main
 from clipworks.serve.app import create_app
 from clipworks.serve.openapi import document
 from clipworks.serve.settings import ServeSettings
+from tests.serve.cluster import new_sqlite
 from tests.serve.colours import ColourEngine
 from tests.serve.site.hostile import write_hostile_gallery
 
@@ -31,7 +36,13 @@ pytestmark = [
     ),
 ]
 
-PAGES = page_addresses(document(ServeSettings()))
+PAGES = list(
+    dict.fromkeys(
+        page
+        for require_keys in (False, True)
+        for page in page_addresses(document(ServeSettings(require_keys=require_keys)))
+    )
+)
 
 MAX_PAGE_BYTES = 150_000
 """A page with its style and scripts on a first visit, as sent, without the gallery's pictures."""
@@ -87,6 +98,48 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return new_sqlite(tmp_path_factory.mktemp("accounts"))
+
+
+@pytest.fixture(scope="module")
+def paid_address(place: str) -> Iterator[str]:
+    """A server with keys."""
+    engines: Any = {"pictogram": ColourEngine()}
+    with served(create_app(ServeSettings(require_keys=True, database=place), engines)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def signed_in(chrome: Chrome, paid_address: str, place: str) -> list[dict[str, Any]]:
+    """The cookies of somebody who has just signed up there and has been made an operator."""
+    chrome.get(f"{paid_address}/sign-up")
+    chrome.find_element(By.NAME, "name").send_keys("reader")
+    chrome.find_element(By.NAME, "password").send_keys("correct horse battery" + Keys.ENTER)
+    WebDriverWait(chrome, 20).until(lambda _: "/sign-up" not in chrome.current_url)
+    command = ["accounts", "operator", "reader", "--database", place]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    cookies: list[dict[str, Any]] = chrome.execute_cdp_cmd("Network.getAllCookies", {})["cookies"]
+    return cookies
+
+
+@pytest.fixture
+def place_of(chrome: Chrome, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Page -> its server's address, with the browser signed in there where the page is for who is."""
+
+    def find(page: str) -> str:
+        if not page.startswith(KEYED):
+            return str(request.getfixturevalue("address"))
+        cookies = request.getfixturevalue("signed_in")
+        chrome.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        if not page.startswith("/sign-"):
+            chrome.execute_cdp_cmd("Network.setCookies", {"cookies": cookies})
+        return str(request.getfixturevalue("paid_address"))
+
+    return find
+
+
 @cache
 def axe() -> str:
     """The source of axe-core, which the package that is tested with brings."""
@@ -116,11 +169,13 @@ def faults_of_look(chrome: Chrome, *, width: int, is_dark: bool) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_is_accessible_light_and_fits_and_asks_nobody_else(
-    page: str, chrome: Chrome, address: str
+    page: str, chrome: Chrome, place_of: Callable[[str], str]
 ) -> None:
+    address = place_of(page)
     look(chrome, width=1440)
     requests_since(chrome)
     chrome.get(address + page)
+    assert urlsplit(chrome.current_url).path == urlsplit(page).path, "it leads elsewhere"
     faults = faults_of_load(chrome, address)
     chrome.execute_script(axe())  # type: ignore[no-untyped-call]
     faults += faults_of_look(chrome, width=1440, is_dark=False)
@@ -145,13 +200,17 @@ def test_what_is_wrong_with_a_page_is_found(chrome: Chrome, address: str) -> Non
         assert words in found, found
 
 
-def test_forms_work_without_scripts_or_say_that_they_do_not(chrome: Chrome, address: str) -> None:
+def test_forms_work_without_scripts_or_say_that_they_do_not(
+    chrome: Chrome, address: str, place_of: Callable[[str], str]
+) -> None:
+    for page in PAGES:
+        place_of(page)  # signing up, where there is something to sign up for, may need scripts
     chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         look(chrome, width=1440)
         wrong = {}
         for page in PAGES:
-            chrome.get(address + page)
+            chrome.get(place_of(page) + page)
             wrong[page] = chrome.execute_script(UNSENDABLE)  # type: ignore[no-untyped-call]
         assert {page: forms for page, forms in wrong.items() if forms} == {}
         chrome.get(f"{address}/docs")
