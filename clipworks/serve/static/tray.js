@@ -45,7 +45,7 @@ export class Tray {
     try {
       const response = await fetch(address);
       if (!response.ok) throw new Error(response.statusText);
-      this.add({ file: await response.blob(), name, id, fileName: id.split("/").pop() });
+      this.add({ file: await response.blob(), name, id, from: address, fileName: id.split("/").pop() });
     } catch {
       this.#said(`The gallery picture “${name}” could not be fetched.`);
     }
