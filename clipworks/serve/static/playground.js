@@ -164,9 +164,9 @@ function barSections() {
   const order = good.length > 1 ? asked.labels : null;
   const looks = { show: value("show"), most: Number(form.dataset.bars), order };
   const articles = (good.length ? asked.pictures : []).map((picture, i) => {
-    const columns = good.map((result) => element("div", { className: "column" }, heading(result, "h4"), bars(result.rows[i], looks)));
+    const columns = good.map((result) => element("div", { className: "column" }, heading(result, "h3"), bars(result.rows[i], looks)));
     const box = element("div", { className: "columns" }, ...columns);
-    return element("article", { className: "answer" }, face(picture), element("h3", { textContent: picture.name }), box);
+    return element("article", { className: "answer" }, face(picture, ""), element("h2", { textContent: picture.name }), box);
   });
   const complaints = failed.map((result) => element("section", {}, ...(results.length > 1 ? [heading(result)] : []), complaint(result)));
   return [...articles, ...complaints];

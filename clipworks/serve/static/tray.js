@@ -75,9 +75,9 @@ export class Tray {
 }
 
 // What a picture looks like on the page; one on the web is not loaded here, since pages load nothing from elsewhere.
-export function face(picture) {
+export function face(picture, alt = picture.name) {
   if (!picture.shown) return element("span", { className: "elsewhere", textContent: picture.name });
-  const image = element("img", { src: picture.shown, alt: picture.name });
+  const image = element("img", { src: picture.shown, alt });
   image.addEventListener("error", () => image.classList.add("unreadable"));
   return image;
 }

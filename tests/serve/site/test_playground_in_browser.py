@@ -64,7 +64,7 @@ def test_bars_follow_the_labels_and_the_link_brings_everything_back(page: Page, 
     page.find("#files").send_keys(str(red_file))
     overwrite(page, "#labels", f"blue, green, red, {ATTACK}")
     wait_until(page, "document.querySelector('.answer tr.best')?.textContent.startsWith('red100.0 %')")
-    assert red_file.name in page.find(".answer h3").text and ATTACK in page.find(".answer").text
+    assert red_file.name in page.find(".answer > h2").text and ATTACK in page.find(".answer").text
     assert rows(page)[0] == ["red", "100.0 %", "1.000"] and len(rows(page)) == 4
     values = told(page, "[...document.querySelectorAll('.answer progress')].map((bar) => bar.value)")
     assert values == sorted(values, reverse=True) and sum(values) == pytest.approx(1, abs=1e-5)
@@ -80,11 +80,11 @@ def test_bars_follow_the_labels_and_the_link_brings_everything_back(page: Page, 
     page.click("#playground button.main")
     wait_until(page, "!document.querySelector('[aria-busy]')")
     link = page.find("#link-address").get_property("value")
-    caption, before = page.find(".answer h3").text, rows(page)
+    caption, before = page.find(".answer > h2").text, rows(page)
     assert link == page.browser.current_url
     page.open()
     page.browser.get(str(link))
-    page.wait_for(caption, ".answer h3")
+    page.wait_for(caption, ".answer > h2")
     assert rows(page) == before
     assert page.find("#templates").get_property("value") == "a {} square"
     assert page.find("input[name=show][value=cosine]").is_selected()
@@ -94,7 +94,7 @@ def test_bars_follow_the_labels_and_the_link_brings_everything_back(page: Page, 
 def test_pictures_can_be_dropped_and_pasted_and_taken_away(page: Page, kind: str, target: str) -> None:
     page.open("/playground?label=red%0Ablue")
     page.run(PUT_FILE, page.find(target), kind)
-    page.wait_for("blue.png", ".answer h3")
+    page.wait_for("blue.png", ".answer > h2")
     assert rows(page)[0][0] == "blue"
     page.click("#chosen button")
     wait_until(page, "!document.querySelector('.answer')")
@@ -170,13 +170,13 @@ def test_an_old_answer_never_follows_a_newer_one(page: Page) -> None:
 
 def test_the_code_on_the_page_asks_what_the_page_asked(page: Page, red_file: Path) -> None:
     page.open("/playground?picture=blue+one.png")
-    page.wait_for("a blue square", ".answer h3")
+    page.wait_for("a blue square", ".answer > h2")
     page.find("#files").send_keys(str(red_file))
     overwrite(page, "#labels", 'red\nit\'s "blue" \\ $(touch pwned) `id`\ngrün')
     overwrite(page, "#templates", "a {} square")
     page.click("#playground button.main")
     wait_until(page, "!document.querySelector('[aria-busy]')")
-    assert page.all(".answer h3")[1].text == red_file.name
+    assert page.all(".answer > h2")[1].text == red_file.name
     wanted = [{row[0]: row[2] for row in rows(page, place)} for place in (0, 1)]
     code = {name: page.find(f"#code-{name}").get_property("textContent") for name in ("curl", "openai")}
     folder = {"cwd": red_file.parent, "capture_output": True, "text": True, "timeout": 60, "check": False}
@@ -217,7 +217,7 @@ def test_a_photograph_is_taken_with_the_camera(page: Page) -> None:
         camera.click("#open-camera")
         wait_until(camera, "document.querySelector('#camera video').videoWidth > 0")
         camera.click("[data-camera=take]")
-        camera.wait_for("photograph.jpg", ".answer h3")
+        camera.wait_for("photograph.jpg", ".answer > h2")
         assert not camera.find("#camera").is_displayed()
 
 
