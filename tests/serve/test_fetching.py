@@ -75,6 +75,10 @@ def test_a_fetched_picture_gives_the_vector_of_the_same_picture_sent() -> None:
         assert (await client.post("/v1/similarity", json=asked)).json()["data"][0]["scores"][0] > 0.9
         assert {d[0] for d in web.dialled} == {webs.PUBLIC}
         assert 'clipworks_fetches_total{outcome="ok"} 4.0' in (await client.get("/metrics")).text
+        form = {"url": address("green"), "label": "blue, green"}
+        page = await client.post("/playground", data=form, files={"file": ("", b"")})
+        assert page.status_code == 200 and "<h3>green.png</h3>" in page.text
+        assert page.text.index('<th scope="row">green') < page.text.index('<th scope="row">blue')
 
     with_server(story)
 

@@ -38,6 +38,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/hf/{model:path}/{task}": {"inputs": "a"},
     "/knn-service": {"text": "red"},
     "/metadata": {"ids": ["red one.png"]},
+    "/v1/heatmap": {"model": "colours", "image": RED, "text": "a"},
+    "/playground": {"model": "colours", "file": RED, "label": "a"},
     "/": {},
 }
 """Route -> a body that it takes."""

@@ -5,7 +5,8 @@ export function bars(row, { show, most, order }) {
   const labels = order ? [...row.labels].sort((one, other) => order.indexOf(one.label) - order.indexOf(other.label)) : row.labels;
   const head = element("tr");
   for (const words of ["label", "", "score", "cosine"]) {
-    head.append(element("th", { scope: "col", textContent: words, className: words === "score" || words === "cosine" ? "number" : "" }));
+    const isNumber = words === "score" || words === "cosine";
+    head.append(words ? element("th", { scope: "col", textContent: words, className: isNumber ? "number" : "" }) : element("td"));
   }
   const lines = labels.slice(0, most).map(({ label, score, cosine }) => {
     const bar = element("progress", { className: "bar", max: 1, value: show === "score" ? score : Math.max(0, cosine) });
@@ -30,7 +31,7 @@ export function matrix(rowHeads, columnHeads, cosines) {
   const values = cosines.flat();
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const head = (item, scope) =>
-    element("th", { scope }, ...(item.file ? [face(item)] : []), element("span", { textContent: item.name }));
+    element("th", { scope }, ...(item.file ? [face(item, "")] : []), element("span", { textContent: item.name }));
   const lines = cosines.map((row, i) => {
     const cells = row.map((cosine) => {
       const cell = element("td", { className: "number", textContent: cosine.toFixed(3) });

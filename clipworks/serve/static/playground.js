@@ -13,7 +13,7 @@ const answers = document.getElementById("answers");
 const live = document.getElementById("live");
 const url = document.getElementById("url");
 const mayRun = form.dataset.mayRun === "yes";
-const tray = new Tray(document.getElementById("chosen"), Number(form.dataset.most), changed, problem);
+const tray = new Tray(document.getElementById("chosen"), Number(form.dataset.most), () => changed(), problem);
 let running = null;
 let waiting = 0;
 let results = []; // of the last run: { model, milliseconds, cost, rows } or { model, message }
@@ -63,6 +63,7 @@ function missing(ask) {
 
 async function run({ isAsked = true } = {}) {
   clearTimeout(waiting);
+  history.replaceState(null, "", link());
   running?.abort();
   const mine = (running = new AbortController());
   const ask = readAsk();
@@ -143,10 +144,10 @@ async function draw() {
   answers.replaceChildren(...sections);
 }
 
-function heading(result) {
+function heading(result, level = "h2") {
   const words = [`${result.milliseconds} ms`];
   if (result.cost) words.push(`$${result.cost.toFixed(6)}`);
-  return element("h2", {}, result.model, " ", element("span", { className: "small", textContent: result.rows ? words.join(", ") : "" }));
+  return element(level, {}, result.model, " ", element("span", { className: "small", textContent: result.rows ? words.join(", ") : "" }));
 }
 
 function complaint(result) {
@@ -163,9 +164,9 @@ function barSections() {
   const order = good.length > 1 ? asked.labels : null;
   const looks = { show: value("show"), most: Number(form.dataset.bars), order };
   const articles = (good.length ? asked.pictures : []).map((picture, i) => {
-    const columns = good.map((result) => element("div", { className: "column" }, heading(result), bars(result.rows[i], looks)));
+    const columns = good.map((result) => element("div", { className: "column" }, heading(result, "h3"), bars(result.rows[i], looks)));
     const box = element("div", { className: "columns" }, ...columns);
-    return element("article", { className: "answer" }, face(picture), element("h3", { textContent: picture.name }), box);
+    return element("article", { className: "answer" }, face(picture, ""), element("h2", { textContent: picture.name }), box);
   });
   const complaints = failed.map((result) => element("section", {}, ...(results.length > 1 ? [heading(result)] : []), complaint(result)));
   return [...articles, ...complaints];
@@ -212,16 +213,21 @@ function reflect() {
   const words = own ? `${own} of your own ${own === 1 ? "picture is" : "pictures are"} not in it.` : "";
   document.getElementById("not-linked").textContent = words;
   document.getElementById("link-address").value = form.dataset.address + link();
-  history.replaceState(null, "", link());
+  const signIn = document.querySelector("#sign-in a");
+  if (signIn) signIn.href = `/sign-in?next=${encodeURIComponent(link())}`;
   for (const [language, text] of Object.entries(requestCode(ask))) document.getElementById(`code-${language}`).textContent = text;
   const several = ask.models.length > 1 ? ` The same goes to each of ${ask.models.join(", ")}.` : "";
   document.getElementById("code-note").textContent = ask.mode === "heat" && ask.pictures.length > 1 ? `${several} One request per picture.` : several;
 }
 
-function changed() {
+// Both wait for a pause: some browsers refuse an address that changes with every key.
+function changed({ isAnotherQuestion = true } = {}) {
   reflect();
   clearTimeout(waiting);
-  if (live?.checked) waiting = setTimeout(() => run({ isAsked: false }), PAUSE);
+  waiting = setTimeout(() => {
+    history.replaceState(null, "", link());
+    if (isAnotherQuestion && live?.checked) run({ isAsked: false });
+  }, PAUSE);
 }
 
 form.addEventListener("submit", (event) => {
@@ -230,9 +236,9 @@ form.addEventListener("submit", (event) => {
 });
 form.addEventListener("input", (event) => {
   if (event.target === url || event.target.type === "file" || event.target.name === "picture") return;
-  if (event.target.name !== "show") return changed();
-  reflect();
-  draw();
+  const isOnlyShown = event.target.name === "show";
+  if (isOnlyShown) draw();
+  if (event.target !== live || live.checked) changed({ isAnotherQuestion: !isOnlyShown });
 });
 document.getElementById("files").addEventListener("change", (event) => {
   tray.addFiles(event.target.files);

@@ -33,15 +33,17 @@ export function requestCode(ask) {
 }
 
 function curl(ask) {
+  const key = ask.isCharged ? '-H "Authorization: Bearer $CLIPWORKS_KEY"' : "";
+  const saved = ask.chosen.filter((one) => one.id).map((one) => ["curl -so", shellText(fileName(one)), key, shellText(ask.address + one.from)].filter(Boolean).join(" "));
   const lines = [`curl ${ask.address}${ask.path}`];
-  if (ask.isCharged) lines.push('-H "Authorization: Bearer $CLIPWORKS_KEY"');
+  if (key) lines.push(key);
   lines.push(`-F ${shellText(`model=${ask.model}`)}`);
   for (const picture of ask.chosen) {
     lines.push(picture.address ? `-F ${shellText(`${ask.pictures}=${picture.address}`)}` : `-F ${curlFile(fileName(picture))}`);
   }
   if (ask.texts) lines.push(`-F ${shellText(`${ask.texts}=${list(ask.words)}`)}`);
   if (ask.patterns.length) lines.push(`-F ${shellText(`templates=${list(ask.patterns)}`)}`);
-  return lines.join(" \\\n  ");
+  return [...saved, lines.join(" \\\n  ")].join("\n");
 }
 
 const fileName = (picture) => picture.fileName ?? picture.name;

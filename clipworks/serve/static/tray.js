@@ -45,7 +45,7 @@ export class Tray {
     try {
       const response = await fetch(address);
       if (!response.ok) throw new Error(response.statusText);
-      this.add({ file: await response.blob(), name, id, fileName: id.split("/").pop() });
+      this.add({ file: await response.blob(), name, id, from: address, fileName: id.split("/").pop() });
     } catch {
       this.#said(`The gallery picture “${name}” could not be fetched.`);
     }
@@ -75,9 +75,9 @@ export class Tray {
 }
 
 // What a picture looks like on the page; one on the web is not loaded here, since pages load nothing from elsewhere.
-export function face(picture) {
+export function face(picture, alt = picture.name) {
   if (!picture.shown) return element("span", { className: "elsewhere", textContent: picture.name });
-  const image = element("img", { src: picture.shown, alt: picture.name });
+  const image = element("img", { src: picture.shown, alt });
   image.addEventListener("error", () => image.classList.add("unreadable"));
   return image;
 }
