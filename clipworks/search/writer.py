@@ -175,8 +175,9 @@ class Writer:
         """Write the header anew, with what was measured, and tidy up."""
         with self._transaction():
             self._put_header(header)
-        self._connection.execute("PRAGMA optimize")
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        with written(self.folder):
+            self._connection.execute("PRAGMA optimize")
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _put_header(self, header: IndexHeader) -> None:
         self.header = header
