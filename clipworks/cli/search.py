@@ -109,7 +109,9 @@ def _found(library: "Library", model: str | None, terms: "list[Term]", ask: "Ask
 
 
 def _print(result: "Result", thumbnails: bool, *, is_question: bool) -> None:
-    if is_question and not result.is_relevant:
+    if not result.hits and (not is_question or result.threshold is None):
+        note("No picture meets the conditions.")
+    elif is_question and not result.is_relevant:
         said = "these are the nearest pictures" if result.hits else "--all shows the nearest pictures"
         note(f"Nothing relevant found; {said}.")
     if not result.hits:

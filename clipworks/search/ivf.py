@@ -1,4 +1,4 @@
-"""Approximate search in a file: faiss' inverted lists of vectors, half a byte a number, then exact ranking.
+"""Approximate search in a file: faiss' inverted lists of vectors, six bits a number, then exact ranking.
 
 Vectors are sorted into lists by their nearest centre; a search looks into a few lists, and ranks what it
 finds by the library's float16 vectors. Chosen by measurement (docs/search.md): built in a fraction of the
@@ -140,7 +140,7 @@ class IvfStore:
         quantizer = faiss.IndexFlatIP(self._dim)
         quantizer.add(_centres(sample, num_lists))
         index = faiss.IndexIVFScalarQuantizer(
-            quantizer, self._dim, num_lists, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_INNER_PRODUCT
+            quantizer, self._dim, num_lists, faiss.ScalarQuantizer.QT_6bit, faiss.METRIC_INNER_PRODUCT
         )
         index.own_fields = True
         quantizer.this.disown()

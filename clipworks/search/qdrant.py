@@ -4,10 +4,13 @@ A point is a slot with its vector and facts, so the server filters by itself. Th
 second collection and is written last.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException
 
 from clipworks.errors import DataError
 from clipworks.search.store import FACTS, NOWHERE, Change, Condition, Selection, Slots, Vectors
@@ -35,40 +38,41 @@ class QdrantStore:
         """
         self._name, self._state = f"clipworks_{name}", f"clipworks_{name}_state"
         self._is_served = address.startswith(("http://", "https://"))  # the local mode is always exact
-        try:
+        self._address = address
+        with _errors_named(address):
             if self._is_served:
-                self._client = QdrantClient(url=address)
+                self._client = QdrantClient(url=address, check_compatibility=False)
             elif address == ":memory:":
                 self._client = QdrantClient(location=address)
             else:
                 self._client = QdrantClient(path=address)
             self._make(self._name, dim, models.Distance.COSINE)
             self._make(self._state, 1, models.Distance.DOT)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"Qdrant ({address}): {error}.", "Look at the server and the address.") from error
-        found: Any = self._client.get_collection(self._name).config.params.vectors
+            found: Any = self._client.get_collection(self._name).config.params.vectors
         if found.size != dim:
             raise DataError(f"The collection {self._name} has vectors of {found.size} numbers, not {dim}.")
 
     def revision(self) -> int:
         """As `VectorStore.revision`."""
-        found = self._client.retrieve(self._state, [0])
+        with _errors_named(self._address):
+            found = self._client.retrieve(self._state, [0])
         return int((found[0].payload or {}).get("revision", 0)) if found else 0
 
     def apply(self, change: Change) -> None:
         """As `VectorStore.apply`; what is done twice is the same as once, and the revision comes last."""
-        if len(change.gone):
-            self._client.delete(self._name, models.PointIdsList(points=change.gone.tolist()), wait=True)
-        for start in range(0, len(change.slots), _AT_ONCE):
-            end = min(start + _AT_ONCE, len(change.slots))
-            points = models.Batch(
-                ids=change.slots[start:end].tolist(),
-                vectors=change.vectors[start:end].astype(np.float32).tolist(),
-                payloads=[_payload(facts) for facts in change.facts[start:end]],
-            )
-            self._client.upsert(self._name, points, wait=True)
-        state = models.PointStruct(id=0, vector=[1.0], payload={"revision": change.revision})
-        self._client.upsert(self._state, [state], wait=True)
+        with _errors_named(self._address):
+            if len(change.gone):
+                self._client.delete(self._name, models.PointIdsList(points=change.gone.tolist()), wait=True)
+            for start in range(0, len(change.slots), _AT_ONCE):
+                end = min(start + _AT_ONCE, len(change.slots))
+                points = models.Batch(
+                    ids=change.slots[start:end].tolist(),
+                    vectors=change.vectors[start:end].astype(np.float32).tolist(),
+                    payloads=[_payload(facts) for facts in change.facts[start:end]],
+                )
+                self._client.upsert(self._name, points, wait=True)
+            state = models.PointStruct(id=0, vector=[1.0], payload={"revision": change.revision})
+            self._client.upsert(self._state, [state], wait=True)
 
     def nearest(self, queries: Vectors, limit: int, within: Selection | None = None) -> tuple[Slots, Vectors]:
         """As `VectorStore.nearest`."""
@@ -76,21 +80,23 @@ class QdrantStore:
         slots = np.full((len(queries), limit), NOWHERE, dtype=np.int64)
         scores = np.full((len(queries), limit), -2.0, dtype=np.float32)
         for number, query in enumerate(queries):
-            found = self._client.query_points(
-                self._name,
-                query=query.tolist(),
-                limit=limit,
-                query_filter=None if within is None else _filter(within.conditions),
-                search_params=models.SearchParams(exact=True) if is_few and self._is_served else None,
-                with_payload=False,
-            ).points
+            with _errors_named(self._address):
+                found = self._client.query_points(
+                    self._name,
+                    query=query.tolist(),
+                    limit=limit,
+                    query_filter=None if within is None else _filter(within.conditions),
+                    search_params=models.SearchParams(exact=True) if is_few and self._is_served else None,
+                    with_payload=False,
+                ).points
             slots[number, : len(found)] = [point.id for point in found]
             scores[number, : len(found)] = [point.score for point in found]
         return slots, scores
 
     def count(self) -> int:
         """As `VectorStore.count`."""
-        return int(self._client.count(self._name, exact=True).count)
+        with _errors_named(self._address):
+            return int(self._client.count(self._name, exact=True).count)
 
     def close(self) -> None:
         """As `VectorStore.close`."""
@@ -100,6 +106,15 @@ class QdrantStore:
         if not self._client.collection_exists(name):
             vectors = models.VectorParams(size=dim, distance=distance, datatype=models.Datatype.FLOAT16)
             self._client.create_collection(name, vectors_config=vectors)
+
+
+@contextmanager
+def _errors_named(address: str) -> Iterator[None]:
+    try:
+        yield
+    except (ApiException, OSError, RuntimeError, ValueError) as error:
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"Qdrant ({address}): {said}.", "Look at the server and the address.") from error
 
 
 def _payload(facts: tuple[Any, ...]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ class Found:
 
     id: str
     """The path below the root, with forward slashes."""
-    path: Path
+    place: str
+    """Where it lies; a `Path` is made when it is opened, since most files of a second run are not."""
     size_bytes: int
     mtime_ns: int
     """Time of the last change, nanoseconds since 1970."""
@@ -30,6 +31,11 @@ class Found:
     """Why it cannot be used, where that is known without opening it."""
     is_folder: bool = False
     """Whether this is a folder that cannot be read; what was known to be in it counts as still there."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return Path(self.place)
 
     def said_by_sidecars(self) -> int:
         """A number that changes with the files beside it; 0 without any."""
@@ -49,13 +55,13 @@ def survey(source: Path) -> tuple[Path, list[Found]]:
         root = _root_of(source)
         paths = find_pictures([source])
         return root, sorted((_found(path, root) for path in paths), key=lambda one: one.id)
-    found = sorted(_walk(source, ""), key=lambda one: one.id)
+    found = sorted(_walk(str(source), ""), key=lambda one: one.id)
     if not found:
         find_pictures([source])  # says so
     return source, found
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[Found]:
+def _walk(folder: str, prefix: str) -> Iterator[Found]:
     """Hidden files and folders are left out; so are folders that are links, which may lead in circles."""
     pictures: list[os.DirEntry[str]] = []
     beside: dict[str, list[os.DirEntry[str]]] = {}
@@ -65,7 +71,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[Found]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                extension = os.path.splitext(entry.name)[1].lower()
+                extension = entry.name[entry.name.rfind(".") :].lower()
                 if entry.is_dir(follow_symlinks=False):
                     inner.append(entry)
                 elif extension in EXTENSIONS:
@@ -77,13 +83,14 @@ def _walk(folder: Path, prefix: str) -> Iterator[Found]:
             raise InputError(f"{folder} cannot be read: {error.strerror}.", "Check the path.") from error
         trouble = f"The folder {folder} cannot be read: {error.strerror}."
         yield Found(
-            id=prefix.rstrip("/"), path=folder, size_bytes=0, mtime_ns=-1, trouble=trouble, is_folder=True
+            id=prefix.rstrip("/"), place=folder, size_bytes=0, mtime_ns=-1, trouble=trouble, is_folder=True
         )
         return
     for entry in pictures:
-        yield _stamped(entry, prefix, _beside(entry.name, beside.get(entry.name.split(".")[0], ())))
+        near = _beside(entry.name, beside.get(entry.name.split(".")[0], ())) if beside else ()
+        yield _checked(f"{prefix}{entry.name}", entry.path, entry.stat, near)
     for entry in inner:
-        yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
+        yield from _walk(entry.path, f"{prefix}{entry.name}/")
 
 
 def _beside(name: str, entries: "list[os.DirEntry[str]] | tuple[()]") -> tuple[Sidecar, ...]:
@@ -100,21 +107,17 @@ def _beside(name: str, entries: "list[os.DirEntry[str]] | tuple[()]") -> tuple[S
     return tuple(found)
 
 
-def _stamped(entry: "os.DirEntry[str]", prefix: str, beside: tuple[Sidecar, ...]) -> Found:
-    return _checked(f"{prefix}{entry.name}", Path(entry.path), entry.stat, beside)
-
-
 def _found(path: Path, root: Path) -> Found:
     name = Path(os.path.relpath(path, root)).as_posix()
     candidates = [
         path.with_name(f"{one}{ext}") for one in (path.name, path.stem) for ext in sidecars.EXTENSIONS
     ]
     beside = tuple(Sidecar(path=one, mtime_ns=one.stat().st_mtime_ns) for one in candidates if one.is_file())
-    return _checked(name, path, path.stat, beside)
+    return _checked(name, str(path), path.stat, beside)
 
 
 def _checked(
-    name: str, path: Path, status_of: Callable[[], os.stat_result], beside: tuple[Sidecar, ...]
+    name: str, place: str, status_of: Callable[[], os.stat_result], beside: tuple[Sidecar, ...]
 ) -> Found:
     try:
         name.encode()
@@ -122,16 +125,16 @@ def _checked(
     except UnicodeEncodeError:
         sound = os.fsencode(name).decode(errors="backslashreplace")
         trouble = (
-            f"The name of {os.fsencode(path).decode(errors='backslashreplace')} is not UTF-8; rename it."
+            f"The name of {os.fsencode(place).decode(errors='backslashreplace')} is not UTF-8; rename it."
         )
-        return Found(id=sound, path=path, size_bytes=0, mtime_ns=-1, trouble=trouble)
+        return Found(id=sound, place=place, size_bytes=0, mtime_ns=-1, trouble=trouble)
     except OSError as error:
-        trouble = f"{path} cannot be read: {error.strerror}."
-        return Found(id=name, path=path, size_bytes=0, mtime_ns=-1, trouble=trouble)
-    trouble = "" if stat.S_ISREG(status.st_mode) else f"Image {str(path)!r} is not a regular file."
+        trouble = f"{place} cannot be read: {error.strerror}."
+        return Found(id=name, place=place, size_bytes=0, mtime_ns=-1, trouble=trouble)
+    trouble = "" if stat.S_ISREG(status.st_mode) else f"Image {place!r} is not a regular file."
     return Found(
         id=name,
-        path=path,
+        place=place,
         size_bytes=status.st_size,
         mtime_ns=status.st_mtime_ns,
         sidecars=beside,

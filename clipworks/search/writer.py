@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,8 @@ _LOCK = ".lock"
 _WORDS_APART = str.maketrans("/\\_-.", "     ")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Known:
-    """What the library knows of a picture's file."""
+class Known(NamedTuple):
+    """What the library knows of a picture's file; a tuple, since a run makes one for each picture."""
 
     slot: int
     size_bytes: int
@@ -176,8 +175,9 @@ class Writer:
         """Write the header anew, with what was measured, and tidy up."""
         with self._transaction():
             self._put_header(header)
-        self._connection.execute("PRAGMA optimize")
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        with written(self.folder):
+            self._connection.execute("PRAGMA optimize")
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _put_header(self, header: IndexHeader) -> None:
         self.header = header

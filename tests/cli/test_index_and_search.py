@@ -161,6 +161,9 @@ def test_several_terms_are_explained_and_conditions_narrow_the_search(run: Run, 
     assert [hit["id"] for hit in hits] == ["deep/c.webp"]
     hits = json.loads(run("search", folder, "x", "--where", "words=dots", "--json", "--all").stdout)["hits"]
     assert [hit["id"] for hit in hits] == ["b.jpg"]
+    for nothing in (("--where", "folder=none"), ("--plus", "words:nowhere")):
+        result = run("search", folder, *nothing)
+        assert (result.stdout, result.stderr) == ("", "No picture meets the conditions.\n")
     assert "no field 'colour'" in run("search", folder, "x", "--where", "colour=red", status=1).stderr
 
 

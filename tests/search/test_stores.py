@@ -274,6 +274,9 @@ def test_wrong_stores_are_named(tmp_path: Path, vectors: Vectors, monkeypatch: p
         move(tmp_path / "index", "faster")
     with pytest.raises(DataError, match="PostgreSQL"):
         move(tmp_path / "index", "postgresql://nobody@/none?host=/nowhere")
+    needs("qdrant_client")
+    with pytest.raises(DataError, match=r"Qdrant \(http://127.0.0.1:1\): .*refused"):
+        move(tmp_path / "index", "qdrant:http://127.0.0.1:1")
     monkeypatch.setattr(stores, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="faiss") as caught:
         move(tmp_path / "index", "ivf")
