@@ -34,6 +34,7 @@ SQL_FILES = tuple(
     for name in ("accounts.py", "admin.py", "audit.py", "billing.py", "books.py", "database.py", "keys.py")
 ) + (
     *("serve/ledger.py", "serve/postgres.py", "serve/repeats.py", "serve/migrations/"),
+    *("serve/model_tables.py", "serve/model_terms.py", "serve/shelf.py", "serve/wishes.py"),
     *("serve/tables.py", "serve/usage.py", "cli/"),
 )
 

@@ -5,7 +5,6 @@ Without accounts nobody votes and nothing can be set while the server runs.
 """
 
 import asyncio
-import datetime
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -184,29 +183,3 @@ def _label(connection: Connection, account: str) -> str:
         if key.revoked_at_ms is None and (key.terms.expires_at_ms or now_ms() + 1) > now_ms():
             return f"{key.label.partition('…')[0]}…"
     return ""
-
-
-def described(terms: ModelTerms, before: ModelTerms) -> str:
-    """What changes from some terms to others, in words; nothing where nothing does."""
-    parts = []
-    if (terms.status, terms.shutdown_date) != (before.status, before.shutdown_date):
-        parts.append(f"status {_status(before)} -> {_status(terms)}")
-    if terms.price != before.price:
-        parts.append(f"price {_price(before)} -> {_price(terms)}")
-    if terms.providers != before.providers:
-        parts.append(f"providers {_list(before.providers)} -> {_list(terms.providers)}")
-    return "; ".join(parts)
-
-
-def _status(terms: ModelTerms) -> str:
-    until: datetime.date | None = terms.shutdown_date
-    return (terms.status or "as started") + (f" until {until}" if until else "")
-
-
-def _price(terms: ModelTerms) -> str:
-    price = terms.price
-    return "as started" if price is None else f"{price.usd_per_1k_images}/{price.usd_per_1k_texts}"
-
-
-def _list(names: tuple[str, ...] | None) -> str:
-    return "as started" if names is None else ", ".join(names)

@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from clipworks.serve.problems import nearest, shown
 from clipworks.serve.site import charts
-from clipworks.serve.site.catalogue import Catalogue, Entry
 from clipworks.serve.site.comparison_rows import qualities_of, sections
+from clipworks.serve.site.entry import Entry
 from clipworks.serve.site.layout import Layout
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
     from clipworks.serve.shelf import Shelf
+    from clipworks.serve.site.catalogue import Catalogue
 
 MAX_MODELS = 8
 
@@ -44,7 +45,7 @@ class ComparePage:
         shelf: who wants what.
     """
 
-    def __init__(self, service: "Service", layout: Layout, catalogue: Catalogue, shelf: "Shelf") -> None:
+    def __init__(self, service: "Service", layout: Layout, catalogue: "Catalogue", shelf: "Shelf") -> None:
         self._service = service
         self._layout = layout
         self._catalogue = catalogue
