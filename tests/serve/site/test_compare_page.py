@@ -45,7 +45,7 @@ def test_all_models_are_compared_where_none_is_named(shared_client: TestClient) 
     assert len(heads(page)) == 8 and heads(page)[:2] == ["colours", "team/other"]
     for known in rows()[1:]:
         assert f'value="{known.id}"' in page
-    assert "Without a number on this scale" in page and page.count('class="mark coming"') == 5
+    assert "Without a number on this scale" in page and page.count('class="dot coming"') == 5
     assert "{% block" not in page and '<section id="run"' in page
 
 
@@ -55,7 +55,7 @@ def test_every_scale_is_drawn_and_stands_in_a_table(
     shared_client: TestClient, quality: str, cost: str
 ) -> None:
     page = shared_client.get("/compare", params={"quality": quality, "cost": cost}).text
-    drawing = page[page.index('<svg class="chart"') : page.index("</svg>")]
+    drawing = page[page.index('<svg class="drawing"') : page.index("</svg>")]
     table = page[page.index("The drawing as a table") : page.index("</details>")]
     for known in rows()[1:]:
         assert known.title in drawing and known.title in table
@@ -79,7 +79,7 @@ def test_what_means_nothing_is_said_and_the_rest_shown(
     shared_client: TestClient, query: dict[str, str | list[str]], words: str
 ) -> None:
     answer = shared_client.get("/compare", params=query)
-    assert answer.status_code == 400 and words in answer.text and '<svg class="chart"' in answer.text
+    assert answer.status_code == 400 and words in answer.text and '<svg class="drawing"' in answer.text
 
 
 def dot(x: float, y: float, interval: tuple[float, float] | None = None) -> Dot:
