@@ -52,7 +52,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
-        if scope["type"] != "http" or is_open(scope["method"], scope["path"]):
+        if (
+            scope["type"] != "http"
+            or is_open(scope["method"], scope["path"])
+            or _is_for_people(scope["path"])
+        ):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
@@ -77,9 +81,14 @@ class Guard:
 
 def is_open(method: str, path: str) -> bool:
     """Whether a request needs no key."""
-    if path in OPEN_PATHS or path.startswith((*OPEN_FOLDERS, *PEOPLE_FOLDERS)):
+    if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
         return True
     return method in ("GET", "HEAD") and (path in OPEN_PAGES or path.startswith(OPEN_PAGE_FOLDERS))
+
+
+def _is_for_people(path: str) -> bool:
+    """Whether a page is shown to who is signed in only."""
+    return f"{path}/".startswith(PEOPLE_FOLDERS)
 
 
 def scope_of(path: str) -> str:

@@ -22,6 +22,7 @@ from clipworks.serve.accounts import account_named
 from clipworks.serve.keys import list_keys, now_ms
 from clipworks.serve.model_terms import ModelTerms
 from clipworks.serve.prices import Prices
+from clipworks.serve.problems import RequestError
 from clipworks.serve.site.layout import viewer_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Shelf:
         self._terms: dict[str, ModelTerms] = {}
         self._votes: dict[str, int] = {}
         self._counted_at = float("-inf")
+        self._noted: dict[str, int] = {}
+        """Votes for models that can be used, as they were when it was last noted who is to be told."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -89,10 +92,13 @@ class Shelf:
             terms = stored.get(name, ModelTerms(model=name))
             if terms != self._terms.get(name, ModelTerms(model=name)):
                 self._apply(terms)
+        votes = await self.votes()
         live = self._service.fleet.served_names()
-        if any(self._votes.get(name) for name in live) or self._counted_at == float("-inf"):
-            for name in await self.books.write(partial(wishes.note_live, models=live)):
+        wanted = {name: votes[name] for name in live if votes.get(name)}
+        if wanted != self._noted:
+            for name in await self.books.write(partial(wishes.note_live, models=list(wanted))):
                 logger.info("%s was wanted and can be used", name)
+            self._noted = wanted
 
     async def votes(self) -> dict[str, int]:
         """Model -> accounts that want it, as of the last seconds."""
@@ -112,7 +118,10 @@ class Shelf:
                 "Sign in to vote." if self.books is not None else "This server has no accounts, so no votes."
             )
             return Demand(may_vote=self.books is not None, why=why, wanted=frozenset(), form_token="")
-        mine = await self.books.read(partial(wishes.wishes_of, account=viewer.account))
+        try:
+            mine = await self.books.read(partial(wishes.wishes_of, account=viewer.account))
+        except ClipworksError:  # likewise
+            return Demand(may_vote=False, why="Votes cannot be read now.", wanted=frozenset(), form_token="")
         return Demand(may_vote=True, why="", wanted=frozenset(mine), form_token=viewer.form_token)
 
     async def vote(self, account: str, model: str, *, wants: bool) -> None:
@@ -131,7 +140,10 @@ class Shelf:
         viewer = viewer_of(request)
         if self.books is None or viewer is None:
             return ""
-        return await self.books.read(partial(_label, account=viewer.account))
+        try:
+            return await self.books.read(partial(_label, account=viewer.account))
+        except ClipworksError:
+            return ""
 
     def terms_of(self, model: str) -> ModelTerms:
         """What an operator has set of a model."""
@@ -141,9 +153,17 @@ class Shelf:
         """Set what is said of a model; it holds when this returns.
 
         Raises:
-            RequestError: there is no note, or the database does not answer.
+            RequestError: there is no note, the gallery needs the model, or the database does not answer.
         """
         assert self.books is not None
+        gallery_model = self._service.gallery_model
+        is_leaving = terms.status == "coming_soon" or terms.shutdown_date is not None
+        if gallery_model is not None and gallery_model.name == terms.model and is_leaving:
+            raise RequestError(
+                f"The gallery is searched by {terms.model}, so it cannot be taken away.",
+                "Start the server with an index of another model first.",
+                param="status",
+            )
         work = partial(model_terms.write_terms, terms=terms, words=words, operator=operator, note=note)
         await self.books.write(work)
         self._apply(terms)
@@ -154,7 +174,6 @@ class Shelf:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
-                await self.votes()
                 await self.refresh()
             except ClipworksError:
                 logger.warning("what is set of models cannot be read now", exc_info=True)

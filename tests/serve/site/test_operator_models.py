@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from clipworks.serve import shelf
+from clipworks.search.library import Library
+from clipworks.serve import shelf, wishes
 from clipworks.serve.database import Database
 from clipworks.serve.model_terms import ModelTerms, events, read_terms, write_terms
 from clipworks.serve.prices import Price
+from clipworks.serve.problems import RequestError
 from clipworks.serve.roster import ModelSpec, ProviderSpec
 from tests.serve.cluster import new_sqlite
 from tests.serve.colours import refusal
@@ -217,3 +219,30 @@ def test_terms_are_kept_in_either_database(database: Database) -> None:
         write_terms(connection, ModelTerms(model="a/b"), words="none", operator="ann", note="two")
         assert read_terms(connection) == {} and ModelTerms(model="a/b").is_empty
         assert [one.note for one in events(connection, limit=1)] == ["two"]
+
+
+def test_the_model_that_searches_the_gallery_stays(tmp_path: Path, gallery: Library) -> None:
+    with people_server(new_sqlite(tmp_path), SPECS, gallery=gallery) as (client, people, _):
+        people.as_account("ann", is_operator=True)
+        for fields in ({"status": "coming_soon"}, {"status": "deprecated", "shutdown_date": "2999-01-01"}):
+            answer = send(client, PAGE, model="colours", note="a test", **fields)
+            assert answer.status_code == 400 and "The gallery is searched by colours" in answer.text
+        set_of(client, "colours", status="deprecated")
+
+
+def test_pages_are_shown_also_where_the_database_does_not_answer(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, people, _ = server
+    client.get("/models.json")
+
+    def fail(*given: object, **named: object) -> None:
+        raise RequestError("It does not answer.", code="accounts_unavailable")
+
+    for name in ("wishes_of", "count_wishes"):
+        monkeypatch.setattr(wishes, name, fail)
+    monkeypatch.setattr(shelf, "list_keys", fail)
+    monkeypatch.setattr(shelf, "REFRESH_SECONDS", -1.0)
+    people.as_account("ann")
+    page = client.get("/models/next/model", headers={"accept": "text/html"})
+    assert page.status_code == 200 and "Votes cannot be read now." in page.text and "YOUR_KEY" in page.text
