@@ -176,9 +176,7 @@ def _catalogue_paths() -> dict[str, Schema]:
     body = {"requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": _OBJECT}}}}
     json = {"requestBody": {"required": True, "content": {"application/json": {"schema": _OBJECT}}}}
     return {
-        "/models": {
-            "get": _open("The catalogue; without HTML as Infinity has it.", either, *filters)
-        },
+        "/models": {"get": _open("The catalogue; without HTML as Infinity has it.", either, *filters)},
         "/models.json": {"get": _open("The catalogue for programs.", ok, *filters)},
         "/models/{model}": {
             "get": _open("One model; .json and .md behind its id say the same.", either, model),
