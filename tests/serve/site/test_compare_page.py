@@ -25,7 +25,7 @@ def row(page: str, name: str) -> str:
 
 
 def test_models_stand_in_the_order_in_which_they_were_asked_for(shared_client: TestClient) -> None:
-    page = shared_client.get("/compare", params={"m": [L14, B16, L14]}).text
+    page = shared_client.get("/compare", params={"m": [L14, "OpenAI-B16", L14]}).text
     assert heads(page) == [L14, B16]
     imagenet = row(page, "ImageNet 1k")
     assert re.findall(r"(\d\d\.\d) %<span", imagenet) == ["79.2", "68.3"]
