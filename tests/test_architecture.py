@@ -29,20 +29,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Package -> packages it may import; "" stands for the modules directly under clipworks/."""
 
-SQL_FILES = tuple(
-    f"serve/{name}"
-    for name in ("accounts.py", "admin.py", "audit.py", "billing.py", "books.py", "database.py", "keys.py")
-) + (
-    *("serve/ledger.py", "serve/postgres.py", "serve/repeats.py", "serve/migrations/"),
-    *(
-        "serve/closing.py",
-        "serve/logins.py",
-        "serve/sessions.py",
-        "serve/tallies.py",
-        "serve/visitors.py",
-        "serve/signing_up.py",
-    ),
-    *("serve/site/", "serve/tables.py", "serve/usage.py", "serve/visitors.py", "cli/"),
+SQL_FILES = (
+    *("serve/accounts.py", "serve/admin.py", "serve/audit.py", "serve/billing.py", "serve/books.py"),
+    *("serve/closing.py", "serve/database.py", "serve/keys.py", "serve/ledger.py", "serve/logins.py"),
+    *("serve/migrations/", "serve/model_tables.py", "serve/model_terms.py", "serve/postgres.py"),
+    *("serve/repeats.py", "serve/sessions.py", "serve/shelf.py", "serve/signing_up.py", "serve/site/"),
+    *("serve/tables.py", "serve/tallies.py", "serve/usage.py", "serve/visitors.py", "serve/wishes.py"),
+    "cli/",
 )
 
 OWNERS: dict[str, tuple[str, ...]] = {

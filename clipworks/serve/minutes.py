@@ -143,5 +143,5 @@ def _quantile(times: Sequence[int], share: float) -> float | None:
     for place, count in enumerate(times):
         passed += count
         if passed >= share * total:
-            return _BOUNDS[min(place, len(_BOUNDS) - 1)] / _STEP**0.5
+            return float(_BOUNDS[min(place, len(_BOUNDS) - 1)] / _STEP**0.5)
     return None

@@ -115,6 +115,18 @@ def events(connection: Connection, *, limit: int) -> list[ModelEvent]:
     ]
 
 
+def described(terms: ModelTerms, before: ModelTerms) -> str:
+    """What changes from some terms to others, in words; nothing where nothing does."""
+    parts = []
+    if (terms.status, terms.shutdown_date) != (before.status, before.shutdown_date):
+        parts.append(f"status {_status(before)} -> {_status(terms)}")
+    if terms.price != before.price:
+        parts.append(f"price {_price(before)} -> {_price(terms)}")
+    if terms.providers != before.providers:
+        parts.append(f"providers {_list(before.providers)} -> {_list(terms.providers)}")
+    return "; ".join(parts)
+
+
 def _terms(row: Any) -> ModelTerms:
     price = None
     if row.usd_per_1k_images is not None:
@@ -130,3 +142,17 @@ def _terms(row: Any) -> ModelTerms:
         price=price,
         providers=None if row.providers is None else tuple(row.providers.split(",")),
     )
+
+
+def _status(terms: ModelTerms) -> str:
+    until = f" until {terms.shutdown_date}" if terms.shutdown_date else ""
+    return f"{terms.status or 'as started'}{until}"
+
+
+def _price(terms: ModelTerms) -> str:
+    price = terms.price
+    return "as started" if price is None else f"{price.usd_per_1k_images}/{price.usd_per_1k_texts}"
+
+
+def _list(names: tuple[str, ...] | None) -> str:
+    return "as started" if names is None else ", ".join(names)

@@ -146,6 +146,7 @@ def _paths(settings: ServeSettings) -> dict[str, Schema]:
         },
         **_account_paths(),
         **_dialect_paths(),
+        **_catalogue_paths(),
         "/static": {"get": _open("Style and script of the page.", {"200": _content("*/*")})},
     }
 
@@ -199,7 +200,7 @@ def _dialect_paths() -> dict[str, Schema]:
     task = {**model, "name": "task"}
     return {
         **{path: {"post": _keyed(f"As {family} has it.", ok) | body} for path, family in _DIALECTS.items()},
-        **{path: {"get": _keyed("What is served.", ok)} for path in ("/models", "/indices-list")},
+        "/indices-list": {"get": _keyed("What is served.", ok)},
         "/info": {
             "get": _keyed(
                 "What is served, of several models the one named.",
@@ -207,8 +208,39 @@ def _dialect_paths() -> dict[str, Schema]:
                 {**model, "in": "query", "required": False},
             )
         },
-        "/models/{model}": {"post": _keyed("As Hugging Face has it.", ok, model) | body},
         "/hf/{model}/{task}": {"post": _keyed("As Hugging Face has it.", ok, model, task) | body},
+    }
+
+
+def _catalogue_paths() -> dict[str, Schema]:
+    """Pages of models and their twins; docs/catalogue.md says what stands there."""
+    ok = {"200": _json({})}
+    model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+    page = {"200": _content("text/html")}
+    either = {"200": {"description": "The answer.", "content": {"text/html": {}, "application/json": {}}}}
+    names = ("q", "task", "licence", "size", "status", "price", "sort")
+    filters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in names]
+    several = {"name": "m", "in": "query", "schema": {"type": "array", "items": {"type": "string"}}}
+    axes = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("quality", "cost")]
+    body = {"requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": _OBJECT}}}}
+    json = {"requestBody": {"required": True, "content": {"application/json": {"schema": _OBJECT}}}}
+    return {
+        "/models": {"get": _open("The catalogue; without HTML as Infinity has it.", either, *filters)},
+        "/models.json": {"get": _open("The catalogue for programs.", ok, *filters)},
+        "/models/{model}": {
+            "get": _open("One model; .json and .md behind its id say the same.", either, model),
+            "post": _keyed("As Hugging Face has it.", ok, model) | json,
+        },
+        "/compare": {"get": _open("Models side by side.", page, several, *axes)},
+        "/llms.txt": {"get": _open("What stands where, for programs.", {"200": _content("text/plain")})},
+        "/account/wishes": {
+            "get": _keyed("The models that who is signed in wants.", page),
+            "post": _keyed("Vote for a model, or take it back.", page) | body,
+        },
+        "/operator/models": {
+            "get": _keyed("Status, prices and providers of models, for the operator.", page),
+            "post": _keyed("Set them.", page) | body,
+        },
     }
 
 

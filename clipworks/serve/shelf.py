@@ -5,7 +5,6 @@ Without accounts nobody votes and nothing can be set while the server runs.
 """
 
 import asyncio
-import datetime
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +22,7 @@ from clipworks.serve.accounts import account_named
 from clipworks.serve.keys import list_keys, now_ms
 from clipworks.serve.model_terms import ModelTerms
 from clipworks.serve.prices import Prices
+from clipworks.serve.problems import RequestError
 from clipworks.serve.site.layout import viewer_of
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Shelf:
         self._terms: dict[str, ModelTerms] = {}
         self._votes: dict[str, int] = {}
         self._counted_at = float("-inf")
+        self._noted: dict[str, int] = {}
+        """Votes for models that can be used, as they were when it was last noted who is to be told."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -90,10 +92,13 @@ class Shelf:
             terms = stored.get(name, ModelTerms(model=name))
             if terms != self._terms.get(name, ModelTerms(model=name)):
                 self._apply(terms)
+        votes = await self.votes()
         live = self._service.fleet.served_names()
-        if any(self._votes.get(name) for name in live) or self._counted_at == float("-inf"):
-            for name in await self.books.write(partial(wishes.note_live, models=live)):
+        wanted = {name: votes[name] for name in live if votes.get(name)}
+        if wanted != self._noted:
+            for name in await self.books.write(partial(wishes.note_live, models=list(wanted))):
                 logger.info("%s was wanted and can be used", name)
+            self._noted = wanted
 
     async def votes(self) -> dict[str, int]:
         """Model -> accounts that want it, as of the last seconds."""
@@ -113,7 +118,10 @@ class Shelf:
                 "Sign in to vote." if self.books is not None else "This server has no accounts, so no votes."
             )
             return Demand(may_vote=self.books is not None, why=why, wanted=frozenset(), form_token="")
-        mine = await self.books.read(partial(wishes.wishes_of, account=viewer.account))
+        try:
+            mine = await self.books.read(partial(wishes.wishes_of, account=viewer.account))
+        except ClipworksError:  # likewise
+            return Demand(may_vote=False, why="Votes cannot be read now.", wanted=frozenset(), form_token="")
         return Demand(may_vote=True, why="", wanted=frozenset(mine), form_token=viewer.form_token)
 
     async def vote(self, account: str, model: str, *, wants: bool) -> None:
@@ -132,7 +140,10 @@ class Shelf:
         viewer = viewer_of(request)
         if self.books is None or viewer is None:
             return ""
-        return await self.books.read(partial(_label, account=viewer.account))
+        try:
+            return await self.books.read(partial(_label, account=viewer.account))
+        except ClipworksError:
+            return ""
 
     def terms_of(self, model: str) -> ModelTerms:
         """What an operator has set of a model."""
@@ -142,9 +153,17 @@ class Shelf:
         """Set what is said of a model; it holds when this returns.
 
         Raises:
-            RequestError: there is no note, or the database does not answer.
+            RequestError: there is no note, the gallery needs the model, or the database does not answer.
         """
         assert self.books is not None
+        gallery_model = self._service.gallery_model
+        is_leaving = terms.status == "coming_soon" or terms.shutdown_date is not None
+        if gallery_model is not None and gallery_model.name == terms.model and is_leaving:
+            raise RequestError(
+                f"The gallery is searched by {terms.model}, so it cannot be taken away.",
+                "Start the server with an index of another model first.",
+                param="status",
+            )
         work = partial(model_terms.write_terms, terms=terms, words=words, operator=operator, note=note)
         await self.books.write(work)
         self._apply(terms)
@@ -155,7 +174,6 @@ class Shelf:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
-                await self.votes()
                 await self.refresh()
             except ClipworksError:
                 logger.warning("what is set of models cannot be read now", exc_info=True)
@@ -184,29 +202,3 @@ def _label(connection: Connection, account: str) -> str:
         if key.revoked_at_ms is None and (key.terms.expires_at_ms or now_ms() + 1) > now_ms():
             return f"{key.label.partition('…')[0]}…"
     return ""
-
-
-def described(terms: ModelTerms, before: ModelTerms) -> str:
-    """What changes from some terms to others, in words; nothing where nothing does."""
-    parts = []
-    if (terms.status, terms.shutdown_date) != (before.status, before.shutdown_date):
-        parts.append(f"status {_status(before)} -> {_status(terms)}")
-    if terms.price != before.price:
-        parts.append(f"price {_price(before)} -> {_price(terms)}")
-    if terms.providers != before.providers:
-        parts.append(f"providers {_list(before.providers)} -> {_list(terms.providers)}")
-    return "; ".join(parts)
-
-
-def _status(terms: ModelTerms) -> str:
-    until: datetime.date | None = terms.shutdown_date
-    return (terms.status or "as started") + (f" until {until}" if until else "")
-
-
-def _price(terms: ModelTerms) -> str:
-    price = terms.price
-    return "as started" if price is None else f"{price.usd_per_1k_images}/{price.usd_per_1k_texts}"
-
-
-def _list(names: tuple[str, ...] | None) -> str:
-    return "as started" if names is None else ", ".join(names)

@@ -88,7 +88,7 @@ def test_answers_that_version_1_kept_are_told_again_without_a_fingerprint(addres
     order = order_of(key, repeat=repeat)
     settle(opened, order, reserve(opened, order).charge_id, Answer(body=b"{}", media_type="text/plain"))
     with opened.write() as connection:
-        for later in ("sessions", "logins", "tallies"):
+        for later in ("sessions", "logins", "tallies", "wishes", "model_terms", "model_events"):
             connection.exec_driver_sql(f"DROP TABLE {later}")
         connection.exec_driver_sql("ALTER TABLE repeats DROP COLUMN fingerprint")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")

@@ -45,12 +45,13 @@ def test_each_route_is_described_and_no_other(client: TestClient) -> None:
 
 def test_the_routes_without_a_key_are_the_open_ones(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    keyless = {
-        path
-        for path, operations in paths.items()
-        if all(o.get("security") == [] for o in operations.values())
+    operations = {(path, method): o for path, found in paths.items() for method, o in found.items()}
+    keyless = {name for name, operation in operations.items() if operation.get("security") == []}
+    assert keyless == {
+        (path, method)
+        for path, method in operations
+        if is_open(method.upper(), path) or is_open(method.upper(), f"{path}/")
     }
-    assert keyless == {path for path in paths if is_open("PUT", path) or is_open("PUT", f"{path}/")}
 
 
 def test_the_fields_of_each_body_are_those_that_the_route_takes(client: TestClient) -> None:

@@ -6,37 +6,24 @@ What files say of a model is read once, on the first visit; state, price and vot
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from clipworks.errors import ClipworksError
 from clipworks.model.catalogue import CatalogueRow, rows
-from clipworks.model.measured import MeasuredScore
 from clipworks.model.outline import outline
 from clipworks.model.pull import known_row
-from clipworks.model.scores import Score, scores_of
+from clipworks.model.scores import scores_of
 from clipworks.model.specs import describe_outline, describe_row
-from clipworks.serve.prices import Price, Prices
 from clipworks.serve.problems import RequestError, nearest, shown
+from clipworks.serve.site.entry import Entry, Standing, names_of
 
 if TYPE_CHECKING:
+    from clipworks.model.measured import MeasuredScore
+    from clipworks.serve.prices import Prices
     from clipworks.serve.served import ServedModel
     from clipworks.serve.service import Service
-
-Standing = Literal["live", "loading", "not answering", "coming soon", "deprecated", "shut down"]
-
-STANDINGS: tuple[Standing, ...] = (
-    "live",
-    "loading",
-    "not answering",
-    "deprecated",
-    "coming soon",
-    "shut down",
-)
-"""In the order in which the catalogue shows them."""
 
 _STANDING_OF_STATE: Mapping[str, Standing] = {
     "live": "live",
@@ -50,82 +37,6 @@ _PRIVATE = ("folder", "weights_file", "id", "source")
 """What the files say of themselves and nobody else needs to know."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """One model, as its card and its page show it."""
-
-    id: str
-    """What requests call it, or would."""
-    title: str
-    """One line for people."""
-    tagline: str
-    """One sentence more."""
-    standing: Standing
-    """Whether it can be used."""
-    note: str
-    """What else is to be said of that; mostly nothing."""
-    row: CatalogueRow | None
-    """What is known of it by name; None for a model of this server's own."""
-    specs: Mapping[str, Any]
-    """As `clipworks.model.specs.describe` gives them, less than that where less is known."""
-    scores: Sequence[Score]
-    """Published numbers, or those that come with a built-in model."""
-    measured: Sequence[MeasuredScore]
-    """What was measured here."""
-    model: "ServedModel | None"
-    """The model behind it; None where this server has none."""
-    price: Price
-    """What it costs, or would."""
-    votes: int
-    """Accounts that want it."""
-    num_requests: int
-    """Requests that named it, since the server began and within a day."""
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether requests are taken."""
-        return self.standing in ("live", "loading", "deprecated", "not answering")
-
-    @property
-    def num_parameters(self) -> int | None:
-        """Of both towers; None where nobody knows."""
-        found: int | None = self.specs.get("parameters", {}).get("total")
-        return found
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """What it is for, in the words of the filter."""
-        subject = "drawings and icons" if self.row and self.row.source == "builtin" else "photographs"
-        return ("classification", "retrieval", "embeddings", *((subject,) if self.row else ()))
-
-    @property
-    def licence(self) -> str:
-        """Of the weights, short."""
-        if self.row is None:
-            return "not stated"
-        return self.row.licence if len(self.row.licence) < 20 else "none stated"
-
-    @property
-    def is_commercial(self) -> bool:
-        """Whether the licence of the weights allows commercial use in so many words."""
-        return self.specs.get("commercial_use") == "allowed"
-
-    @property
-    def usd_per_1k_images(self) -> Decimal:
-        """The price as a number, for ordering."""
-        return Decimal(self.price.usd_per_1k_images)
-
-    def score(self, task: str, metric: str = "") -> Score | None:
-        """The first score of a task."""
-        return next((s for s in self.scores if s.task == task and metric in ("", s.metric)), None)
-
-    def providers(self) -> list[str]:
-        """Names of who answers for it."""
-        if self.model is None:
-            return []
-        return [row.name for row in self.model.providers.rows] or ["local"]
-
-
 class Catalogue:
     """The models of a server and those that are known by name.
 
@@ -135,7 +46,9 @@ class Catalogue:
         measured: every number that was measured here.
     """
 
-    def __init__(self, service: "Service", prices: Prices, measured: Sequence[MeasuredScore] = ()) -> None:
+    def __init__(
+        self, service: "Service", prices: "Prices", measured: "Sequence[MeasuredScore]" = ()
+    ) -> None:
         self._service = service
         self._prices = prices
         self._measured = measured
@@ -162,7 +75,7 @@ class Catalogue:
         """
         entries = self.entries(votes)
         exact = [entry for entry in entries if entry.id == name]
-        folded = [entry for entry in entries if name.lower() in _names_of(entry)]
+        folded = [entry for entry in entries if name.lower() in names_of(entry)]
         if found := exact or folded:
             return found[0]
         raise RequestError(
@@ -174,7 +87,7 @@ class Catalogue:
 
     def nearest(self, name: str) -> list[Entry]:
         """The three whose names look most like a name."""
-        known = {alias: entry for entry in self.entries() for alias in _names_of(entry)}
+        known = {alias: entry for entry in self.entries() for alias in names_of(entry)}
         close = get_close_matches(name.lower()[:200], known, n=len(known), cutoff=0.0)
         return list({known[alias].id: known[alias] for alias in close}.values())[:3]
 
@@ -273,12 +186,3 @@ def _standing_of(model: "ServedModel") -> tuple[Standing, str]:
         return "deprecated", f"It is served {until}; move to another one."
     note = "It is loaded by the first request." if model.status == "idle" else ""
     return _STANDING_OF_STATE.get(model.status, "not answering"), note
-
-
-def _names_of(entry: Entry) -> set[str]:
-    names = {entry.id}
-    if entry.row is not None:
-        names |= {entry.row.id, *entry.row.short_names}
-    if entry.model is not None:
-        names |= set(entry.model.spec.aliases)
-    return {name.lower() for name in names}

@@ -13,13 +13,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from clipworks.serve.embeddings import list_models
 from clipworks.serve.site.accept import wanted_kind
-from clipworks.serve.site.catalogue import STANDINGS, Catalogue, Entry
+from clipworks.serve.site.entry import STANDINGS, Entry
 from clipworks.serve.site.filters import filters_for, narrow, sorts
 from clipworks.serve.site.layout import Layout
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
     from clipworks.serve.shelf import Shelf
+    from clipworks.serve.site.catalogue import Catalogue
 
 KINDS = ("application/json", "text/html")
 """The first one is what a client gets that does not say."""
@@ -35,7 +36,7 @@ class CataloguePage:
         shelf: who wants what.
     """
 
-    def __init__(self, service: "Service", layout: Layout, catalogue: Catalogue, shelf: "Shelf") -> None:
+    def __init__(self, service: "Service", layout: Layout, catalogue: "Catalogue", shelf: "Shelf") -> None:
         self._service = service
         self._layout = layout
         self._catalogue = catalogue

@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from clipworks.serve.problems import nearest, shown
 from clipworks.serve.site import charts
-from clipworks.serve.site.catalogue import Catalogue, Entry
 from clipworks.serve.site.comparison_rows import qualities_of, sections
+from clipworks.serve.site.entry import Entry, names_of
 from clipworks.serve.site.layout import Layout
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
     from clipworks.serve.shelf import Shelf
+    from clipworks.serve.site.catalogue import Catalogue
 
 MAX_MODELS = 8
 
@@ -44,7 +45,7 @@ class ComparePage:
         shelf: who wants what.
     """
 
-    def __init__(self, service: "Service", layout: Layout, catalogue: Catalogue, shelf: "Shelf") -> None:
+    def __init__(self, service: "Service", layout: Layout, catalogue: "Catalogue", shelf: "Shelf") -> None:
         self._service = service
         self._layout = layout
         self._catalogue = catalogue
@@ -77,13 +78,16 @@ class ComparePage:
         return self._layout.page(request, "compare.html", content, 400 if faults else 200)
 
     def _chosen(self, names: Sequence[str], entries: Sequence[Entry], faults: list[str]) -> list[Entry]:
-        by_id = {entry.id: entry for entry in entries}
+        by_name = {name: entry for entry in reversed(entries) for name in names_of(entry)}
+        by_name |= {entry.id: entry for entry in entries}
         found = dict[str, Entry]()
-        for name in dict.fromkeys(names):
-            if name in by_id:
-                found[name] = by_id[name]
+        for name in names:
+            entry = by_name.get(name) or by_name.get(name.lower())
+            if entry is not None:
+                found[entry.id] = entry
             elif name.strip():
-                faults.append(f"There is no model {shown(name)}. {nearest(name[:200], list(by_id))}")
+                near = nearest(name[:200], [entry.id for entry in entries])
+                faults.append(f"There is no model {shown(name)}. {near}")
         if len(found) > MAX_MODELS:
             faults.append(f"Only the first {MAX_MODELS} models are shown.")
         return list(found.values())[:MAX_MODELS]

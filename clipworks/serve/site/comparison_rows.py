@@ -6,7 +6,7 @@ from typing import Any
 
 from clipworks.model.scores import MAIN_SUITE
 from clipworks.serve.minutes import Minutes
-from clipworks.serve.site.catalogue import Entry
+from clipworks.serve.site.entry import Entry
 from clipworks.serve.site.model_card import score_rows
 from clipworks.serve.site.wording import share, shares, show_seconds
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from clipworks.serve.problems import nearest, shown
-from clipworks.serve.site.catalogue import STANDINGS, Entry
+from clipworks.serve.site.entry import STANDINGS, Entry
 
 MAX_WORDS = 200
 

@@ -7,7 +7,7 @@ from clipworks.model.measured import GroupShare, MeasuredScore
 from clipworks.model.scores import Score
 from clipworks.model.yardsticks import interval_of, yardstick
 from clipworks.serve.settings import ServeSettings
-from clipworks.serve.site.catalogue import Entry
+from clipworks.serve.site.entry import Entry
 from clipworks.serve.site.questions import questions
 
 Card = dict[str, Any]

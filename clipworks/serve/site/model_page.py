@@ -11,7 +11,7 @@ from clipworks.serve.edge import request_id
 from clipworks.serve.problems import RequestError, problem
 from clipworks.serve.site import charts
 from clipworks.serve.site.accept import wanted_kind
-from clipworks.serve.site.catalogue import Catalogue, Entry
+from clipworks.serve.site.entry import Entry
 from clipworks.serve.site.layout import Layout
 from clipworks.serve.site.model_card import Card, card_of
 from clipworks.serve.site.snippets import KEY_PLACE, snippets
@@ -20,6 +20,7 @@ from clipworks.serve.traces import current_trace
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
     from clipworks.serve.shelf import Shelf
+    from clipworks.serve.site.catalogue import Catalogue
 
 KINDS = ("text/html", "application/json", "text/markdown")
 KIND_BY_ENDING = {".json": "application/json", ".md": "text/markdown"}
@@ -35,7 +36,7 @@ class ModelPage:
         shelf: who wants what, and what the reader's keys are called.
     """
 
-    def __init__(self, service: "Service", layout: Layout, catalogue: Catalogue, shelf: "Shelf") -> None:
+    def __init__(self, service: "Service", layout: Layout, catalogue: "Catalogue", shelf: "Shelf") -> None:
         self._service = service
         self._layout = layout
         self._catalogue = catalogue

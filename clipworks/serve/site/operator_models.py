@@ -4,7 +4,7 @@ import asyncio
 import datetime
 from collections.abc import Mapping
 from functools import partial
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -13,14 +13,18 @@ from starlette.responses import RedirectResponse, Response
 from clipworks.errors import ConfigError
 from clipworks.serve import model_terms, wishes
 from clipworks.serve.billing import no_accounts
-from clipworks.serve.model_terms import ModelTerms
+from clipworks.serve.model_terms import ModelTerms, described
 from clipworks.serve.prices import Price
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.roster import Status
-from clipworks.serve.shelf import Shelf, described
-from clipworks.serve.site.catalogue import Catalogue, Entry
+from clipworks.serve.site.entry import Entry
 from clipworks.serve.site.form_fields import operator_of, read_fields
 from clipworks.serve.site.layout import Layout
+
+if TYPE_CHECKING:
+    from clipworks.serve.shelf import Shelf
+    from clipworks.serve.site.catalogue import Catalogue
+
 
 EVENTS_SHOWN = 100
 
@@ -34,7 +38,7 @@ class OperatorModels:
         shelf: where terms are, and who lays them over the models.
     """
 
-    def __init__(self, layout: Layout, catalogue: Catalogue, shelf: Shelf) -> None:
+    def __init__(self, layout: Layout, catalogue: "Catalogue", shelf: "Shelf") -> None:
         self._layout = layout
         self._catalogue = catalogue
         self._shelf = shelf

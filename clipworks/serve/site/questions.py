@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from clipworks.serve.settings import ServeSettings
-from clipworks.serve.site.catalogue import Entry
+from clipworks.serve.site.entry import Entry
 
 
 def questions(entry: Entry, settings: ServeSettings) -> list[dict[str, str]]:

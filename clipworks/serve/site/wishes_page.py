@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -11,10 +12,12 @@ from starlette.responses import RedirectResponse, Response
 from clipworks.serve import wishes
 from clipworks.serve.billing import no_accounts
 from clipworks.serve.problems import RequestError
-from clipworks.serve.shelf import Shelf
-from clipworks.serve.site.catalogue import Catalogue
 from clipworks.serve.site.form_fields import read_fields, signed_in
 from clipworks.serve.site.layout import Layout
+
+if TYPE_CHECKING:
+    from clipworks.serve.shelf import Shelf
+    from clipworks.serve.site.catalogue import Catalogue
 
 
 class WishesPage:
@@ -26,7 +29,7 @@ class WishesPage:
         shelf: where votes are.
     """
 
-    def __init__(self, layout: Layout, catalogue: Catalogue, shelf: Shelf) -> None:
+    def __init__(self, layout: Layout, catalogue: "Catalogue", shelf: "Shelf") -> None:
         self._layout = layout
         self._catalogue = catalogue
         self._shelf = shelf

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from clipworks.search.library import Library
 from clipworks.serve import accounts
 from clipworks.serve.app import create_service_app
 from clipworks.serve.database import Database, open_database
@@ -39,17 +40,20 @@ class SignedIn:
 
 @contextmanager
 def people_server(
-    address: str, specs: list[ModelSpec], names: tuple[str, ...] = ("ann", "bob"), **settings: Any
+    address: str,
+    specs: list[ModelSpec],
+    names: tuple[str, ...] = ("ann", "bob"),
+    gallery: Library | None = None,
 ) -> Iterator[tuple[TestClient, SignedIn, Database]]:
     """A server with accounts and models whose workers are there at once; nobody is signed in at first."""
-    given = ServeSettings(require_keys=True, database=address, **settings)
+    given = ServeSettings(require_keys=True, database=address)
     database = open_database(address)
     with database.write() as connection:
         for name in names:
             if accounts.find_account(connection, name) is None:
                 accounts.create_account(connection, name, credit_micro_usd=1_000_000)
     fleet = Fleet(given, specs, lambda spec: HeldWorker(ColourEngine(spec.id)))
-    app = SignedIn(create_service_app(Service(given, fleet, None)))
+    app = SignedIn(create_service_app(Service(given, fleet, gallery, loads_first=gallery is not None)))
     try:
         with TestClient(app, base_url=ADDRESS, follow_redirects=False) as client:
             yield client, app, database
