@@ -47,6 +47,7 @@ from clipworks.serve.settings import ServeSettings
 from clipworks.serve.site.account_page import AccountPage
 from clipworks.serve.site.keys_page import KeysPage
 from clipworks.serve.site.layout import STATIC, Layout
+from clipworks.serve.site.operator_page import OperatorPage
 from clipworks.serve.site.paid_search import PaidSearch
 from clipworks.serve.site.people import People
 from clipworks.serve.site.search_page import SearchPage
@@ -235,6 +236,7 @@ def _people_pages(service: Service, gate: KeyGate, layout: Layout) -> list[Route
     people = People(gate, layout)
     door, account = SignInPage(gate, layout), AccountPage(people, service)
     keys, usage = KeysPage(people, service), UsagePage(people, service)
+    operator = OperatorPage(people, service)
     return [
         Route("/sign-in", door.sign_in, methods=["GET", "POST"]),
         Route("/sign-up", door.sign_up, methods=["GET", "POST"]),
@@ -252,6 +254,13 @@ def _people_pages(service: Service, gate: KeyGate, layout: Layout) -> list[Route
         Route("/account/password", account.change_password, methods=["POST"]),
         Route("/account/sign-out", account.end_sessions, methods=["POST"]),
         Route("/account/close", account.close, methods=["POST"]),
+        Route("/operator", operator.accounts, methods=["GET"]),
+        Route("/operator/accounts/{id}", operator.account, methods=["GET"]),
+        Route("/operator/accounts/{id}/grant", operator.grant, methods=["POST"]),
+        Route("/operator/accounts/{id}/adjust", operator.adjust, methods=["POST"]),
+        Route("/operator/accounts/{id}/keys/{key}/revoke", operator.revoke, methods=["POST"]),
+        Route("/operator/ledger", operator.ledger, methods=["GET"]),
+        Route("/operator/health", operator.health, methods=["GET"]),
     ]
 
 
