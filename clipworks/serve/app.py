@@ -38,6 +38,7 @@ from clipworks.serve.guard import Guard
 from clipworks.serve.hits import gallery_picture, search
 from clipworks.serve.key_gate import KeyGate
 from clipworks.serve.logs import start_logging
+from clipworks.serve.oidc import OpenId
 from clipworks.serve.openapi import document
 from clipworks.serve.prices import read_prices
 from clipworks.serve.problems import RequestError
@@ -52,6 +53,7 @@ from clipworks.serve.site.paid_search import PaidSearch
 from clipworks.serve.site.people import People
 from clipworks.serve.site.search_page import SearchPage
 from clipworks.serve.site.sign_in_page import SignInPage
+from clipworks.serve.site.single_sign_on import SingleSignOn
 from clipworks.serve.site.usage_page import UsagePage
 from clipworks.serve.traces import SpanSink
 
@@ -237,7 +239,15 @@ def _people_pages(service: Service, gate: KeyGate, layout: Layout) -> list[Route
     door, account = SignInPage(gate, layout), AccountPage(people, service)
     keys, usage = KeysPage(people, service), UsagePage(people, service)
     operator = OperatorPage(people, service)
+    elsewhere: list[Route] = []
+    if service.settings.oidc_issuer:
+        sso = SingleSignOn(gate, layout, door, OpenId(service.settings))
+        elsewhere = [
+            Route("/sign-in/oidc", sso.leave, methods=["GET"]),
+            Route("/sign-in/oidc/back", sso.come_back, methods=["GET"]),
+        ]
     return [
+        *elsewhere,
         Route("/sign-in", door.sign_in, methods=["GET", "POST"]),
         Route("/sign-up", door.sign_up, methods=["GET", "POST"]),
         Route("/sign-out", door.sign_out, methods=["POST"]),

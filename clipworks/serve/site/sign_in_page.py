@@ -95,6 +95,14 @@ class SignInPage:
         """Sign somebody in who has proved who it is; the way to the page that was wanted."""
         return await self._begin(request, account_id, wanted)
 
+    def refuse(self, request: Request, error: ClipworksError) -> Response:
+        """The sign-in page, with what went wrong elsewhere.
+
+        Raises:
+            ClipworksError: `error`, where it is the server's.
+        """
+        return self._refuse(request, "sign_in.html", {"name": ""}, error)
+
     async def may_join(self, request: Request) -> None:
         """Count one more account of this address today.
 
