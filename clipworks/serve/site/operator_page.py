@@ -18,7 +18,7 @@ from clipworks.errors import ClipworksError
 from clipworks.serve import accounts, keys, ledger, logins, tallies
 from clipworks.serve.accounts import Account
 from clipworks.serve.audit import LedgerFilter, check, entries
-from clipworks.serve.clock import now_ms, show_time
+from clipworks.serve.clock import now_ms, show_minute
 from clipworks.serve.days import read_day
 from clipworks.serve.keys import Key
 from clipworks.serve.logins import Login
@@ -182,7 +182,7 @@ class OperatorPage:
                     "label": key.label,
                     "scopes": ", ".join(key.terms.scopes),
                     "is_working": key.is_working(now),
-                    "since": show_time(key.created_at_ms),
+                    "since": show_minute(key.created_at_ms),
                 }
                 for key in found.keys
             ],
@@ -260,7 +260,7 @@ def _account_row(account: Account, login: Login | None) -> dict[str, Any]:
         "id": account.id,
         "name": account.name,
         "balance": dollars(account.balance_micro_usd),
-        "since": (show_time(account.created_at_ms) or "")[:10],
+        "since": show_minute(account.created_at_ms)[:10],
         "way": way,
         "is_operator": login is not None and login.is_operator,
     }
@@ -269,7 +269,7 @@ def _account_row(account: Account, login: Login | None) -> dict[str, Any]:
 def _ledger_row(row: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {
         "id": row["id"],
-        "at": show_time(row["created_at_ms"]),
+        "at": show_minute(row["created_at_ms"]),
         "account_id": row["account_id"],
         "account": names.get(row["account_id"], row["account_id"]),
         "kind": row["kind"],

@@ -20,11 +20,12 @@ from clipworks.serve import logins, signing_up
 from clipworks.serve.logins import Proof
 from clipworks.serve.oidc import OpenId, Person
 from clipworks.serve.problems import RequestError
+from clipworks.serve.site.forms import own_path
 from clipworks.serve.site.layout import Layout
-from clipworks.serve.site.sign_in_page import SignInPage, own_path
 
 if TYPE_CHECKING:
     from clipworks.serve.key_gate import KeyGate
+    from clipworks.serve.site.sign_in_page import SignInPage
 
 _MAX_SAME = 50
 
@@ -41,7 +42,7 @@ class SingleSignOn:
         issuer: tells it.
     """
 
-    def __init__(self, gate: "KeyGate", layout: Layout, door: SignInPage, issuer: OpenId) -> None:
+    def __init__(self, gate: "KeyGate", layout: Layout, door: "SignInPage", issuer: OpenId) -> None:
         self._gate = gate
         self._layout = layout
         self._door = door
