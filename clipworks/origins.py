@@ -120,13 +120,21 @@ class Origin:
         self._system.close()
 
     async def ask(
-        self, path: str, *, body: bytes | None = None, headers: Headers = (), seconds: float, max_bytes: int
+        self,
+        path: str,
+        *,
+        body: bytes | None = None,
+        kind: str = "application/json",
+        headers: Headers = (),
+        seconds: float,
+        max_bytes: int,
     ) -> Answer:
-        """GET a path below the address, or POST JSON to it; any status is an answer.
+        """GET a path below the address, or POST to it; any status is an answer.
 
         Args:
             path: begins with a slash.
-            body: JSON to post; None asks with GET.
+            body: what to post; None asks with GET.
+            kind: content type of the body.
             headers: more of them, such as the key.
             seconds: everything, waiting for a connection included.
             max_bytes: largest body of an answer.
@@ -134,7 +142,7 @@ class Origin:
         Raises:
             NetError: there was no answer; `reason` says why.
         """
-        request = self._request(path, body, headers)
+        request = self._request(path, body, [("Content-Type", kind), *headers] if body else headers)
         try:
             async with asyncio.timeout(seconds), self._places:
                 return await self._ask(request, body or b"", max_bytes)
@@ -151,7 +159,7 @@ class Origin:
             raise NetError("The server does not speak HTTP as it should.", reason="damaged") from error
 
     def _request(self, path: str, body: bytes | None, headers: Headers) -> h11.Request:
-        more = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))] if body else []
+        more = [("Content-Length", str(len(body)))] if body else []
         return h11.Request(
             method="GET" if body is None else "POST",
             target=self._address.target.rstrip("/") + path,

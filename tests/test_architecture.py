@@ -59,6 +59,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("evaluate/hub.py", "model/pull.py"),
     "isal": ("collect/records.py", "collect/responses.py"),
     "jinja2": ("serve/",),
+    "joserfc": ("serve/oidc.py",),
     "llvmlite": ("compiled.py",),
     "markdown_it": ("serve/site/prose.py",),
     "numba": ("compiled.py",),
@@ -85,7 +86,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 }
 """Third-party package -> the files or folders that may import it; "" means any."""
 
-LOCAL_IMPORTS = ("__init__.py", "cli/", "model/loading.py", "serve/database.py")
+LOCAL_IMPORTS = ("__init__.py", "cli/", "model/loading.py", "serve/database.py", "serve/oidc.py")
 """Where a function may import: what must not load before it is needed."""
 
 BANNED_NAMES = {"base", "common", "handler", "helper", "helpers", "manager", "misc", "util", "utils"}

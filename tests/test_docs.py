@@ -138,7 +138,7 @@ def routes() -> list[str]:
 
 
 def test_the_pages_on_the_server_name_each_route_and_no_other() -> None:
-    pages = text_of([ROOT / "docs" / "serve.md", ROOT / "docs" / "clients.md"])
+    pages = text_of([ROOT / "docs" / f"{name}.md" for name in ("serve", "clients", "accounts")])
     named = set(re.findall(r"`(?:GET |POST\s)?(/[a-z0-9/{}._-]*)`", pages)) - {"/v1/"}
     assert named == set(routes())
 

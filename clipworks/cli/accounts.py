@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -222,6 +222,78 @@ def audit(context: click.Context, database: str | None, as_json: bool) -> None:
     if differences:
         context.exit(1)
     note(f"{count_of(num_accounts, 'account')} checked: every balance is the sum of its rows.")
+
+
+@accounts.command(context_settings=SETTINGS)
+@click.argument("account")
+@click.option(
+    "--password-file",
+    type=click.File("r", encoding="utf-8"),
+    help="File with the password in its first line, - for stdin.  [default: it is asked for]",
+)
+@database_option()
+@json_option("the account")
+def password(account: str, password_file: IO[str] | None, database: str | None, as_json: bool) -> None:
+    """Set the password that an account is signed in to with on the pages, also where there was none.
+
+    Every browser that is signed in is signed out.
+
+    \b
+    Example:
+      clipworks accounts password "The Museum"
+    """
+    if password_file is not None:
+        chosen = password_file.readline().rstrip("\n")
+    else:
+        chosen = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    with writing(database) as (connection, _):
+        from clipworks.serve.accounts import account_named
+        from clipworks.serve.admin import account_details
+        from clipworks.serve.logins import Proof, add_login, login_of, set_password
+        from clipworks.serve.passwords import check_password, digest_now
+        from clipworks.serve.sessions import end_sessions
+
+        found = account_named(connection, account)
+        check_password(chosen, found.name)
+        if login_of(connection, found.id) is None:
+            add_login(connection, found.id, found.name, Proof(password=digest_now(chosen)))
+        else:
+            set_password(connection, found.id, digest_now(chosen))
+        end_sessions(connection, found.id)
+        details = account_details(found)
+    _show([details], as_json)
+    note(f"{found.name!r} signs in with it at /sign-in.")
+
+
+@accounts.command(context_settings=SETTINGS)
+@click.argument("account")
+@click.option("--off", is_flag=True, help="Take the right away.")
+@database_option()
+@json_option("the account")
+def operator(account: str, off: bool, database: str | None, as_json: bool) -> None:
+    """Let who signs in for an account see the pages of the operator: all accounts, credit, ledger, health.
+
+    \b
+    Example:
+      clipworks accounts operator mira
+      clipworks accounts operator mira --off
+    """
+    with writing(database) as (connection, _):
+        from clipworks.errors import ConfigError
+        from clipworks.serve.accounts import account_named
+        from clipworks.serve.admin import account_details
+        from clipworks.serve.logins import login_of, set_operator
+
+        found = account_named(connection, account)
+        if login_of(connection, found.id) is None:
+            raise ConfigError(
+                f"Nobody signs in for the account {found.name!r}.",
+                f"Set a password first: clipworks accounts password {found.name!r}.",
+            )
+        set_operator(connection, found.id, not off)
+        details = account_details(found)
+    _show([details], as_json)
+    note(f"{found.name!r} {'sees the pages of the operator no more' if off else 'sees /operator now'}.")
 
 
 @contextmanager

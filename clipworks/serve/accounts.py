@@ -1,9 +1,10 @@
 """Accounts: who pays. Their money moves in `ledger.py` and nowhere else."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from clipworks.serve.keys import check_name, check_text, now_ms
 from clipworks.serve.ledger import MAX_MICRO_USD, grant
@@ -84,3 +85,28 @@ def list_accounts(connection: Connection) -> list[Account]:
     """Every account, oldest first."""
     rows = connection.execute(select(ACCOUNTS).order_by(ACCOUNTS.c.created_at_ms, ACCOUNTS.c.id))
     return [Account(**row._mapping) for row in rows]
+
+
+def find_accounts(connection: Connection, words: str, *, limit: int, offset: int = 0) -> list[Account]:
+    """Accounts whose name holds some words, or whose id they are, the newest first."""
+    chosen = select(ACCOUNTS).order_by(ACCOUNTS.c.created_at_ms.desc(), ACCOUNTS.c.id)
+    if words:
+        chosen = chosen.where(ACCOUNTS.c.name.icontains(words, autoescape=True) | (ACCOUNTS.c.id == words))
+    rows = connection.execute(chosen.limit(limit).offset(offset))
+    return [Account(**row._mapping) for row in rows]
+
+
+def total_of(connection: Connection) -> tuple[int, int]:
+    """How many accounts there are, and what they have together, millionths of a US dollar."""
+    row = connection.execute(
+        select(func.count(), func.coalesce(func.sum(ACCOUNTS.c.balance_micro_usd), 0)).select_from(ACCOUNTS)
+    ).one()
+    return int(row[0]), int(row[1])
+
+
+def names_of(connection: Connection, account_ids: Collection[str]) -> dict[str, str]:
+    """Names of accounts, by id."""
+    rows = connection.execute(
+        select(ACCOUNTS.c.id, ACCOUNTS.c.name).where(ACCOUNTS.c.id.in_(list(account_ids)))
+    )
+    return {row.id: row.name for row in rows}

@@ -19,6 +19,28 @@ class Difference:
     """Which figures, with their values."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerFilter:
+    """Which rows of the ledger are wanted; what is empty does not matter."""
+
+    account_id: str = ""
+    """Whose."""
+    key_id: str = ""
+    """In whose budget they count."""
+    kind: str = ""
+    """`grant`, `adjust`, `reserve`, `settle` or `release`."""
+    model: str = ""
+    """Id of the model that did the work."""
+    request_id: str = ""
+    """Of which request."""
+    first_day: str = ""
+    """Not before this day, UTC."""
+    last_day: str = ""
+    """Not after this day."""
+    before_id: int = 0
+    """Older than the row with this number."""
+
+
 def check(connection: Connection) -> list[Difference]:
     """Recompute every balance from its rows, and what is set aside from the charges in work."""
     found = []
@@ -49,5 +71,26 @@ def check(connection: Connection) -> list[Difference]:
 
 def entries_of(connection: Connection, account_id: str, *, limit: int) -> list[dict[str, Any]]:
     """The newest rows of an account's ledger, newest first, by the names of their columns."""
-    newest = select(LEDGER).where(LEDGER.c.account_id == account_id).order_by(LEDGER.c.id.desc()).limit(limit)
-    return [dict(row._mapping) for row in connection.execute(newest)]
+    return entries(connection, LedgerFilter(account_id=account_id), limit=limit)
+
+
+def entries(connection: Connection, wanted: LedgerFilter, *, limit: int) -> list[dict[str, Any]]:
+    """The newest rows of the ledger that are wanted, newest first, by the names of their columns."""
+    columns = {
+        "account_id": LEDGER.c.account_id,
+        "key_id": LEDGER.c.key_id,
+        "kind": LEDGER.c.kind,
+        "model": LEDGER.c.model,
+        "request_id": LEDGER.c.request_id,
+    }
+    chosen = select(LEDGER).order_by(LEDGER.c.id.desc()).limit(limit)
+    for name, column in columns.items():
+        if getattr(wanted, name):
+            chosen = chosen.where(column == getattr(wanted, name))
+    if wanted.first_day:
+        chosen = chosen.where(LEDGER.c.day >= wanted.first_day)
+    if wanted.last_day:
+        chosen = chosen.where(LEDGER.c.day <= wanted.last_day)
+    if wanted.before_id:
+        chosen = chosen.where(LEDGER.c.id < wanted.before_id)
+    return [dict(row._mapping) for row in connection.execute(chosen)]

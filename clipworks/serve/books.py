@@ -49,6 +49,8 @@ class Books:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.address = database.address
+        """Where the database is, without a password."""
         self._answered_at = -math.inf
         threads = 1 if database.is_sqlite else POSTGRES_THREADS
         batch = MAX_BATCH if database.is_sqlite else 1

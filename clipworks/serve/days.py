@@ -17,8 +17,8 @@ def read_days(request: Request) -> tuple[str, str]:
         RequestError: one is no day, or they are no span.
     """
     today = datetime.now(UTC).date()
-    last = _read_day(request, "to", today)
-    first = _read_day(request, "from", max(last - timedelta(days=DAYS_SHOWN - 1), date(1970, 1, 1)))
+    last = read_day(request, "to", today)
+    first = read_day(request, "from", max(last - timedelta(days=DAYS_SHOWN - 1), date(1970, 1, 1)))
     if not 0 <= (last - first).days < MAX_DAYS:
         raise RequestError(
             f"from {first} to {last} is no span of 1 to {MAX_DAYS} days.", "Ask for less.", param="from"
@@ -26,10 +26,19 @@ def read_days(request: Request) -> tuple[str, str]:
     return first.isoformat(), last.isoformat()
 
 
-def _read_day(request: Request, name: str, default: date) -> date:
+def read_day(request: Request, name: str, default: date | None = None) -> date:
+    """The day that a parameter of a request names.
+
+    Args:
+        default: what a missing one stands for.
+
+    Raises:
+        RequestError: it is no day, or missing without a default.
+    """
     text = request.query_params.get(name)
-    if text is None:
+    if text is None and default is not None:
         return default
+    text = text or ""
     try:
         day = date.fromisoformat(text)
     except ValueError:

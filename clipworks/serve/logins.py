@@ -1,7 +1,9 @@
 """Logins: who signs in for an account, and with what. An account made by an operator may have none."""
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
@@ -108,6 +110,12 @@ def operators(connection: Connection) -> list[str]:
     return list(connection.execute(select(LOGINS.c.account_id).where(LOGINS.c.is_operator)).scalars())
 
 
+def logins_of(connection: Connection, account_ids: Sequence[str]) -> dict[str, Login]:
+    """Who signs in for some accounts, by the account's id."""
+    rows = connection.execute(select(LOGINS).where(LOGINS.c.account_id.in_(account_ids)))
+    return {row.account_id: _login(row) for row in rows}
+
+
 def renew_pages_key(connection: Connection, account_id: str) -> str:
     """The id of the key that pays for what an account's pages ask: the one that is there, or a new one."""
     row = connection.execute(select(LOGINS.c.pages_key_id).where(LOGINS.c.account_id == account_id)).one()
@@ -144,7 +152,11 @@ def fold(name: str) -> str:
 
 def _find(connection: Connection, condition: object) -> Login | None:
     row = connection.execute(select(LOGINS).where(condition)).one_or_none()  # type: ignore[arg-type]
-    return None if row is None else Login(**{**row._mapping, "is_operator": bool(row.is_operator)})
+    return None if row is None else _login(row)
+
+
+def _login(row: Any) -> Login:
+    return Login(**{**row._mapping, "is_operator": bool(row.is_operator)})
 
 
 def taken(name: str) -> RequestError:

@@ -94,6 +94,20 @@ class Metrics:
             self._texts.labels(trace.model).inc(trace.num_texts)
             self._cost.labels(trace.model).inc(trace.cost_micro_usd / 1e6)
 
+    def answers(self) -> dict[tuple[str, str], int]:
+        """(route, status) -> requests that were answered since the start, for who looks at the page."""
+        counted: dict[tuple[str, str], int] = {}
+        for family in self._requests.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_total"):
+                    place = (sample.labels["route"], sample.labels["status"])
+                    counted[place] = counted.get(place, 0) + int(sample.value)
+        return counted
+
+    def num_in_flight(self) -> int:
+        """Requests being answered now."""
+        return int(self.registry.get_sample_value("clipworks_requests_in_flight") or 0)
+
     def stage(self, stage: str, model: str, modality: str, seconds: float) -> None:
         """One picture, item or batch has left a stage."""
         self._stage_seconds.labels(stage, model, modality).observe(seconds)

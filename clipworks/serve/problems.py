@@ -29,6 +29,7 @@ STATUS_BY_CODE = {
     "foreign_form": 403,
     "host_not_allowed": 403,
     "model_not_allowed": 403,
+    "not_recognised": 403,
     "pages_key_ended": 403,
     "scope_not_allowed": 403,
     "url_fetch_disabled": 403,

@@ -210,3 +210,21 @@ def test_every_command_has_json_a_database_and_an_example(group: click.Group) ->
         options = {parameter.name for parameter in command.params}
         assert {"as_json", "database"} <= options, name
         assert f"clipworks {group.name} {name}" in (command.help or ""), name
+
+
+def test_a_password_lets_an_account_sign_in_and_only_then_be_an_operator(run: Run, tmp_path: Path) -> None:
+    run("accounts", "create", "--name", "museum")
+    refused = run("accounts", "operator", "museum", status=1)
+    assert "Nobody signs in" in refused.stderr and "accounts password" in refused.stderr
+    (tmp_path / "word").write_text("seven green apples\n")
+    said = run("accounts", "password", "museum", "--password-file", str(tmp_path / "word"))
+    assert "/sign-in" in said.stderr and "museum" in said.stdout and "apples" not in said.stderr + said.stdout
+    (tmp_path / "weak").write_text("museum1\n")
+    weak = run("accounts", "password", "museum", "--password-file", str(tmp_path / "weak"), status=1)
+    assert "from 10 to 200" in weak.stderr
+    assert "sees /operator now" in run("accounts", "operator", "museum").stderr
+    with sqlite3.connect(tmp_path / "accounts.db") as connection:
+        assert connection.execute("SELECT name, is_operator FROM logins").fetchall() == [("museum", 1)]
+    assert "no more" in run("accounts", "operator", "museum", "--off").stderr
+    with sqlite3.connect(tmp_path / "accounts.db") as connection:
+        assert connection.execute("SELECT is_operator FROM logins").fetchall() == [(0,)]

@@ -82,8 +82,7 @@ def test_every_route_needs_a_key_or_a_session_unless_it_is_listed_as_open(place:
         odd_ones = ("//v1/usage", "/static/../v1/usage", "/v1/models/../usage", "/V1/USAGE", "/livez/")
         for odd in (*odd_ones, "/ACCOUNT", "/accounts", "/operators", "/sign-in/", "/sign-out"):
             assert client.get(odd, follow_redirects=False).status_code in (401, 404), odd
-        # What is open to read is not open to be sent to.
-        for paid in ("/models/x", "/models", "/compare", "/playground", "/docs/x"):
+        for paid in ("/models/x", "/models", "/compare", "/playground", "/docs/x"):  # open to read, no more
             assert client.post(paid, json={}).status_code == 401, paid
     assert {line for line in found["open"] if not line.startswith("HEAD ")} == {
         *("GET /livez", "GET /readyz", "GET /health", "GET /openapi.json", "GET /static"),
@@ -93,7 +92,6 @@ def test_every_route_needs_a_key_or_a_session_unless_it_is_listed_as_open(place:
         *("GET /", "POST /", "GET /sign-in", "POST /sign-in", "GET /sign-up", "POST /sign-up"),
         "POST /sign-out",
     }
-    assert all("/account" in line or "/operator" in line for line in found["session"])
     assert "POST /account/close" in found["session"]
     # The canaries of /readyz and /health are all that the engine was asked.
     assert engines["colours"].calls == [("images", 1), ("texts", 1)]

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from clipworks.errors import ClipworksError
 from clipworks.serve import logins, sessions
-from clipworks.serve.clock import now_ms, show_time
+from clipworks.serve.clock import now_ms, show_minute
 from clipworks.serve.closing import close_account
 from clipworks.serve.days import read_days
 from clipworks.serve.keys import Key, list_keys
@@ -160,8 +160,8 @@ def _end(connection: Connection, account_id: str, start: str) -> None:
 def _session_row(session: Session, *, is_this: bool) -> dict[str, Any]:
     return {
         "start": session.digest[:16],
-        "since": show_time(session.created_at_ms),
-        "until": show_time(session.expires_at_ms),
+        "since": show_minute(session.created_at_ms),
+        "until": show_minute(session.expires_at_ms),
         "is_this": is_this,
     }
 

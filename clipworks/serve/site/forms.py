@@ -85,3 +85,9 @@ async def read_form(request: Request, visitors: Visitors, *, is_signed_in: bool 
     wanted = viewer.form_token if is_signed_in and viewer else form_token(visitors.visit_token(request))
     check_token(given, wanted)
     return Form(fields=fields)
+
+
+def own_path(wanted: str) -> str:
+    """Where to go next: a path of this site that was asked for, or the account's page."""
+    is_own = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
+    return wanted if is_own and wanted.isprintable() and len(wanted) < 1000 else "/account"

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from clipworks.errors import ClipworksError
 from clipworks.serve import keys
-from clipworks.serve.clock import now_ms, show_time
+from clipworks.serve.clock import now_ms, show_minute
 from clipworks.serve.keys import Key, KeyTerms
 from clipworks.serve.problems import RequestError
 from clipworks.serve.sessions import Session
@@ -185,13 +185,13 @@ def _row(key: Key, session: Session) -> dict[str, Any]:
         "models": ", ".join(terms.models) or "all models",
         "budget": budget,
         "limits": ", ".join(f"{n:,} {what} a minute" for what, n in limits.items() if n is not None),
-        "since": show_time(key.created_at_ms),
+        "since": show_minute(key.created_at_ms),
     }
 
 
 def _state(key: Key, now: int) -> str:
     if key.revoked_at_ms is not None:
-        return f"revoked {show_time(key.revoked_at_ms)}"
+        return f"revoked {show_minute(key.revoked_at_ms)}"
     if key.terms.expires_at_ms is None:
         return "works"
-    return f"{'until' if key.terms.expires_at_ms > now else 'expired'} {show_time(key.terms.expires_at_ms)}"
+    return f"{'until' if key.terms.expires_at_ms > now else 'expired'} {show_minute(key.terms.expires_at_ms)}"

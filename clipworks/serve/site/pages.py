@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from clipworks.serve.oidc import OpenId
 from clipworks.serve.openapi import document
 from clipworks.serve.site.account_page import AccountPage
 from clipworks.serve.site.catalogue_page import CataloguePage
@@ -14,11 +15,13 @@ from clipworks.serve.site.keys_page import KeysPage
 from clipworks.serve.site.layout import STATIC, Layout
 from clipworks.serve.site.model_page import ModelPage
 from clipworks.serve.site.operator_models import OperatorModels
+from clipworks.serve.site.operator_page import OperatorPage
 from clipworks.serve.site.paid_search import PaidSearch
 from clipworks.serve.site.people import People
 from clipworks.serve.site.playground_page import PlaygroundPage
 from clipworks.serve.site.search_page import SearchPage
 from clipworks.serve.site.sign_in_page import SignInPage
+from clipworks.serve.site.single_sign_on import SingleSignOn
 from clipworks.serve.site.usage_page import UsagePage
 from clipworks.serve.site.wishes_page import WishesPage
 
@@ -82,7 +85,16 @@ def _people_pages(service: "Service", gate: "KeyGate", layout: Layout) -> list[R
     people = People(gate, layout)
     door, account = SignInPage(gate, layout), AccountPage(people, service)
     keys, usage = KeysPage(people, service), UsagePage(people, service)
+    operator = OperatorPage(people, service)
+    elsewhere: list[Route] = []
+    if service.settings.oidc_issuer:
+        sso = SingleSignOn(gate, layout, door, OpenId(service.settings))
+        elsewhere = [
+            Route("/sign-in/oidc", sso.leave, methods=["GET"]),
+            Route("/sign-in/oidc/back", sso.come_back, methods=["GET"]),
+        ]
     return [
+        *elsewhere,
         Route("/sign-in", door.sign_in, methods=["GET", "POST"]),
         Route("/sign-up", door.sign_up, methods=["GET", "POST"]),
         Route("/sign-out", door.sign_out, methods=["POST"]),
@@ -99,4 +111,11 @@ def _people_pages(service: "Service", gate: "KeyGate", layout: Layout) -> list[R
         Route("/account/password", account.change_password, methods=["POST"]),
         Route("/account/sign-out", account.end_sessions, methods=["POST"]),
         Route("/account/close", account.close, methods=["POST"]),
+        Route("/operator", operator.accounts, methods=["GET"]),
+        Route("/operator/accounts/{id}", operator.account, methods=["GET"]),
+        Route("/operator/accounts/{id}/grant", operator.grant, methods=["POST"]),
+        Route("/operator/accounts/{id}/adjust", operator.adjust, methods=["POST"]),
+        Route("/operator/accounts/{id}/keys/{key}/revoke", operator.revoke, methods=["POST"]),
+        Route("/operator/ledger", operator.ledger, methods=["GET"]),
+        Route("/operator/health", operator.health, methods=["GET"]),
     ]

@@ -20,7 +20,7 @@ from clipworks.serve.passwords import Passwords, check_password
 from clipworks.serve.prices import parse_usd
 from clipworks.serve.problems import RequestError, status_and_code
 from clipworks.serve.sessions import digest_of
-from clipworks.serve.site.forms import Form, read_form
+from clipworks.serve.site.forms import Form, own_path, read_form
 from clipworks.serve.site.layout import Layout
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import form_token, session_of
@@ -94,6 +94,14 @@ class SignInPage:
     async def admit(self, request: Request, account_id: str, wanted: str) -> Response:
         """Sign somebody in who has proved who it is; the way to the page that was wanted."""
         return await self._begin(request, account_id, wanted)
+
+    def refuse(self, request: Request, error: ClipworksError) -> Response:
+        """The sign-in page, with what went wrong elsewhere.
+
+        Raises:
+            ClipworksError: `error`, where it is the server's.
+        """
+        return self._refuse(request, "sign_in.html", {"name": ""}, error)
 
     async def may_join(self, request: Request) -> None:
         """Count one more account of this address today.
@@ -196,12 +204,6 @@ class SignInPage:
         if seconds is not None:
             answer.headers["retry-after"] = str(max(1, round(seconds)))
         return answer
-
-
-def own_path(wanted: str) -> str:
-    """Where to go next: a path of this site that was asked for, or the account's page."""
-    is_own = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
-    return wanted if is_own and wanted.isprintable() and len(wanted) < 1000 else "/account"
 
 
 def _count_tries(connection: Connection, tries: dict[str, str]) -> bool:

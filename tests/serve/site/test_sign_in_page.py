@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 
 from clipworks.serve import ledger, logins
 from clipworks.serve.database import Database
-from clipworks.serve.site.sign_in_page import MAX_TRIES, own_path
+from clipworks.serve.site.forms import own_path
+from clipworks.serve.site.sign_in_page import MAX_TRIES
 from clipworks.serve.tables import LOGINS, SESSIONS, TALLIES
 from tests.serve.cluster import new_sqlite
 from tests.serve.paying import assert_books_agree, balance, bearer, new_key, paid_server, rows
