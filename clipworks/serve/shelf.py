@@ -20,6 +20,7 @@ from clipworks.errors import ClipworksError
 from clipworks.serve import model_terms, wishes
 from clipworks.serve.accounts import account_named
 from clipworks.serve.keys import list_keys, now_ms
+from clipworks.serve.logins import login_of
 from clipworks.serve.model_terms import ModelTerms
 from clipworks.serve.prices import Prices
 from clipworks.serve.problems import RequestError
@@ -198,7 +199,11 @@ class Shelf:
 
 
 def _label(connection: Connection, account: str) -> str:
-    for key in list_keys(connection, account_named(connection, account).id):
+    owner = account_named(connection, account).id
+    login = login_of(connection, owner)
+    for key in list_keys(connection, owner):
+        if login is not None and key.id == login.pages_key_id:
+            continue  # its secret is nobody's
         if key.revoked_at_ms is None and (key.terms.expires_at_ms or now_ms() + 1) > now_ms():
             return f"{key.label.partition('…')[0]}…"
     return ""

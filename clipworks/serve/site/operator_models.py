@@ -10,65 +10,61 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from clipworks.errors import ConfigError
+from clipworks.errors import ClipworksError, ConfigError
 from clipworks.serve import model_terms, wishes
-from clipworks.serve.billing import no_accounts
 from clipworks.serve.model_terms import ModelTerms, described
 from clipworks.serve.prices import Price
 from clipworks.serve.problems import RequestError, nearest, shown
 from clipworks.serve.roster import Status
 from clipworks.serve.site.entry import Entry
-from clipworks.serve.site.form_fields import operator_of, read_fields
-from clipworks.serve.site.layout import Layout
 
 if TYPE_CHECKING:
     from clipworks.serve.shelf import Shelf
     from clipworks.serve.site.catalogue import Catalogue
+    from clipworks.serve.site.people import People
 
 
 EVENTS_SHOWN = 100
 
 
 class OperatorModels:
-    """The page and its forms; who is no operator hears that there is no such page.
+    """The page and its forms; the guard lets only operators come here.
 
     Args:
-        layout: the frame.
+        people: who is signed in, and the frame.
         catalogue: every model that is known.
         shelf: where terms are, and who lays them over the models.
     """
 
-    def __init__(self, layout: Layout, catalogue: "Catalogue", shelf: "Shelf") -> None:
-        self._layout = layout
+    def __init__(self, people: "People", catalogue: "Catalogue", shelf: "Shelf") -> None:
+        self._people = people
         self._catalogue = catalogue
         self._shelf = shelf
 
     async def show(self, request: Request) -> Response:
-        """GET: a form per model, who wants it, and what was changed.
-
-        Raises:
-            RequestError: the server has no accounts, or the reader is no operator.
-        """
-        return await self._page(request, {}, "")
+        """GET: a form per model, who wants it, and what was changed."""
+        return await self._page(request, {})
 
     async def change(self, request: Request) -> Response:
         """POST: set what one form says; it holds from the next request on.
 
         Raises:
-            RequestError: the server has no accounts, the reader is no operator, or the form is of another
-                session.
+            RequestError: the form is of another session.
         """
-        viewer = operator_of(request)
-        given = await read_fields(request, viewer)
+        form = await self._people.form(request)
+        given = {name: form.text(name) for name in form.fields}
+        operator = self._people.who(request).account_name
         try:
             entry = await asyncio.to_thread(self._catalogue.entry, given.get("model", ""))
             terms = read_terms(given, entry)
             words = described(terms, self._shelf.terms_of(entry.id))
             if not words:
                 raise RequestError(f"Nothing changes of {entry.id}.", "Change a field before you send it.")
-            await self._shelf.change(terms, words=words, operator=viewer.account, note=given.get("note", ""))
-        except (RequestError, ConfigError) as error:
-            return await self._page(request, given, str(error), 400)
+            await self._shelf.change(terms, words=words, operator=operator, note=given.get("note", ""))
+        except ConfigError as error:
+            return await self._page(request, given, RequestError(error.message, error.remedy))
+        except RequestError as error:
+            return await self._page(request, given, error)
         return RedirectResponse(
             f"/operator/models?done={quote(entry.id)}#model-{quote(entry.id, safe='')}",
             303,
@@ -76,12 +72,9 @@ class OperatorModels:
         )
 
     async def _page(
-        self, request: Request, given: Mapping[str, str], fault: str, status: int = 200
+        self, request: Request, given: Mapping[str, str], error: ClipworksError | None = None
     ) -> Response:
-        viewer = operator_of(request)
-        books = self._shelf.books
-        if books is None:
-            raise no_accounts()
+        books = self._people.books
         entries = await asyncio.to_thread(self._catalogue.entries, await self._shelf.votes())
         events = await books.report(partial(model_terms.events, limit=EVENTS_SHOWN))
         content = {
@@ -94,12 +87,10 @@ class OperatorModels:
                 for one in events
             ],
             "statuses": get_args(Status),
-            "form_token": viewer.form_token,
             "given": given,
-            "fault": fault,
             "done": request.query_params.get("done", ""),
         }
-        return self._layout.page(request, "operator_models.html", content, status)
+        return self._people.page(request, "operator_models.html", content, error=error)
 
 
 def read_terms(given: Mapping[str, str], entry: Entry) -> ModelTerms:

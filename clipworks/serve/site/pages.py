@@ -57,7 +57,7 @@ def pages(
         Route("/docs/api", docs.api, methods=["GET"]),
         Route("/docs/{page}", docs.page, methods=["GET"]),
         *_model_pages(service, layout, catalogue, shelf),
-        *(_people_pages(service, gate, layout) if gate is not None else ()),
+        *(_people_pages(service, gate, layout, catalogue, shelf) if gate is not None else ()),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
 
@@ -65,27 +65,24 @@ def pages(
 def _model_pages(service: "Service", layout: Layout, catalogue: "Catalogue", shelf: "Shelf") -> list[Route]:
     """The catalogue, and what accounts and the operator say of its models."""
     models_page = CataloguePage(service, layout, catalogue, shelf)
-    wishes_page = WishesPage(layout, catalogue, shelf)
-    operator_models = OperatorModels(layout, catalogue, shelf)
     return [
         Route("/models", models_page.show, methods=["GET"]),
         Route("/models.json", models_page.machine_list, methods=["GET"]),
         Route("/llms.txt", models_page.llms, methods=["GET"]),
         Route("/models/{model:path}", ModelPage(service, layout, catalogue, shelf).show, methods=["GET"]),
         Route("/compare", ComparePage(service, layout, catalogue, shelf).show, methods=["GET"]),
-        Route("/account/wishes", wishes_page.show, methods=["GET"]),
-        Route("/account/wishes", wishes_page.vote, methods=["POST"]),
-        Route("/operator/models", operator_models.show, methods=["GET"]),
-        Route("/operator/models", operator_models.change, methods=["POST"]),
     ]
 
 
-def _people_pages(service: "Service", gate: "KeyGate", layout: Layout) -> list[Route]:
+def _people_pages(
+    service: "Service", gate: "KeyGate", layout: Layout, catalogue: "Catalogue", shelf: "Shelf"
+) -> list[Route]:
     """Signing in, and the pages of who is signed in."""
     people = People(gate, layout)
     door, account = SignInPage(gate, layout), AccountPage(people, service)
     keys, usage = KeysPage(people, service), UsagePage(people, service)
     operator = OperatorPage(people, service)
+    wishes, models = WishesPage(people, catalogue, shelf), OperatorModels(people, catalogue, shelf)
     elsewhere: list[Route] = []
     if service.settings.oidc_issuer:
         sso = SingleSignOn(gate, layout, door, OpenId(service.settings))
@@ -111,6 +108,8 @@ def _people_pages(service: "Service", gate: "KeyGate", layout: Layout) -> list[R
         Route("/account/password", account.change_password, methods=["POST"]),
         Route("/account/sign-out", account.end_sessions, methods=["POST"]),
         Route("/account/close", account.close, methods=["POST"]),
+        Route("/account/wishes", wishes.show, methods=["GET"]),
+        Route("/account/wishes", wishes.vote, methods=["POST"]),
         Route("/operator", operator.accounts, methods=["GET"]),
         Route("/operator/accounts/{id}", operator.account, methods=["GET"]),
         Route("/operator/accounts/{id}/grant", operator.grant, methods=["POST"]),
@@ -118,4 +117,6 @@ def _people_pages(service: "Service", gate: "KeyGate", layout: Layout) -> list[R
         Route("/operator/accounts/{id}/keys/{key}/revoke", operator.revoke, methods=["POST"]),
         Route("/operator/ledger", operator.ledger, methods=["GET"]),
         Route("/operator/health", operator.health, methods=["GET"]),
+        Route("/operator/models", models.show, methods=["GET"]),
+        Route("/operator/models", models.change, methods=["POST"]),
     ]

@@ -23,11 +23,13 @@ TABS = (
     ("/account/keys", "Keys"),
     ("/account/usage", "Usage"),
     ("/account/prices", "Prices"),
+    ("/account/wishes", "Wishes"),
     ("/account/settings", "Settings"),
 )
 OPERATOR_TABS = (
     ("/operator", "Accounts"),
     ("/operator/ledger", "Ledger"),
+    ("/operator/models", "Models"),
     ("/operator/health", "Health"),
 )
 """Address and name of the pages beside one."""

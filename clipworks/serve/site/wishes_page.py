@@ -10,40 +10,32 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from clipworks.serve import wishes
-from clipworks.serve.billing import no_accounts
 from clipworks.serve.problems import RequestError
-from clipworks.serve.site.form_fields import read_fields, signed_in
-from clipworks.serve.site.layout import Layout
 
 if TYPE_CHECKING:
     from clipworks.serve.shelf import Shelf
     from clipworks.serve.site.catalogue import Catalogue
+    from clipworks.serve.site.people import People
 
 
 class WishesPage:
     """Votes of who is signed in.
 
     Args:
-        layout: the frame.
+        people: who is signed in, and the frame.
         catalogue: every model that is known.
         shelf: where votes are.
     """
 
-    def __init__(self, layout: Layout, catalogue: "Catalogue", shelf: "Shelf") -> None:
-        self._layout = layout
+    def __init__(self, people: "People", catalogue: "Catalogue", shelf: "Shelf") -> None:
+        self._people = people
         self._catalogue = catalogue
         self._shelf = shelf
 
     async def show(self, request: Request) -> Response:
-        """GET: what the account wants, and since when what it wanted can be used.
-
-        Raises:
-            RequestError: the server has no accounts, or nobody is signed in.
-        """
-        if self._shelf.books is None:
-            raise no_accounts()
-        viewer = signed_in(request)
-        news = await self._shelf.books.read(partial(wishes.news_of, account=viewer.account))
+        """GET: what the account wants, and since when what it wanted can be used."""
+        account = self._people.who(request).account_name
+        news = await self._people.books.read(partial(wishes.news_of, account=account))
         demand = await self._shelf.demand(request)
         entries = await asyncio.to_thread(self._catalogue.entries, await self._shelf.votes())
         content = {
@@ -51,28 +43,24 @@ class WishesPage:
             "news": [(one.model, datetime.fromtimestamp(one.live_at_ms / 1000, UTC)) for one in news],
             "demand": demand,
         }
-        return self._layout.page(request, "wishes.html", content)
+        return self._people.page(request, "wishes.html", content)
 
     async def vote(self, request: Request) -> Response:
         """POST `model`, `wants` (`yes` or `no`), `back`: vote or take it back, and return to the page.
 
         Raises:
-            RequestError: the server has no accounts, nobody is signed in, the form is of another session, or
-                there is no such model or it can be used already.
+            RequestError: the form is of another session, there is no such model, or it can be used already.
         """
-        if self._shelf.books is None:
-            raise no_accounts()
-        viewer = signed_in(request)
-        given = await read_fields(request, viewer)
-        wants = given.get("wants") != "no"
-        entry = await asyncio.to_thread(self._catalogue.entry, given.get("model", ""))
+        form = await self._people.form(request)
+        wants = form.text("wants") != "no"
+        entry = await asyncio.to_thread(self._catalogue.entry, form.text("model"))
         if wants and entry.standing != "coming soon":
             raise RequestError(
                 f"The model {entry.id} is not among those that are coming: it is {entry.standing}.",
                 param="model",
             )
-        await self._shelf.vote(viewer.account, entry.id, wants=wants)
-        back = given.get("back", "")
+        await self._shelf.vote(self._people.who(request).account_name, entry.id, wants=wants)
+        back = form.text("back")
         known = {"/models", "/account/wishes"}
         return RedirectResponse(
             back if back in known else f"/models/{quote(entry.id, safe='/')}",

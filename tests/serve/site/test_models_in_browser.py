@@ -18,9 +18,10 @@ from clipworks.serve.fleet import Fleet
 from clipworks.serve.roster import ModelSpec
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
+from clipworks.serve.visitors import SESSION_COOKIE
 from tests.serve.cluster import new_sqlite
 from tests.serve.colours import ColourEngine
-from tests.serve.site.people import SignedIn
+from tests.serve.site.people import new_session
 from tests.serve.site.test_search_in_browser import Page, _listener, browser
 from tests.serve.workers import HeldWorker
 
@@ -44,18 +45,21 @@ def page(browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Page]:  # noqa: 
     database = open_database(address)
     with database.write() as connection:
         accounts.create_account(connection, "ann", credit_micro_usd=0)
+    token = new_session(database, "ann", is_operator=True)
     database.close()
     settings = ServeSettings(require_keys=True, database=address)
     specs = [ModelSpec(id="pictogram"), ModelSpec(id="next/model", status="coming_soon")]
     fleet = Fleet(settings, specs, lambda spec: HeldWorker(ColourEngine(spec.id)))
-    app = SignedIn(create_service_app(Service(settings, fleet, None)))
-    app.as_account("ann", is_operator=True)
+    app = create_service_app(Service(settings, fleet, None))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
     with _listener() as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield Page(browser, f"http://127.0.0.1:{listener.getsockname()[1]}")
+            page = Page(browser, f"http://127.0.0.1:{listener.getsockname()[1]}")
+            page.open("/models")
+            browser.add_cookie({"name": SESSION_COOKIE, "value": token})
+            yield page
             assert [entry for entry in browser.get_log("browser")] == []  # type: ignore[no-untyped-call]
         finally:
             browser.get("about:blank")
