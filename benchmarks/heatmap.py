@@ -35,21 +35,23 @@ def main() -> None:
     rows = [json.loads(line) for line in lines]
     results: dict[str, Any] = {"chance": 0.5}
     for kind in sorted({row["kind"] for row in rows}):
-        pairs = _pairs([row for row in rows if row["kind"] == kind])
-        results[kind] = _measure(engine, pairs)
+        pairs = choose_pairs([row for row in rows if row["kind"] == kind], NUM_PAIRS)
+        results[kind] = measure(engine, pairs)
     write_result("heatmap", results)
 
 
-def _pairs(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
+def choose_pairs(rows: Sequence[Row], count: int) -> list[tuple[Row, Row]]:
+    """Rows of the gallery's metadata, two and two, of different captions; always the same."""
     chance, pairs = random.Random(SEED), list[tuple[Row, Row]]()
-    while len(pairs) < NUM_PAIRS:
+    while len(pairs) < count:
         one, other = chance.sample(rows, 2)
         if one["caption"] != other["caption"]:
             pairs.append((one, other))
     return pairs
 
 
-def _measure(engine: Engine, pairs: Sequence[tuple[Row, Row]]) -> dict[str, Any]:
+def measure(engine: Engine, pairs: Sequence[tuple[Row, Row]]) -> dict[str, Any]:
+    """Shares with their 95 % intervals, and n, the number of questions."""
     texts = [engine.embed_texts([pair[side]["caption"] for pair in pairs]) for side in (0, 1)]
     alone = [engine.embed_images([GALLERY / pair[side]["file"] for pair in pairs]) for side in (0, 1)]
     pixels = [engine.prepare_image(_side_by_side(*pair)) for pair in pairs]

@@ -32,6 +32,7 @@ export class Tray {
       this.#said(`At most ${this.#most} pictures at once. Take one away first.`);
       return;
     }
+    // Kept for as long as the page is: answers still show pictures that have been taken away.
     if (picture.file) picture.shown = URL.createObjectURL(picture.file);
     this.#pictures.push(picture);
     this.#draw();
@@ -52,7 +53,6 @@ export class Tray {
   }
 
   remove(picture) {
-    if (picture.shown) URL.revokeObjectURL(picture.shown);
     this.#pictures = this.#pictures.filter((other) => other !== picture);
     this.#draw();
   }

@@ -12,7 +12,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.serve.colours import picture
+from clipworks.serve.worker import facts_of
+from tests.serve.colours import ColourEngine, picture
 from tests.serve.site.test_search_in_browser import (
     CHROMIUM,
     DRIVER,
@@ -27,6 +28,13 @@ __all__ = ["browser", "page", "pytestmark"]
 
 ROOT = Path(__file__).parent.parent.parent.parent
 ATTACK = "<img src=x onerror=document.title=1>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    """The first picture of a process waits until resizing is compiled; no test need wait for that."""
+    engine: Any = ColourEngine()
+    facts_of(engine).prepare_image(picture("red"))
 
 
 @pytest.fixture
