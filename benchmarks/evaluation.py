@@ -216,10 +216,10 @@ def write_suite(fashion: Path, data: Path, train: int, test: int) -> Path:
     """Five tasks with the same pictures, at even distances; the first has splits to train on as well."""
     names = tuple((fashion / "classnames.txt").read_text().splitlines())
     for number, templates in enumerate(TEMPLATES):
-        splits = {"test": thinned(fashion / "test", test, 0)}
+        splits = {"test": _thinned(fashion / "test", test, 0)}
         if number == 0:
-            splits["train"] = thinned(fashion / "train", train, 0)
-            splits["val"] = thinned(fashion / "train", train // 5, 1)
+            splits["train"] = _thinned(fashion / "train", train, 0)
+            splits["val"] = _thinned(fashion / "train", train // 5, 1)
         parts: tuple[tuple[str, Callable[[], list[Sample]]], ...] = tuple(
             (split, partial(list, samples)) for split, samples in splits.items()
         )
@@ -228,7 +228,7 @@ def write_suite(fashion: Path, data: Path, train: int, test: int) -> Path:
     return data
 
 
-def thinned(folder: Path, count: int, first: int) -> list[Sample]:
+def _thinned(folder: Path, count: int, first: int) -> list[Sample]:
     """About `count` samples of a split, at even distances from the one called `first`."""
     samples: list[Sample] = []
     shards = [read_tar(path) for path in sorted(folder.glob("*.tar"), key=lambda path: int(path.stem))]

@@ -1,6 +1,6 @@
 """`clipworks evaluate NAME --verify` for each of the five published shapes, with random weights.
 
-    python -m benchmarks.evaluation_verify --data DIR --suite fashion_mnist,mnist --count 64
+    python -m benchmarks.evaluation_verify --data DIR --suite fashion_mnist,mnist --count 20
 
 The published weights cannot be reached from where this was written. What can be shown is that the path holds
 from the name to the verdict: random weights of each shape lie in a cache of the Hub under the published name,
@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evaluation import thinned
 from benchmarks.machine import RESULTS, write_result
 from benchmarks.peers import random_weights
-from clipworks.evaluate.prepare import Source, write_layout
+from clipworks.evaluate.pictures import read_tar
+from clipworks.evaluate.prepare import Sample, Source, write_layout
 from clipworks.evaluate.wording import CLASS_FILE, TEMPLATE_FILE, read_lines
 from clipworks.files import read_json
 from clipworks.model.catalogue import CatalogueRow, rows
@@ -91,9 +92,16 @@ def write_cached(row: CatalogueRow, home: Path) -> str:
 
 
 def write_small(prepared: Path, out: Path, count: int) -> None:
-    """`count` pictures of a prepared set, at even distances, with its words."""
-    samples = thinned(prepared / "test", count, 0)
-    source = Source(classes=read_lines(prepared / CLASS_FILE), splits=(("test", lambda: samples),))
+    """The first pictures of each class of a prepared set, `count` in all, with its words."""
+    classes, samples = read_lines(prepared / CLASS_FILE), list[Sample]()
+    counts = Counter[int]()
+    for path in sorted((prepared / "test").glob("*.tar"), key=lambda path: int(path.stem)):
+        shard = read_tar(path)
+        for row, label in enumerate(shard.labels.tolist()):
+            if counts[label] < max(1, count // len(classes)):
+                counts[label] += 1
+                samples.append(Sample(image=next(shard.read([row])), suffix="png", label=label))
+    source = Source(classes=classes, splits=(("test", lambda: samples),))
     write_layout(source, out, templates=read_lines(prepared / TEMPLATE_FILE))
 
 
@@ -110,7 +118,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="`evaluate --verify` with random weights of each shape.")
     parser.add_argument("--data", type=Path, required=True, help="folder of `clipworks evaluate prepare`")
     parser.add_argument("--suite", default="fashion_mnist,mnist", help="prepared sets, with commas")
-    parser.add_argument("--count", type=int, default=64, help="pictures of each")
+    parser.add_argument("--count", type=int, default=20, help="pictures of each")
     parser.add_argument("--only", default="", help="part of a model's name")
     return parser.parse_args()
 

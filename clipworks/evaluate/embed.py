@@ -69,6 +69,7 @@ def embed_pictures(
     """
     stream = _Stream(store, shards)
     kept = _Keeper(store, stream.pending)
+    done = -1
     try:
         with (
             prepared_batches(stream.batches(), lambda item: _pixels(engine, item)) as prepared,
@@ -78,10 +79,12 @@ def embed_pictures(
         ):
             for vectors in computed:
                 kept.put(stream.taken(len(vectors)), vectors)
-                show(stream.num_known + kept.num_put, total, "pictures")
+                done = stream.num_known + kept.num_put
+                show(done, total, "pictures")
     finally:
         kept.flush()
-    show(total, total, "pictures")
+    if done < total:  # what was known came last
+        show(total, total, "pictures")
     return kept.num_put
 
 
