@@ -40,7 +40,7 @@ def main() -> None:
                 for is_dark in (False, True):
                     look(chrome, width=width, is_dark=is_dark)
                     open_page(chrome, address, page)
-                    height = int(chrome.execute_script("return document.documentElement.scrollHeight"))  # type: ignore[no-untyped-call]
+                    height = int(chrome.execute_script("return document.documentElement.scrollHeight"))
                     look(chrome, width=width, height=min(height, MAX_HEIGHT), is_dark=is_dark)
                     name = re.sub(r"[^a-z0-9]+", "-", page.lower()).strip("-") or "first"
                     chrome.save_screenshot(f"{folder}/{name}-{width}-{'dark' if is_dark else 'light'}.png")
