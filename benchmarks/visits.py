@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import uvicorn
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
 
 PARAMETERS = {
     "page": ("serve", "cli"),
@@ -24,6 +25,9 @@ PARAMETERS = {
     "name": ("pictogram",),
 }
 """What stands for the variable part of a route."""
+
+FOUND = {"/operator/accounts/{id}": ("/operator", "a[href^='/operator/accounts/']")}
+"""A route whose variable nobody knows beforehand -> the page that links to it, and the link."""
 
 QUERIES = {"/": ("?q=red",), "/docs": ("?q=rate+limit", "?q=xyzzy")}
 """Further states of a page that are pages of their own to a reader."""
@@ -46,6 +50,8 @@ def page_addresses(described: dict[str, Any]) -> list[str]:
 
 
 def _filled(route: str) -> list[str]:
+    if route in FOUND:
+        return [route]
     for name, values in PARAMETERS.items():
         if f"{{{name}}}" in route:
             return [route.replace(f"{{{name}}}", quote(value)) for value in values]
@@ -89,6 +95,15 @@ def look(chrome: webdriver.Chrome, *, width: int, height: int = 900, is_dark: bo
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     colours = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [colours]})
+
+
+def open_page(chrome: webdriver.Chrome, address: str, page: str) -> None:
+    """Go to a page; by the link on another one where its address is not known beforehand."""
+    if page in FOUND:
+        before, link = FOUND[page]
+        chrome.get(address + before)
+        page = urlsplit(str(chrome.find_element(By.CSS_SELECTOR, link).get_attribute("href"))).path
+    chrome.get(address + page)
 
 
 def requests_since(chrome: webdriver.Chrome) -> list[dict[str, Any]]:

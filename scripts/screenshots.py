@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import clipworks
-from benchmarks.visits import browser, look, page_addresses, served
+from benchmarks.visits import browser, look, open_page, page_addresses, served
 from clipworks.search.opening import open_index
 from clipworks.serve.app import create_app
 from clipworks.serve.settings import ServeSettings
@@ -39,8 +39,8 @@ def main() -> None:
             for width in WIDTHS:
                 for is_dark in (False, True):
                     look(chrome, width=width, is_dark=is_dark)
-                    chrome.get(address + page)
-                    height = int(chrome.execute_script("return document.documentElement.scrollHeight"))  # type: ignore[no-untyped-call]
+                    open_page(chrome, address, page)
+                    height = int(chrome.execute_script("return document.documentElement.scrollHeight"))
                     look(chrome, width=width, height=min(height, MAX_HEIGHT), is_dark=is_dark)
                     name = re.sub(r"[^a-z0-9]+", "-", page.lower()).strip("-") or "first"
                     chrome.save_screenshot(f"{folder}/{name}-{width}-{'dark' if is_dark else 'light'}.png")

@@ -93,7 +93,9 @@ _GROUP_BY_BEGINNING = {
     "/v1/models": "Models",
     **dict.fromkeys(("/v1/usage", "/v1/credits", "/v1/key"), "Account"),
     **dict.fromkeys(("/livez", "/readyz", "/health", "/metrics", "/openapi.json"), "State"),
-    **dict.fromkeys(("/gallery", "/static"), "Pages"),
+    **dict.fromkeys(("/models.json", "/llms.txt"), "Models"),
+    **dict.fromkeys(("/gallery", "/static", "/docs", "/playground", "/compare"), "Pages"),
+    **dict.fromkeys(("/account", "/operator", "/sign-in", "/sign-up", "/sign-out"), "Pages"),
 }
 _OTHERS_OF_V1 = ("/v1/rerank", "/v1/score", "/v1/embed", "/v1/multimodalembeddings")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from starlette.routing import Mount, Route
@@ -13,8 +14,13 @@ from clipworks.serve.app import (
     HEATMAP_FIELDS,
     SEARCH_FIELDS,
     SIMILARITY_FIELDS,
+    create_app,
 )
 from clipworks.serve.guard import is_open
+from clipworks.serve.openapi import document
+from clipworks.serve.settings import ServeSettings
+from tests.serve.cluster import new_sqlite
+from tests.serve.colours import ColourEngine
 
 FIELDS = {
     "/v1/embeddings": EMBEDDINGS_FIELDS,
@@ -41,6 +47,13 @@ def routes(client: TestClient) -> set[tuple[str, str]]:
 def test_each_route_is_described_and_no_other(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert {(path, method) for path, operations in paths.items() for method in operations} == routes(client)
+
+
+def test_each_route_of_a_server_with_keys_is_described_too(tmp_path: Path) -> None:
+    settings = ServeSettings(require_keys=True, database=new_sqlite(tmp_path))
+    app = create_app(settings, {"colours": ColourEngine()})  # type: ignore[dict-item]
+    paths = {template(route.path) for route in app.routes if isinstance(route, Route)}
+    assert paths - set(document(settings)["paths"]) == set()
 
 
 def test_the_routes_without_a_key_are_the_open_ones(client: TestClient) -> None:

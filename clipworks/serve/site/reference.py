@@ -190,7 +190,7 @@ def _range(schema: Schema, low: str, high: str, unit: str) -> str:
 def _operation(path: str, method: str, said: Schema) -> Operation:
     content = said.get("requestBody", {}).get("content", {}).get("application/json", {})
     responses = said.get("responses", {})
-    good = next((answer for status, answer in responses.items() if status.startswith("2")), {})
+    good: Schema = next((answer for status, answer in responses.items() if status.startswith("2")), {})
     return Operation(
         method=method,
         path=path,
