@@ -33,9 +33,10 @@ from clipworks.search.exif import PictureFacts
 from clipworks.search.ivf import IvfStore
 from clipworks.search.matrix import Matrix
 from clipworks.search.opening import open_index
-from clipworks.search.query import Term, search_terms
+from clipworks.search.query import search_terms
 from clipworks.search.signs import SignStore
 from clipworks.search.store import Change, Halves, IndexHeader, Relevance, Vectors
+from clipworks.search.terms import Term
 from clipworks.search.writer import Batch, Record, open_writer
 
 DIM = 512
