@@ -9,6 +9,7 @@ peer, so that other load meets both; ratios are of neighbours in time, medians o
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -33,9 +34,10 @@ from clipworks.search.exif import PictureFacts
 from clipworks.search.ivf import IvfStore
 from clipworks.search.matrix import Matrix
 from clipworks.search.opening import open_index
-from clipworks.search.query import Term, search_terms
+from clipworks.search.query import search_terms
 from clipworks.search.signs import SignStore
 from clipworks.search.store import Change, Halves, IndexHeader, Relevance, Vectors
+from clipworks.search.terms import Term
 from clipworks.search.writer import Batch, Record, open_writer
 
 DIM = 512
@@ -50,7 +52,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=" ".join(PARTS))
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--rclip", help="the program rclip")
+    parser.add_argument("--rclip", help="the program rclip; RCLIP_DATADIR says where its model lies")
+    parser.add_argument("--model", default="pictogram", help="for the part `folder`")
+    parser.add_argument("--pictures", type=int, default=10_000, help="at most, for the part `folder`")
     arguments = parser.parse_args()
     path = RESULTS / "search.json"
     results: dict[str, Any] = json.loads(path.read_text())["results"] if path.exists() else {}
@@ -118,7 +122,7 @@ def ann(arguments: argparse.Namespace) -> dict[str, Any]:
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         faiss.omp_set_num_threads(1)
         rows = {}
-        for lists in (4, 8, 16):
+        for lists in (2, 4, 8, 16):
             again = IvfStore(Path(folder), DIM, matrix, lists)
             found = again.nearest(queries, LIMIT)[0]
             seconds = []
@@ -143,10 +147,12 @@ def ann(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def folder(arguments: argparse.Namespace) -> dict[str, Any]:
     """The gallery's pictures as JPEG files: the engine alone, an index of them, and rclip's own."""
-    engine = clipworks.load("pictogram")
+    engine = clipworks.load(arguments.model)
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "pictures"
-        paths = _jpegs(source)
+        paths = _jpegs(source)[: arguments.pictures]
+        for path in sorted(source.iterdir())[len(paths) :]:
+            path.unlink()
         engine.embed_images(paths[:64])
 
         def build() -> None:
@@ -158,12 +164,28 @@ def folder(arguments: argparse.Namespace) -> dict[str, Any]:
         result: dict[str, Any] = {"pictures": len(paths), "model": engine.name, "seconds": rows}
         result["share_of_engine_rate"] = round(1 / rows["index"]["ratio_to_engine"], 3)
         if arguments.rclip:
-            start = time.perf_counter()
-            command = [arguments.rclip, "--filepath-only", "a dog"]
-            done = subprocess.run(command, cwd=source, capture_output=True, text=True)
-            rclip_seconds = round(time.perf_counter() - start, 1)
-            result["rclip"] = {"status": done.returncode, "seconds": rclip_seconds}
+            result["rclip"] = _beside_rclip(arguments, source, Path(place) / "own")
     return result
+
+
+def _beside_rclip(arguments: argparse.Namespace, source: Path, out: Path) -> dict[str, Any]:
+    """Both programs from their start to the answer to a first question; their models are of one shape."""
+    own = [sys.executable, "-m", "clipworks"]
+
+    def rclip() -> None:
+        for path in Path(os.environ["RCLIP_DATADIR"]).glob("db.sqlite3*"):
+            path.unlink()
+        subprocess.run(
+            [arguments.rclip, "--filepath-only", "a dog"], cwd=source, check=True, capture_output=True
+        )
+
+    def clipworks_itself() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        build = [*own, "index", str(source), "--out", str(out), "--model", arguments.model]
+        for command in (build, [*own, "search", str(out), "a dog"]):
+            subprocess.run(command, check=True, capture_output=True)
+
+    return _in_turns({"rclip": rclip, "clipworks": clipworks_itself}, min(3, arguments.rounds), "s")
 
 
 def second(arguments: argparse.Namespace) -> dict[str, Any]:

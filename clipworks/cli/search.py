@@ -10,8 +10,8 @@ from clipworks.cli.output import SETTINGS, Line, json_option, note, print_json, 
 if TYPE_CHECKING:
     from clipworks.search.answer import Ask
     from clipworks.search.library import Library
-    from clipworks.search.query import Term
     from clipworks.search.store import Hit, Result
+    from clipworks.search.terms import Term
 
 
 @click.command(context_settings=SETTINGS)
@@ -73,7 +73,7 @@ def search(  # noqa: PLR0913 — one argument per option
     from clipworks.search.answer import Ask
     from clipworks.search.filters import read_filter
     from clipworks.search.opening import open_index
-    from clipworks.search.query import Term, read_term
+    from clipworks.search.terms import Term, read_term
 
     if text is not None and image is not None:
         raise click.UsageError("Give a text or --image; more with --plus.")

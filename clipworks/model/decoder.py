@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 from PIL import __version__ as _pillow_version
 
 from clipworks.errors import InputError
@@ -122,7 +122,7 @@ def decode(image: ImageInput, label: str, *, shortest: int | None = None) -> tup
     )
 
 
-def open_header(file: IO[bytes], head: bytes) -> Image.Image:
+def open_header(file: IO[bytes], head: bytes) -> ImageFile.ImageFile:
     """A picture file of which only the header is read; its pixels are decoded when they are asked for.
 
     Args:

@@ -32,6 +32,9 @@ from clipworks.model.decoder import ImageInput as ImageInput
 
 PreprocessMode = Literal["standard", "reference", "scaled"]
 
+Region = tuple[float, float, float, float]
+"""Left, top, right and bottom as shares of width and height, 0..1."""
+
 _SCALED_MARGIN = 2
 _SHRINKS = (2, 4, 8)
 _MAX_RESIZED_PIXELS = 16_000_000
@@ -140,6 +143,21 @@ def prepare_part(
     upright = _upright_rgb(decode(image, label)[0], label)
     part = upright.crop(choose(*upright.size))
     return np.array(part.resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
+def prepare_region(image: ImageInput, region: Region, size: int, *, name: str = "") -> npt.NDArray[np.uint8]:
+    """As `prepare_part`, of a region of the upright picture.
+
+    Raises:
+        InputError: as in `prepare`.
+    """
+    left, top, right, bottom = region
+
+    def choose(width: int, height: int) -> tuple[int, int, int, int]:
+        first = int(left * width), int(top * height)
+        return *first, max(first[0] + 1, round(right * width)), max(first[1] + 1, round(bottom * height))
+
+    return prepare_part(image, size, choose, name=name)
 
 
 def read_upright(image: ImageInput, *, shortest: int | None = None, name: str = "") -> Image.Image:

@@ -55,7 +55,7 @@ class RawFile:
     """TIFF blocks with tags about the picture, the main one first; empty where the preview has them."""
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Folder:
     """An image file directory of a TIFF file."""
 

@@ -118,6 +118,36 @@ def answer(library: Library, parts: Sequence[Part], ask: Ask) -> Result:
     return Result(hits=tuple(hits), threshold=threshold)
 
 
+def joined_ask(ask: Ask, words: Sequence[tuple[str, float]], own_ids: Sequence[str]) -> Ask:
+    """What is wanted, and what the parts of the question say of it.
+
+    Args:
+        ask: what is wanted.
+        words: words that count where pictures have them, and how much.
+        own_ids: pictures that are parts of the question, and so no hits.
+
+    Raises:
+        ConfigError: words count too much, or negatively.
+    """
+    if words:
+        joined, most = " ".join(text for text, _ in words), max(weight for _, weight in words)
+        ask = replace(ask, words=joined, words_weight=most)
+    return replace(ask, except_ids=(*ask.except_ids, *own_ids))
+
+
+def part_like(library: Library, item_id: str, weight: float = 1.0) -> Part:
+    """A picture of the index as part of a question, by the vector that is there.
+
+    Raises:
+        InputError: the index has no picture of this id.
+    """
+    slot = library.slot_of(item_id)
+    if slot is None:
+        raise InputError(f"The index has no picture {item_id!r}.", "Give an id that a search has shown.")
+    vector = unit(library.rows(np.array([slot])))[0]
+    return Part(label=item_id, vector=vector, kind="image", weight=weight)
+
+
 def search_vector(library: Library, vector: Vectors, kind: QueryKind, limit: int) -> Result:
     """The pictures of an index nearest to a vector.
 

@@ -134,8 +134,7 @@ def update_index(
         if (out / MANIFEST).is_file():
             import_snapshot(writer, out)
         build = _Build(writer, found, captions)
-        is_known = trusts_name and writer.settings().get("model") == model
-        if not (is_known and build.is_idle() and not (build.skipped and _reads_more(writer))):
+        if not (trusts_name and build.is_idle(model)):
             engine = load_engine()
             begin(writer, engine, model, root)
             build = _Build(writer, found, captions)
@@ -184,9 +183,12 @@ class _Build:
         self._todo = [one for one in found if self._is_work(one)]
         self._stale = self._failures.keys() - {one.id for one in found}
 
-    def is_idle(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self._todo or self._gone or self._stale or self._failed)
+    def is_idle(self, model: str) -> bool:
+        """Whether there is nothing to do, if the model is that of this name."""
+        if self._todo or self._gone or self._stale or self._failed:
+            return False
+        is_known = self._writer.settings().get("model") == model
+        return is_known and not (self.skipped and _reads_more(self._writer))
 
     def run(self, engine: Engine, batch_size: int, on_progress: Progress | None) -> None:
         """Bring the library to what was found."""
@@ -357,9 +359,7 @@ def begin(writer: Writer, engine: Engine, model: str, root: Path) -> None:
         preprocess=engine.preprocess,
         dim=engine.dim,
         root=root_from(writer.folder, root),
-        relevance=before.relevance
-        if before is not None
-        else Relevance(text_threshold=None, image_threshold=None),
+        relevance=before.relevance if before is not None else Relevance(),
     )
     writer.begin(header)
     if _reads_more(writer):

@@ -95,9 +95,9 @@ def hit_of(
 class Relevance:
     """From which best score on a search counts as found; measured per index by `relevance.py`."""
 
-    text_threshold: float | None
+    text_threshold: float | None = None
     """Cosine that a text query's best hit must reach; None where it could not be measured."""
-    image_threshold: float | None
+    image_threshold: float | None = None
     """Cosine that a picture query's best hit must reach; None where it could not be measured."""
     alike_threshold: float | None = None
     """Cosine from which on two pictures are nearly the same; None where it was not measured."""

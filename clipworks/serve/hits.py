@@ -12,7 +12,7 @@ from clipworks.search.thumbnails import SIDES, is_small, thumbnail
 from clipworks.serve.call import Call
 from clipworks.serve.pictures import picture_address
 from clipworks.serve.preparing import BYTES_PER_PIXEL
-from clipworks.serve.questions import Question, find, picture_path, read_question, require_gallery
+from clipworks.serve.questions import charged_find, picture_path, read_question
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
@@ -39,21 +39,6 @@ async def search(call: Call) -> Response:
             "usage": usage,
         }
     )
-
-
-async def charged_find(call: Call, question: Question) -> tuple[Result, float]:
-    """Charge for a question and search the gallery with it; also the cost, US dollars.
-
-    Raises:
-        RequestError: as `find`.
-        BusyError: as `find`.
-        BatchError: as `find`.
-    """
-    require_gallery(call.service)
-    assert call.service.gallery_model is not None
-    name, images, texts = call.service.gallery_model.name, question.num_images, question.num_texts
-    cost_usd = await call.charge(name, images=images, texts=texts) if images + texts else 0.0
-    return await find(call.service, question), cost_usd
 
 
 def describe(hit: Hit, place: int, found: Result) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from clipworks.errors import ClipworksError, ConfigError, InputError
 from clipworks.model.decoder import count_pixels
 from clipworks.model.heads import Vectors
-from clipworks.model.preprocess import as_png
-from clipworks.search.answer import MAX_PARTS, Ask, Part, answer
+from clipworks.model.preprocess import Region, as_png, prepare_region
+from clipworks.search.answer import MAX_PARTS, Ask, Part, answer, joined_ask, part_like
 from clipworks.search.filters import read_filter
 from clipworks.search.library import Library
-from clipworks.search.query import Region, Term, asked_of, part_like, read_part, read_region, read_term
 from clipworks.search.store import Result
+from clipworks.search.terms import Term, ids_of, read_region, read_term, words_of
+from clipworks.serve.call import Call
 from clipworks.serve.inputs import (
     Payload,
     Picture,
@@ -138,6 +139,21 @@ def read_ask(payload: Payload) -> Ask:
         raise RequestError(error.message, error.remedy, param="where") from error
 
 
+async def charged_find(call: Call, question: Question) -> tuple[Result, float]:
+    """Charge for a question and search the gallery with it; also the cost, US dollars.
+
+    Raises:
+        RequestError: as `find`.
+        BusyError: as `find`.
+        BatchError: as `find`.
+    """
+    require_gallery(call.service)
+    assert call.service.gallery_model is not None
+    name, images, texts = call.service.gallery_model.name, question.num_images, question.num_texts
+    cost_usd = await call.charge(name, images=images, texts=texts) if images + texts else 0.0
+    return await find(call.service, question), cost_usd
+
+
 async def find(service: "Service", question: Question) -> Result:
     """Search the gallery.
 
@@ -155,8 +171,8 @@ async def find(service: "Service", question: Question) -> Result:
     vectors = iter([*(await model.embed_texts(texts) if texts else ())])
     pixels = iter([*(await model.embed_images(pictures) if pictures else ())])
     parts = list(_parts(library, question, vectors, pixels))
-    ask = asked_of(question.terms, question.ask)
     try:
+        ask = joined_ask(question.ask, words_of(question.terms), ids_of(question.terms))
         return await asyncio.to_thread(answer, library, parts, ask)
     except (ConfigError, InputError) as error:
         raise _refused(error, "plus") from error
@@ -245,7 +261,7 @@ def _region_of(service: "Service", model: "ServedModel", data: bytes, region: Re
     """A region as a picture of its own, in the size that the model takes."""
     try:
         with service.fleet.room.taken(count_pixels(data) * BYTES_PER_PIXEL):
-            pixels = read_part(data, region, model.engine.image_size, param)
+            pixels = prepare_region(data, region, model.engine.image_size, name=param)
     except InputError as error:
         raise error if isinstance(error, RequestError) else _refused(error, param) from error
     return Picture(data=as_png(pixels), param=param)
@@ -263,7 +279,7 @@ def _parts(
             yield Part(label=str(term.like), vector=next(pictures), kind="image", weight=term.weight)
         elif term.like is not None:
             try:
-                yield part_like(library, term)
+                yield part_like(library, term.like, term.weight)
             except InputError as error:
                 raise _refused(error, "like", "not_found") from error
 

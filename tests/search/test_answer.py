@@ -13,7 +13,8 @@ from clipworks.search.build import build_index
 from clipworks.search.filters import read_filter, words_query
 from clipworks.search.library import Library
 from clipworks.search.opening import open_index
-from clipworks.search.query import Term, read_region, read_term, search_terms
+from clipworks.search.query import search_terms
+from clipworks.search.terms import Term, read_region, read_term
 from tests.search.libraries import clustered, record, write_library
 
 DIM = 16

@@ -8,10 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from cameras import HEIC, KINDS
 
 from clipworks.errors import ConfigError, DataError, InputError
-from clipworks.model import decoder
 from clipworks.model.engine import Engine
 from clipworks.search.build import build_index, update_index
 from clipworks.search.check import check_index
@@ -390,32 +388,3 @@ def test_a_source_without_one_usable_picture_is_an_error(tmp_path: Path, out: Pa
 def test_a_batch_size_out_of_range_is_refused(pictures: Path, out: Path, engine: Engine) -> None:
     with pytest.raises(ConfigError, match="batch_size is 0"):
         build_index(pictures, out, engine, batch_size=0)
-
-
-def test_raw_files_are_indexed_by_the_pictures_in_them(pictures: Path, out: Path, engine: Engine) -> None:
-    for kind, make in KINDS.items():
-        (pictures / f"camera.{kind.upper()}").write_bytes(make())
-    report = build_index(pictures, out, engine)
-    assert (report.count, report.skipped) == (4 + len(KINDS), ())
-    item = open_index(out).get("camera.NEF")
-    assert item is not None and (item.camera, item.taken) == ("Maker One", "2024-05-17T14:03:59")
-
-
-def test_what_another_version_may_read_is_tried_again(
-    pictures: Path, out: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (pictures / "phone.heic").write_bytes(HEIC)
-    with monkeypatch.context() as patch:
-        patch.setattr(decoder, "reads_heif", lambda: False)
-        assert len(build_index(pictures, out, engine).skipped) == 1
-    monkeypatch.setattr(decoder, "version", lambda: "a later one")
-    calls: list[str] = []
-
-    def load() -> Engine:
-        calls.append("loaded")
-        return engine
-
-    update_index(pictures, out, load, model=engine.name, trusts_name=True)
-    assert calls == ["loaded"], "a failure is worth another look"
-    update_index(pictures, out, load, model=engine.name, trusts_name=True)
-    assert calls == ["loaded"]

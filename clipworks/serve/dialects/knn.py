@@ -14,10 +14,9 @@ from starlette.responses import JSONResponse, Response
 
 from clipworks.model.heads import Vectors
 from clipworks.search.answer import Ask, Part, answer
-from clipworks.search.query import Term
 from clipworks.search.store import Hit, Item, Result
+from clipworks.search.terms import Term
 from clipworks.serve.call import Call
-from clipworks.serve.hits import charged_find
 from clipworks.serve.inputs import (
     Payload,
     check_count,
@@ -29,7 +28,7 @@ from clipworks.serve.inputs import (
 )
 from clipworks.serve.pictures import picture_address
 from clipworks.serve.problems import RequestError, shown
-from clipworks.serve.questions import Question, require_gallery
+from clipworks.serve.questions import Question, charged_find, require_gallery
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service

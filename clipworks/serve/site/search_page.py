@@ -18,8 +18,8 @@ from starlette.responses import Response
 
 from clipworks.errors import ClipworksError
 from clipworks.search.answer import Ask
-from clipworks.search.query import Term
 from clipworks.search.store import Hit, Item, Result
+from clipworks.search.terms import Term
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.inputs import Payload
