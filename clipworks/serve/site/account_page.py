@@ -43,17 +43,17 @@ class AccountPage:
         first, last = read_days(request)
         work = partial(_overview, account_id=session.account_id, first=first, last=last)
         credit, rows, keys = await self._people.books.report(work)
+        chart = chart_of(rows, first, last, by="model")
         content = {
             "granted": dollars(credit.granted_micro_usd),
             "spent": dollars(credit.spent_micro_usd),
-            "chart": chart_of(rows, first, last, by="model"),
-            "highest": "",
+            "chart": chart,
+            "highest": dollars(chart.highest),
             "num_requests": sum(row.requests for row in rows),
             "num_keys": sum(key.is_working(now_ms()) and key.id != session.pages_key_id for key in keys),
             "has_pages_key": any(key.id == session.pages_key_id and key.is_working(now_ms()) for key in keys),
             "model": next(iter(self._service.models), ""),
         }
-        content["highest"] = dollars(content["chart"].highest)
         return self._people.page(request, "account.html", content)
 
     async def renew_pages_key(self, request: Request) -> Response:
