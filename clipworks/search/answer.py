@@ -7,15 +7,17 @@ make the vectors.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from clipworks.errors import ConfigError, InputError
 from clipworks.search.exact import cosines, unit
 from clipworks.search.filters import Filter
-from clipworks.search.library import Library
 from clipworks.search.store import Hit, QueryKind, Result, Selection, Slots, Vectors, hit_of
+
+if TYPE_CHECKING:
+    from clipworks.search.library import Library
 
 MAX_LIMIT = 10_000
 MAX_PARTS = 32
@@ -87,7 +89,7 @@ class _Candidates:
     """Slot -> what its words add."""
 
 
-def answer(library: Library, parts: Sequence[Part], ask: Ask) -> Result:
+def answer(library: "Library", parts: Sequence[Part], ask: Ask) -> Result:
     """Search with any number of parts; without one, list what the filters let through.
 
     Args:
@@ -135,7 +137,7 @@ def joined_ask(ask: Ask, words: Sequence[tuple[str, float]], own_ids: Sequence[s
     return replace(ask, except_ids=(*ask.except_ids, *own_ids))
 
 
-def part_like(library: Library, item_id: str, weight: float = 1.0) -> Part:
+def part_like(library: "Library", item_id: str, weight: float = 1.0) -> Part:
     """A picture of the index as part of a question, by the vector that is there.
 
     Raises:
@@ -148,7 +150,7 @@ def part_like(library: Library, item_id: str, weight: float = 1.0) -> Part:
     return Part(label=item_id, vector=vector, kind="image", weight=weight)
 
 
-def search_vector(library: Library, vector: Vectors, kind: QueryKind, limit: int) -> Result:
+def search_vector(library: "Library", vector: Vectors, kind: QueryKind, limit: int) -> Result:
     """The pictures of an index nearest to a vector.
 
     Args:
@@ -176,7 +178,7 @@ def _joined(parts: Sequence[Part]) -> Vectors:
     return vector
 
 
-def _threshold(library: Library, parts: Sequence[Part]) -> float | None:
+def _threshold(library: "Library", parts: Sequence[Part]) -> float | None:
     """Where words take part, scores are as low as theirs."""
     relevance = library.relevance
     is_text = any(part.kind == "text" and part.weight > 0 for part in parts)
@@ -184,7 +186,7 @@ def _threshold(library: Library, parts: Sequence[Part]) -> float | None:
 
 
 def _candidates(
-    library: Library, vector: Vectors, ask: Ask, within: Selection | None, threshold: float | None
+    library: "Library", vector: Vectors, ask: Ask, within: Selection | None, threshold: float | None
 ) -> _Candidates:
     wanted = ask.limit + len(ask.except_ids)
     if ask.sort != "score" and threshold is not None:
@@ -203,7 +205,7 @@ def _candidates(
     return _Candidates(slots=slots[order], scores=scores[order], words=words)
 
 
-def _folded(library: Library, found: _Candidates, ask: Ask) -> tuple[list[int], dict[int, list[int]]]:
+def _folded(library: "Library", found: _Candidates, ask: Ask) -> tuple[list[int], dict[int, list[int]]]:
     """Places of the candidates that stay, and for each the places of those that are nearly the same."""
     level = library.relevance.alike_threshold
     if not ask.is_folded or level is None or not len(found.slots):
@@ -222,7 +224,7 @@ def _folded(library: Library, found: _Candidates, ask: Ask) -> tuple[list[int], 
 
 
 def _hits(
-    library: Library,
+    library: "Library",
     parts: Sequence[Part],
     found: _Candidates,
     kept: Sequence[int],
@@ -255,7 +257,7 @@ def _by_date(hits: Sequence[Hit], sort: Sort) -> tuple[Hit, ...]:
     return (*dated, *(hit for hit in hits if not hit.taken))
 
 
-def _listed(library: Library, ask: Ask, within: Selection | None) -> list[Hit]:
+def _listed(library: "Library", ask: Ask, within: Selection | None) -> list[Hit]:
     """Without a question: by date, or in the order of the index."""
     slots = library.listed(within, ask.sort, ask.limit)
     items = library.items(slots)

@@ -17,7 +17,6 @@ from clipworks.model.heads import Vectors
 from clipworks.model.preprocess import Region, as_png, prepare_region
 from clipworks.search.answer import MAX_PARTS, Ask, Part, answer, joined_ask, part_like
 from clipworks.search.filters import read_filter
-from clipworks.search.library import Library
 from clipworks.search.store import Result
 from clipworks.search.terms import Term, ids_of, read_region, read_term, words_of
 from clipworks.serve.call import Call
@@ -35,6 +34,7 @@ from clipworks.serve.preparing import BYTES_PER_PIXEL
 from clipworks.serve.problems import RequestError, UnavailableError
 
 if TYPE_CHECKING:
+    from clipworks.search.library import Library
     from clipworks.serve.served import ServedModel
     from clipworks.serve.service import Service
 
@@ -178,7 +178,7 @@ async def find(service: "Service", question: Question) -> Result:
         raise _refused(error, "plus") from error
 
 
-def require_gallery(service: "Service") -> Library:
+def require_gallery(service: "Service") -> "Library":
     """The gallery that the server was given.
 
     Raises:
@@ -268,7 +268,7 @@ def _region_of(service: "Service", model: "ServedModel", data: bytes, region: Re
 
 
 def _parts(
-    library: Library, question: Question, texts: Iterator[Vectors], pictures: Iterator[Vectors]
+    library: "Library", question: Question, texts: Iterator[Vectors], pictures: Iterator[Vectors]
 ) -> Iterator[Part]:
     if question.picture is not None:
         yield Part(label="the picture", vector=next(pictures), kind="image")

@@ -23,10 +23,10 @@ from clipworks.serve.classify import item_cosines, label_cosines
 from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.endpoints import work_endpoint
 from clipworks.serve.heatmap import patch_cosines
-from clipworks.serve.hits import picture_path
 from clipworks.serve.inputs import Picture, read_labels, read_picture, read_texts
 from clipworks.serve.pictures import picture_address
 from clipworks.serve.problems import RequestError, UnavailableError, problem, shown, status_and_code
+from clipworks.serve.questions import picture_path
 from clipworks.serve.site.layout import Layout, viewer_of
 from clipworks.serve.site.trial import ALL_MODELS, FIELDS, MAX_PICTURES, Trial, read_trial
 from clipworks.serve.traces import current_trace
