@@ -73,8 +73,8 @@ def test_results_follow_the_typing_and_grow_behind_what_is_there(page: Page) -> 
     first = page.find("#results .card")
 
     def is_at_the_end() -> bool:
-        bottom = "window.scrollTo({top: document.body.scrollHeight, behavior: 'instant'})"
-        page.browser.execute_script(bottom)  # type: ignore[no-untyped-call]
+        end = "document.querySelector('[data-more]')?.scrollIntoView({block: 'center', behavior: 'instant'})"
+        page.browser.execute_script(end)  # type: ignore[no-untyped-call]
         return page.find("#results .count").text == "50 pictures for “red”"
 
     wait(page, is_at_the_end)
