@@ -86,7 +86,15 @@ _ANYWHERE = {
     "q": "Words to look for.",
     "like": "The id of a picture of the gallery to look for pictures like it.",
     "fragment": "Anything: only the results, without the page around them.",
-    "n": "How many pictures at most.",
+    "region": "A part of the picture: left, top, right and bottom as parts of its width and height.",
+    "plus": "A text, or a list of them, that hits shall be like, too.",
+    "minus": "A text, or a list of them, that hits shall not be like.",
+    "after": "Only pictures taken on this day or later.",
+    "before": "Only pictures taken before this day.",
+    "folder": "Only pictures of this folder.",
+    "camera": "Only pictures of this camera.",
+    "tag": "Only pictures with this tag.",
+    "m": "A model, by id; several may be named.",
     "page": "The page's name, or a drawing's.",
     "mode": "What is asked: labels, similarity or a heat map.",
     "label": "A class; several may be named.",
@@ -105,6 +113,7 @@ _ANYWHERE = {
 }
 
 _HERE = {
+    ("/", "from"): "How many hits are left out, since they are there already.",
     ("/models", "q"): "Words of a model's name, architecture or training data.",
     ("/models", "task"): "Only models that are good for this.",
     ("/models", "sort"): "The order of the list.",

@@ -31,6 +31,8 @@ CAUSES = {
     "missing_field": "The field named by `param` has to be there.",
     "too_many_inputs": "More items than a request may have.",
     "url_not_fetched": "The picture at that address: blocked, not there, late, or no picture.",
+    "no_patches": "A heat map of a model that only other servers answer for.",
+    "not_recognised": "Nobody signs in so: the name, the password, or what the issuer said.",
     "invalid_api_key": "No key, or one that is unknown, revoked or expired.",
     "credit_balance_exhausted": "The account's credit does not suffice; sent again it will not either.",
     "key_budget_exhausted": "The key's budget does not suffice; sent again it will not either.",

@@ -43,23 +43,23 @@ class PaidSearch:
         self._layout = layout
 
     async def show(self, request: Request) -> Response:
-        """GET /: with `q` or `like`, a search."""
-        session, given = session_of(request), request.query_params
-        words, like = given.get("q", "").strip(), given.get("like", "")
+        """GET /: a search, which costs what the model reads for it."""
+        session = session_of(request)
         if session is None or self._service.gallery_model is None:
             return self._welcome(request)
-        if not words and not like:
+        images, texts = self._search_page.amounts(request)
+        if not images + texts:
             return await self._search_page.show(request)
         if not self._gate.visitors.is_own(request):
-            return self._welcome(request, words=words or "a picture")
-        return await self._paid(request, session, self._search_page.show, texts=int(bool(words)))
+            return self._welcome(request, words=request.query_params.get("q", "").strip() or "a picture")
+        return await self._paid(request, session, self._search_page.show, images=images, texts=texts)
 
     async def show_similar(self, request: Request) -> Response:
         """POST /: a search with a picture."""
         session = session_of(request)
         if session is None or self._service.gallery_model is None:
             return self._welcome(request, status=403)
-        return await self._paid(request, session, self._search_page.show_similar, texts=0)
+        return await self._paid(request, session, self._search_page.show_similar, images=1, texts=0)
 
     async def _paid(
         self,
@@ -67,14 +67,15 @@ class PaidSearch:
         session: Session,
         work: Callable[[Request], Awaitable[Response]],
         *,
+        images: int,
         texts: int,
     ) -> Response:
-        """The answer to a search with one text, or with one picture, once it is paid for."""
+        """The answer to a search, once it is paid for."""
         assert self._service.gallery_model is not None
         model = self._service.gallery_model.name
         try:
             caller = await self._gate.admit_pages(request, session)
-            charge = await caller.charge(model=model, images=1 - texts, texts=texts)
+            charge = await caller.charge(model=model, images=images, texts=texts)
         except ClipworksError as error:
             status, current_trace().code = status_and_code(error)
             if status >= 500:
@@ -85,7 +86,7 @@ class PaidSearch:
             response = await work(request)
             if response.status_code == 200:
                 response = await charge.settle(response)
-                current_trace().charged(model, 1 - texts, texts, charge.cost_micro_usd)
+                current_trace().charged(model, images, texts, charge.cost_micro_usd)
                 is_answered = True
         finally:
             if not is_answered:

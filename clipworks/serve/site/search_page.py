@@ -106,6 +106,14 @@ class SearchPage:
             return await self._render(request, {"mode": "browse"})
         return await self._results(request, self._find(payload, request))
 
+    def amounts(self, request: Request) -> tuple[int, int]:
+        """Pictures and texts that the model reads for a search by address; none where it cannot be read."""
+        try:
+            question = read_question(self._service, _payload(request))
+        except ClipworksError:
+            return 0, 0
+        return question.num_images, question.num_texts
+
     async def show_similar(self, request: Request) -> Response:
         """POST /: a form with a picture file; the pictures of the gallery that look like it."""
         return await self._results(request, self._find_upload(request))
