@@ -25,6 +25,7 @@ import numpy.typing as npt
 from clipworks.errors import ClipworksError
 from clipworks.model.heads import Vectors, softmax
 from clipworks.model.preprocess import ImageInput, PreprocessMode, prepare
+from clipworks.serve.filling import fill_up
 from clipworks.serve.problems import UnavailableError
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ Pixels = npt.NDArray[np.uint8]
 
 TokenRow = npt.NDArray[np.int64]
 """int64 [T], from `tokenizer.tokenize`."""
-
-Rows = npt.NDArray[Any]
-"""Pixels or rows of tokens, one item after another."""
 
 Loader = Callable[[], "Engine"]
 """Builds the engine; for a process it must be picklable: a function of a module, or a partial of one."""
@@ -106,23 +104,6 @@ def warm(engine: "Engine", image_batch: int, text_batch: int) -> None:
         tokens = np.full((num_texts, length), _WORD, dtype=np.int64)
         tokens[:, 0], tokens[:, -1] = _SOT, _EOT
         engine.embed_tokens(tokens)
-
-
-def filled_size(count: int, most: int) -> int:
-    """What `count` rows are filled up to, by less than half: 1, 2, 3, 4, 6, 8, 12, 16 ... `most`.
-
-    A model compiles itself for every number of rows (ViT-B/32 in int8: 0.2 s and 12 MB for each), so few
-    are used; the vectors of what fills up are dropped.
-    """
-    half = 1 << (count - 1).bit_length() >> 1
-    sizes = (1, half, half + half // 2, 2 * half)
-    return min(most, next(size for size in sizes if size >= count))
-
-
-def fill_up(rows: Rows, most: int) -> Rows:
-    """The rows, and the last of them again until there are `filled_size` many."""
-    missing = filled_size(len(rows), most) - len(rows)
-    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing > 0 else rows
 
 
 class Worker(Protocol):
@@ -206,7 +187,7 @@ class ThreadWorker:
     def close(self) -> None:
         """Let go of the engine once the calls in work are finished."""
 
-    def _filled(self, items: Sequence[npt.NDArray[Any]], tower: int) -> Rows:
+    def _filled(self, items: Sequence[npt.NDArray[Any]], tower: int) -> npt.NDArray[Any]:
         rows = np.stack(items)
         return rows if self._batches is None else fill_up(rows, self._batches[tower])
 

@@ -19,8 +19,9 @@ import numpy as np
 
 from clipworks.errors import ClipworksError
 from clipworks.model.heads import Vectors
+from clipworks.serve.filling import fill_up, filled_size
 from clipworks.serve.heap import limit_freed_memory
-from clipworks.serve.worker import facts_of, fill_up, filled_size, warm
+from clipworks.serve.worker import facts_of, warm
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from clipworks.errors import ClipworksError
+from clipworks.serve.filling import filled_size
 from clipworks.serve.problems import UnavailableError
-from clipworks.serve.worker import ProcessWorker, ThreadWorker, filled_size
+from clipworks.serve.worker import ProcessWorker, ThreadWorker
 from tests.serve.colours import ColourEngine
 from tests.serve.workers import STOP, broken, colours, dying, refusing, rows, stopping, stuck
 
