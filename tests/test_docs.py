@@ -126,10 +126,12 @@ def test_each_shell_example_is_a_command_that_parses(page: Path, words: list[str
 
 
 def routes() -> list[str]:
-    """Every path of the application, such as `/v1/models/{id}`, read off the list in serve/app.py."""
-    tree = ast.parse((ROOT / "clipworks" / "serve" / "app.py").read_text(encoding="utf-8"))
+    """Every path of the application, such as `/v1/models/{id}`, read off its two lists."""
+    sources = [ROOT / "clipworks" / "serve" / name for name in ("app.py", "site/pages.py")]
+    trees = [ast.parse(source.read_text(encoding="utf-8")) for source in sources]
     calls = [
         node
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"Route", "Mount"}
     ]

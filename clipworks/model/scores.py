@@ -42,6 +42,11 @@ class Score:
     """Test items, where it is known."""
 
     @property
+    def is_of_38(self) -> bool:
+        """Whether it is of the published 38 tasks."""
+        return self.suite == MAIN_SUITE
+
+    @property
     def is_average(self) -> bool:
         """Whether this is a mean over other tasks, not a task."""
         return self.task.startswith("average of ")

@@ -7,14 +7,15 @@ compares). Tables of published numbers give no intervals; a plain share of n pic
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import sqrt
+from typing import TYPE_CHECKING
 
-from clipworks.model.scores import MAIN_SUITE, Score
+from clipworks.model.tallies import wilson
+
+if TYPE_CHECKING:
+    from clipworks.model.scores import Score
 
 PLAIN_SHARE = "top-1"
 """The metric that is a share of pictures and nothing else: only for it their number gives an interval."""
-
-_Z = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,22 +33,15 @@ def yardstick(task: str) -> Yardstick | None:
     return _yardsticks().get(task)
 
 
-def interval_of(score: Score) -> tuple[float, float] | None:
+def interval_of(score: "Score") -> tuple[float, float] | None:
     """The 95 % interval of a score: its own, or Wilson's where it is a plain share of so many pictures."""
     if score.interval is not None:
         return score.interval
-    known = yardstick(score.task) if score.suite == MAIN_SUITE else None
+    known = yardstick(score.task) if score.is_of_38 else None
     if known is None or score.metric != PLAIN_SHARE:
         return None
-    return wilson(score.value, known.num_pictures)
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `count` units, after Wilson; both 0..1."""
-    square = _Z**2 / count
-    middle = (share + square / 2) / (1 + square)
-    half = _Z * sqrt(share * (1 - share) / count + square / (4 * count)) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    low, high = wilson(score.value * known.num_pictures, known.num_pictures)
+    return max(0.0, low), min(1.0, high)
 
 
 @cache

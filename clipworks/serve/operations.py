@@ -262,6 +262,8 @@ def _codes(path: str, group: str, operation: Schema) -> Iterator[str]:
         yield "no_gallery"
     if path in ("/gallery/{id}", "/metrics"):
         yield "not_found"
+    if path == "/v1/heatmap":
+        yield "no_patches"
     if path == "/v1/models/{id}":
         yield "model_not_found"
     if group == "Account":

@@ -3,12 +3,9 @@
 import csv
 from pathlib import Path
 
-import pytest
-
 import clipworks.evaluate.tasks
-from clipworks.evaluate.resample import wilson as evaluated_wilson
 from clipworks.model.scores import MAIN_SUITE, Score, scores_of
-from clipworks.model.yardsticks import interval_of, wilson, yardstick
+from clipworks.model.yardsticks import interval_of, yardstick
 
 TASKS = Path(clipworks.evaluate.tasks.__file__).with_name("tasks.csv")
 
@@ -26,11 +23,6 @@ def test_sizes_and_guesses_are_those_of_the_list_of_tasks() -> None:
 def test_every_published_task_of_the_38_has_a_yardstick_and_others_have_none() -> None:
     published = {s.task for s in scores_of("openai/clip-vit-base-patch16") if s.suite == MAIN_SUITE}
     assert {task for task in published if yardstick(task) is None} == {"average of 38"}
-
-
-@pytest.mark.parametrize(("hits", "count"), [(0, 10), (34_170, 50_000), (711, 711), (1, 4)])
-def test_the_interval_is_the_one_of_evaluations(hits: int, count: int) -> None:
-    assert wilson(hits / count, count) == pytest.approx(tuple(evaluated_wilson(hits, count)), abs=1e-6)
 
 
 def test_only_plain_shares_of_pictures_have_an_interval() -> None:

@@ -102,7 +102,7 @@ def test_each_error_code_is_explained_and_stands_at_some_operation() -> None:
         for code in answer.get("x-codes", ())
     }
     of_every_address = {"method_not_allowed"}
-    of_forms = {"foreign_form", "pages_key_ended", "wrong_password"}
+    of_forms = {"foreign_form", "pages_key_ended", "wrong_password", "not_recognised"}
     assert set(STATUS_BY_ERROR) - listed <= of_every_address | of_forms
 
 
@@ -120,7 +120,7 @@ def test_each_route_of_work_has_an_example() -> None:
             "application/json" in one["responses"].get(good, {}).get("content", {}) for good in ("200", "201")
         )
     }
-    assert wanted - set(EXAMPLES) <= {"GET /openapi.json", "GET /models"}
+    assert wanted - set(EXAMPLES) <= {"GET /openapi.json", "GET /models", "GET /models.json"}
     assert set(EXAMPLES) <= {name for name, _ in all_operations()}
 
 

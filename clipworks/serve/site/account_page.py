@@ -16,12 +16,13 @@ from clipworks.serve.keys import Key, list_keys
 from clipworks.serve.passwords import Passwords, check_password
 from clipworks.serve.problems import RequestError
 from clipworks.serve.sessions import Session
-from clipworks.serve.site.people import People, dollars
+from clipworks.serve.site.money import dollars
 from clipworks.serve.site.usage_chart import chart_of
 from clipworks.serve.usage import Credit, UsageRow, credit_of, usage_of
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
+    from clipworks.serve.site.people import People
 
 
 class AccountPage:
@@ -32,7 +33,7 @@ class AccountPage:
         service: the models that there are.
     """
 
-    def __init__(self, people: People, service: "Service") -> None:
+    def __init__(self, people: "People", service: "Service") -> None:
         self._people = people
         self._service = service
         self._passwords = Passwords()

@@ -13,12 +13,13 @@ from clipworks.serve.clock import now_ms, show_minute
 from clipworks.serve.keys import Key, KeyTerms
 from clipworks.serve.problems import RequestError
 from clipworks.serve.sessions import Session
-from clipworks.serve.site.forms import Form
-from clipworks.serve.site.people import People, dollars
+from clipworks.serve.site.money import dollars
 from clipworks.serve.terms import read_terms
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
+    from clipworks.serve.site.forms import Form
+    from clipworks.serve.site.people import People
 
 MAX_KEYS = 100
 """Working keys of one account that are made on the page."""
@@ -38,7 +39,7 @@ class KeysPage:
         service: the models that there are.
     """
 
-    def __init__(self, people: People, service: "Service") -> None:
+    def __init__(self, people: "People", service: "Service") -> None:
         self._people = people
         self._service = service
 
@@ -91,7 +92,7 @@ class KeysPage:
         request: Request,
         *,
         error: ClipworksError | None = None,
-        form: Form | None = None,
+        form: "Form | None" = None,
         secret: str = "",
         shown: Key | None = None,
     ) -> Response:
@@ -110,7 +111,7 @@ class KeysPage:
         }
         return self._people.page(request, "account_keys.html", content, error=error)
 
-    def _terms(self, form: Form) -> KeyTerms:
+    def _terms(self, form: "Form") -> KeyTerms:
         """What a new key may do.
 
         Raises:

@@ -23,12 +23,13 @@ from clipworks.serve.days import read_day
 from clipworks.serve.keys import Key
 from clipworks.serve.logins import Login
 from clipworks.serve.problems import RequestError
-from clipworks.serve.site.people import People, dollars
+from clipworks.serve.site.money import dollars
 from clipworks.serve.terms import micro_usd
 from clipworks.serve.usage import Credit, credit_of
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
+    from clipworks.serve.site.people import People
 
 ACCOUNTS_SHOWN = 100
 ROWS_SHOWN = 100
@@ -55,7 +56,7 @@ class OperatorPage:
         service: the models that there are.
     """
 
-    def __init__(self, people: People, service: "Service") -> None:
+    def __init__(self, people: "People", service: "Service") -> None:
         self._people = people
         self._service = service
         self._started_at = time.monotonic()

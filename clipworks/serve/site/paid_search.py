@@ -14,7 +14,7 @@ from clipworks.errors import ClipworksError
 from clipworks.serve.problems import status_and_code
 from clipworks.serve.sessions import Session
 from clipworks.serve.site.layout import Layout
-from clipworks.serve.site.people import dollars
+from clipworks.serve.site.money import dollars
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import session_of
 

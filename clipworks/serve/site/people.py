@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipworks.errors import ClipworksError
-from clipworks.serve.prices import MICRO
 from clipworks.serve.problems import status_and_code
 from clipworks.serve.sessions import Session
 from clipworks.serve.site.forms import Form, read_form
 from clipworks.serve.site.layout import Layout
+from clipworks.serve.site.money import dollars
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import session_of
 
@@ -89,10 +89,3 @@ class People:
             "credit": dollars(session.balance_micro_usd),
         }
         return self.layout.page(request, template, {**frame, **content}, status)
-
-
-def dollars(micro_usd: int) -> str:
-    """An amount for people: `$1.00`, `$0.000012`, `−$2.50`."""
-    whole, rest = divmod(abs(micro_usd), MICRO)
-    decimals = f"{rest:06d}".rstrip("0").ljust(2, "0")
-    return f"{'−' if micro_usd < 0 else ''}${whole:,}.{decimals}"

@@ -10,12 +10,13 @@ from starlette.responses import Response
 from clipworks.errors import ClipworksError
 from clipworks.serve.days import read_days
 from clipworks.serve.problems import RequestError, shown
-from clipworks.serve.site.people import People, dollars
+from clipworks.serve.site.money import dollars
 from clipworks.serve.site.usage_chart import chart_of
 from clipworks.serve.usage import UsageRow, usage_csv, usage_of
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
+    from clipworks.serve.site.people import People
 
 MAX_ITEMS = 10**12
 MAX_ROWS_SHOWN = 200
@@ -30,7 +31,7 @@ class UsagePage:
         service: the models that there are.
     """
 
-    def __init__(self, people: People, service: "Service") -> None:
+    def __init__(self, people: "People", service: "Service") -> None:
         self._people = people
         self._service = service
 

@@ -45,13 +45,15 @@ def test_words_and_pictures_are_searched_with_ones_own_credit(served: Served) ->
     assert "1 picture for “something red”" in found.text
     assert found.headers["x-request-cost-usd"] == "0.000012" and spent(database) == TEXT_COST
     assert "a blue square" in person.get("/?like=blue one.png&fragment=1").text
-    assert spent(database) == TEXT_COST + IMAGE_COST
+    assert spent(database) == TEXT_COST  # its vector is known: nothing is read anew
+    assert person.get("/?q=something+red&minus=blue").status_code == 200
+    assert spent(database) == 3 * TEXT_COST
     files = {"image": ("b.jpg", picture("blue", "JPEG"))}
     form = {"form_token": person.token("/")}
     assert "a blue square" in person.client.post("/", files=files, data=form).text
     headers = {"x-form-token": form["form_token"]}
     assert "a blue square" in person.client.post("/?fragment=1", files=files, headers=headers).text
-    assert spent(database) == TEXT_COST + 3 * IMAGE_COST
+    assert spent(database) == 3 * TEXT_COST + 2 * IMAGE_COST
     assert {row.model for row in rows(database, "settle")} == {"colours"}
 
 

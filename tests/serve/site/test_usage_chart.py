@@ -1,6 +1,6 @@
 """Where the bars of a chart stand."""
 
-from clipworks.serve.site.people import dollars
+from clipworks.serve.site.money import dollars
 from clipworks.serve.site.usage_chart import HEIGHT, MAX_SERIES, OTHERS, WIDTH, chart_of, daily_chart
 from clipworks.serve.usage import UsageRow
 
