@@ -127,7 +127,7 @@ def test_each_shell_example_is_a_command_that_parses(page: Path, words: list[str
 
 def routes() -> list[str]:
     """Every path of the application, such as `/v1/models/{id}`, read off its two lists."""
-    sources = [ROOT / "clipworks" / "serve" / name for name in ("app.py", "site/pages.py")]
+    sources = [ROOT / "clipworks" / "serve" / name for name in ("app.py", "state.py")]
     trees = [ast.parse(source.read_text(encoding="utf-8")) for source in sources]
     calls = [
         node
