@@ -2,11 +2,11 @@
 # A DataComp of our own, small enough to rerun: one pool, one model, one number of samples seen, one training recipe,
 # five suites; the entries differ in what `clipworks curate` keeps. Three seeds each. docs/ablation.md says what came out.
 #
-# Needs what recipes/pool.sh needs, pip install "clipworks[train]", and a folder of photographs. About an hour of one
+# Needs what recipes/pool.sh needs, pip install "clipworks[train]", and a folder of photographs. About two hours of one
 # core besides the pool. Runs that are there are not repeated.
 #
 #   PHOTOS=DIR recipes/ablation.sh [WORK_FOLDER]    default: build/ablation
-#   ENTRIES="none balance-20" SEEDS="0 1 2" STEPS=300 TABLE=no   some entries, seeds, another length, no report
+#   ENTRIES="none balance-20" SEEDS="0 1 2" STEPS=900 TABLE=no   some entries, seeds, another length, no report
 set -eu
 cd "$(dirname "$0")/.."
 work=$(realpath -m "${1:-build/ablation}")
@@ -46,7 +46,7 @@ entry() {
 train_and_score() {
     # shellcheck disable=SC2046
     "$python" -m recipes.ablation run "$1" --tables "$2" $(printf -- '--seed %s ' ${SEEDS:-0 1 2}) \
-        --steps "${STEPS:-300}" --weights "${3:-none}" "$work"
+        --steps "${STEPS:-900}" --weights "${3:-none}" "$work"
 }
 
 plain="--set keep=everything --set phash_distance=-1"
