@@ -85,7 +85,6 @@ def _people_paths(settings: ServeSettings) -> dict[str, Schema]:
     shown = {
         "/account": "Credit, use and keys.",
         "/account/usage": "What was used by day, model and key, with `from` and `to`.",
-        "/account/usage.csv": "The same as CSV.",
         "/account/prices": "What models cost, and a calculator.",
         "/account/settings": "Password, sessions, and the end of the account.",
         "/operator": "Every account, for the operator.",
@@ -119,6 +118,7 @@ def _people_paths(settings: ServeSettings) -> dict[str, Schema]:
         "/sign-out": {"post": open_to_all("The end of a session.", page) | form},
         **(elsewhere if settings.oidc_issuer else {}),
         **{path: {"get": keyed(words, page, *_in(path))} for path, words in shown.items()},
+        "/account/usage.csv": {"get": keyed("What was used, as CSV.", {"200": answer_of("text/csv")})},
         **{path: {"post": keyed(words, page, *_in(path)) | form} for path, words in sent.items()},
         **{
             path: {"get": keyed(get, page), "post": keyed(post, page) | form}

@@ -13,12 +13,12 @@ from clipworks.serve.clock import now_ms, show_minute
 from clipworks.serve.keys import Key, KeyTerms
 from clipworks.serve.problems import RequestError
 from clipworks.serve.sessions import Session
+from clipworks.serve.site.forms import Form
 from clipworks.serve.site.money import dollars
 from clipworks.serve.terms import read_terms
 
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
-    from clipworks.serve.site.forms import Form
     from clipworks.serve.site.people import People
 
 MAX_KEYS = 100
@@ -92,7 +92,7 @@ class KeysPage:
         request: Request,
         *,
         error: ClipworksError | None = None,
-        form: "Form | None" = None,
+        form: Form | None = None,
         secret: str = "",
         shown: Key | None = None,
     ) -> Response:
@@ -111,7 +111,7 @@ class KeysPage:
         }
         return self._people.page(request, "account_keys.html", content, error=error)
 
-    def _terms(self, form: "Form") -> KeyTerms:
+    def _terms(self, form: Form) -> KeyTerms:
         """What a new key may do.
 
         Raises:

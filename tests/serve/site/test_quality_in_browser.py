@@ -88,6 +88,7 @@ const notes = [...document.querySelectorAll("noscript")];
 const isExcused = notes.some((one) => /needs JavaScript/.test(one.textContent));
 const canSend = (form) => [...form.elements].some((one) => one.type === "submit" && one.checkVisibility());
 return [...document.forms]
+  .filter((form) => form.method !== "dialog") // in a window that only a script opens
   .filter((form) => form.hasAttribute("action") ? !canSend(form) : !isExcused)
   .map((form) => form.outerHTML.slice(0, 160));
 """
