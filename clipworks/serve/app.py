@@ -43,6 +43,7 @@ from clipworks.serve.oidc import OpenId
 from clipworks.serve.openapi import document
 from clipworks.serve.prices import Prices, read_prices
 from clipworks.serve.questions import FIELDS as SEARCH_FIELDS
+from clipworks.serve.schemas import Schema
 from clipworks.serve.server import serve_app
 from clipworks.serve.service import Service
 from clipworks.serve.settings import ServeSettings
@@ -124,14 +125,15 @@ def create_service_app(
     shelf = Shelf(service, keyed.prices if keyed else prices, keyed.books if keyed else None)
     measured = read_measured(Path(settings.results)) if settings.results else ()
     catalogue = Catalogue(service, keyed.prices if keyed else prices, measured)
+    described = document(settings)
     app = Starlette(
         routes=[
             *_work_routes(service),
             *_dialect_routes(service),
             *_account_routes(Billing(keyed), Admin(keyed)),
-            *state_routes(service, gate),
+            *state_routes(service, gate, described),
             Route("/gallery/{id:path}", partial(_one_picture, service), methods=["GET"]),
-            *_pages(service, keyed, catalogue, shelf),
+            *_pages(service, keyed, catalogue, shelf, described),
         ],
         middleware=[
             Middleware(Edge, hosts=settings.host_names(), metrics=service.metrics, spans=spans),
@@ -224,7 +226,9 @@ def _dialect_routes(service: Service) -> list[Route]:
     ]
 
 
-def _pages(service: Service, gate: KeyGate | None, catalogue: Catalogue, shelf: Shelf) -> list[Route | Mount]:
+def _pages(
+    service: Service, gate: KeyGate | None, catalogue: Catalogue, shelf: Shelf, described: Schema
+) -> list[Route | Mount]:
     """The routes of all pages.
 
     Args:
@@ -232,12 +236,13 @@ def _pages(service: Service, gate: KeyGate | None, catalogue: Catalogue, shelf: 
         gate: accounts; None on a server without.
         catalogue: what is known of models.
         shelf: what the operator and the accounts say of them.
+        described: the OpenAPI document.
     """
     layout = Layout(service.settings)
     search_page = SearchPage(service, layout)
     paid = PaidSearch(service, gate, search_page, layout) if gate is not None else search_page
     playground = PlaygroundPage(service, layout, search_page.sample_pictures)
-    docs = DocsPages(layout, document(service.settings))
+    docs = DocsPages(layout, described)
     return [
         Route("/", paid.show, methods=["GET"]),
         Route("/", paid.show_similar, methods=["POST"]),

@@ -10,17 +10,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from clipworks.serve.endpoints import plain
-from clipworks.serve.openapi import document
 from clipworks.serve.problems import RequestError
+from clipworks.serve.schemas import Schema
 
 if TYPE_CHECKING:
     from clipworks.serve.gate import Gate
     from clipworks.serve.service import Service
 
 
-def state_routes(service: "Service", gate: "Gate") -> list[Route]:
-    """The routes of the state."""
-    described = document(service.settings)
+def state_routes(service: "Service", gate: "Gate", described: Schema) -> list[Route]:
+    """The routes of the state; `described` is the OpenAPI document."""
     return [
         Route("/livez", plain(lambda request: JSONResponse({"status": "alive"})), methods=["GET"]),
         Route("/readyz", partial(_ready, service, gate), methods=["GET"]),
