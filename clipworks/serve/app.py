@@ -31,7 +31,7 @@ from clipworks.serve.dialects import cohere, huggingface, knn, rerank, tei, vllm
 from clipworks.serve.edge import Edge
 from clipworks.serve.embeddings import FIELDS as EMBEDDINGS_FIELDS
 from clipworks.serve.embeddings import describe, embeddings, list_models
-from clipworks.serve.endpoints import answer_problem, plain, work_endpoint
+from clipworks.serve.endpoints import plain, work_endpoint
 from clipworks.serve.fleet import Fleet, fleet_of_engines
 from clipworks.serve.gate import Gate, OpenGate
 from clipworks.serve.guard import Guard
@@ -61,6 +61,7 @@ from clipworks.serve.site.operator_page import OperatorPage
 from clipworks.serve.site.paid_search import PaidSearch
 from clipworks.serve.site.people import People
 from clipworks.serve.site.playground_page import PlaygroundPage
+from clipworks.serve.site.problem_page import ProblemPage
 from clipworks.serve.site.search_page import SearchPage
 from clipworks.serve.site.sign_in_page import SignInPage
 from clipworks.serve.site.single_sign_on import SingleSignOn
@@ -125,21 +126,34 @@ def create_service_app(
     shelf = Shelf(service, keyed.prices if keyed else prices, keyed.books if keyed else None)
     measured = read_measured(Path(settings.results)) if settings.results else ()
     catalogue = Catalogue(service, keyed.prices if keyed else prices, measured)
-    described = document(settings)
+    layout, described = Layout(settings), document(settings)
+    problems = ProblemPage(layout)
+    problems.routes = [
+        *_work_routes(service),
+        *_dialect_routes(service),
+        *_account_routes(Billing(keyed), Admin(keyed)),
+        *state_routes(service, gate, described),
+        Route("/gallery/{id:path}", partial(_one_picture, service), methods=["GET"]),
+        *_pages(service, keyed, layout, catalogue, shelf, described),
+    ]
     app = Starlette(
-        routes=[
-            *_work_routes(service),
-            *_dialect_routes(service),
-            *_account_routes(Billing(keyed), Admin(keyed)),
-            *state_routes(service, gate, described),
-            Route("/gallery/{id:path}", partial(_one_picture, service), methods=["GET"]),
-            *_pages(service, keyed, catalogue, shelf, described),
-        ],
+        routes=problems.routes,
         middleware=[
-            Middleware(Edge, hosts=settings.host_names(), metrics=service.metrics, spans=spans),
-            Middleware(Guard, gate=gate, visitors=keyed.visitors if keyed is not None else None),
+            Middleware(
+                Edge,
+                hosts=settings.host_names(),
+                metrics=service.metrics,
+                answer=problems.answer,
+                spans=spans,
+            ),
+            Middleware(
+                Guard,
+                gate=gate,
+                answer=problems.answer,
+                visitors=keyed.visitors if keyed is not None else None,
+            ),
         ],
-        exception_handlers={ClipworksError: answer_problem, HTTPException: answer_problem},
+        exception_handlers={ClipworksError: problems.answer, HTTPException: problems.answer},
         lifespan=partial(_life, service, gate, shelf, spans),
     )
     app.state.service = service
@@ -227,18 +241,23 @@ def _dialect_routes(service: Service) -> list[Route]:
 
 
 def _pages(
-    service: Service, gate: KeyGate | None, catalogue: Catalogue, shelf: Shelf, described: Schema
+    service: Service,
+    gate: KeyGate | None,
+    layout: Layout,
+    catalogue: Catalogue,
+    shelf: Shelf,
+    described: Schema,
 ) -> list[Route | Mount]:
     """The routes of all pages.
 
     Args:
         service: models and gallery.
         gate: accounts; None on a server without.
+        layout: the frame.
         catalogue: what is known of models.
         shelf: what the operator and the accounts say of them.
         described: the OpenAPI document.
     """
-    layout = Layout(service.settings)
     search_page = SearchPage(service, layout)
     paid = PaidSearch(service, gate, search_page, layout) if gate is not None else search_page
     playground = PlaygroundPage(service, layout, search_page.sample_pictures)

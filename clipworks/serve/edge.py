@@ -8,15 +8,17 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipworks.serve.logs import FIELDS
 from clipworks.serve.metrics import Metrics
-from clipworks.serve.problems import RequestError, problem, shown
+from clipworks.serve.problems import RequestError, shown
 from clipworks.serve.traces import FINGERPRINT_HEADER, TRACE, Ended, SpanSink, Trace
 
 SECURITY_HEADERS = {
@@ -34,6 +36,9 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 logger = logging.getLogger(__name__)
 
+Refusal = Callable[[Request, Exception], Awaitable[Response]]
+"""Makes the answer to a request that failed."""
+
 
 class Edge:
     """ASGI middleware around everything.
@@ -43,6 +48,7 @@ class Edge:
         hosts: names under which the server may be addressed; None for any. A page of another site
             that has its own name lead to this machine (DNS rebinding) is refused by it.
         metrics: the figures of the application.
+        answer: what is said to a request that failed; it writes the log of our own faults.
         spans: hears of every request that is over; None for nobody.
     """
 
@@ -52,11 +58,13 @@ class Edge:
         *,
         hosts: frozenset[str] | None = None,
         metrics: Metrics,
+        answer: Refusal,
         spans: SpanSink | None = None,
     ) -> None:
         self.app = app
         self._hosts = hosts
         self._metrics = metrics
+        self._refuse = answer
         self._spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,18 +89,16 @@ class Edge:
         try:
             refusal = self._refuse_host(request)
             if refusal is not None:
-                trace.code = refusal.code
-                await problem(refusal, trace.request_id, scope["path"])(scope, receive, send)
+                await (await self._refuse(request, refusal))(scope, receive, send)
                 return
             await self.app(scope, receive, send)
         except ClientDisconnect:
             trace.status = 499
         except Exception as error:  # noqa: BLE001 - the edge of the server: log, answer, live on
-            logger.exception("request %s failed", trace.request_id)
             if trace.status:
+                log_failure(error, trace.request_id)
                 raise
-            trace.code = "internal_error"
-            await problem(error, trace.request_id, scope["path"])(scope, receive, send)
+            await (await self._refuse(request, error))(scope, receive, send)
 
     def _note(self, request: Request, trace: Trace) -> None:
         scope = request.scope

@@ -10,15 +10,12 @@ from starlette.responses import Response
 
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.call import Call
-from clipworks.serve.edge import log_failure, request_id
+from clipworks.serve.edge import request_id
 from clipworks.serve.guard import caller_of
 from clipworks.serve.problems import (
     RequestError,
-    StoppingError,
     UnavailableError,
-    problem,
     shown,
-    status_and_code,
 )
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.traces import current_trace
@@ -76,14 +73,6 @@ def plain(answer: Callable[[Request], Response]) -> Endpoint:
         return answer(request)
 
     return endpoint
-
-
-async def answer_problem(request: Request, error: Exception) -> Response:
-    """The answer to a request that failed."""
-    status, current_trace().code = status_and_code(error)
-    if status >= 500 and not isinstance(error, UnavailableError | StoppingError):
-        log_failure(error, request_id(request))
-    return problem(error, request_id(request), request.scope["path"])
 
 
 async def _in_time(work: "asyncio.Future[Response]", seconds: float) -> Response:

@@ -13,8 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipworks.errors import ClipworksError
-from clipworks.serve.edge import log_failure, request_id
-from clipworks.serve.problems import RequestError, problem, status_and_code
+from clipworks.serve.edge import Refusal
+from clipworks.serve.problems import RequestError
 from clipworks.serve.site.layout import Viewer
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import SAFE_METHODS, Visitors, form_token, session_of
@@ -59,12 +59,16 @@ class Guard:
     Args:
         app: what is inside.
         gate: who is let in.
+        answer: what is said to who is not.
         visitors: recognises who is signed in; None where nobody can.
     """
 
-    def __init__(self, app: ASGIApp, *, gate: "Gate", visitors: Visitors | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, gate: "Gate", answer: Refusal, visitors: Visitors | None = None
+    ) -> None:
         self.app = app
         self._gate = gate
+        self._refuse = answer
         self._visitors = visitors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,10 +85,7 @@ class Guard:
                 return
             caller = await self._gate.admit(request, scope_of(scope["path"]))
         except ClipworksError as error:
-            status, current_trace().code = status_and_code(error)
-            if status >= 500:
-                log_failure(error, request_id(request))
-            await problem(error, request_id(request), scope["path"])(scope, receive, send)
+            await (await self._refuse(request, error))(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         current_trace().caller = caller.name or current_trace().caller

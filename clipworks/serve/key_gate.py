@@ -32,6 +32,7 @@ from clipworks.serve.sessions import Session
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import (
+    PAID_FORMS,
     SAFE_METHODS,
     TOKEN_HEADER,
     Visitors,
@@ -83,7 +84,8 @@ class KeyGate:
         else:
             if request.method not in SAFE_METHODS:
                 self.visitors.check_own(request)
-                check_form_of(request, request.headers.get(TOKEN_HEADER))
+                if request.scope["path"] not in PAID_FORMS:
+                    check_form_of(request, request.headers.get(TOKEN_HEADER))
             key = await self._key_of_pages(session)
         if scope not in key.terms.scopes:
             raise RequestError(

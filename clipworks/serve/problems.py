@@ -163,7 +163,7 @@ def problem(error: Exception, request_id: str, path: str) -> Response:
     shape = shape_of(path)
     body = error_body(
         shape,
-        message=_message(error, status, request_id),
+        message=message_of(error, status, request_id),
         status=status,
         code=code,
         param=getattr(error, "param", None),
@@ -171,7 +171,34 @@ def problem(error: Exception, request_id: str, path: str) -> Response:
     )
     if shape == "tei" and status == 400:
         status = 422
-    return Response(json.dumps(body), status, _headers(error, status, code), media_type="application/json")
+    return Response(json.dumps(body), status, headers_of(error, status, code), media_type="application/json")
+
+
+def message_of(error: Exception, status: int, request_id: str) -> str:
+    """What a client is told; nothing about our inside."""
+    if isinstance(error, HTTPException):
+        allowed = (error.headers or {}).get("Allow", "another method")
+        words = {404: "There is no such address.", 405: f"This address takes {allowed} only."}
+        return words.get(status, str(error.detail))
+    if status >= 500 and not isinstance(error, UnavailableError | StoppingError):
+        return f"The server failed on this request; its log says why under the request id {request_id}."
+    return str(error)
+
+
+def headers_of(error: Exception, status: int, code: str) -> dict[str, str]:
+    """What the headers of a failed request's answer say: when to come back, what is allowed."""
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException | RequestError) else {}
+    seconds = (
+        error.retry_after_seconds if isinstance(error, BusyError | RequestError | UnavailableError) else None
+    )
+    if seconds is not None:
+        headers["retry-after"] = str(max(1, math.ceil(seconds)))
+        headers["retry-after-ms"] = str(max(1, round(seconds * 1000)))
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if code in NO_RETRY_CODES or (status == 429 and seconds is None):
+        headers["x-should-retry"] = "false"
+    return headers
 
 
 def described(error: RequestError) -> dict[str, str | None]:
@@ -193,28 +220,3 @@ def shown(value: object) -> str:
     except RecursionError:  # lists in lists, as deep as JSON's own reader follows them
         text = f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 84 else f"{text[:80]}…"
-
-
-def _headers(error: Exception, status: int, code: str) -> dict[str, str]:
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException | RequestError) else {}
-    seconds = (
-        error.retry_after_seconds if isinstance(error, BusyError | RequestError | UnavailableError) else None
-    )
-    if seconds is not None:
-        headers["retry-after"] = str(max(1, math.ceil(seconds)))
-        headers["retry-after-ms"] = str(max(1, round(seconds * 1000)))
-    if status == 401:
-        headers["www-authenticate"] = "Bearer"
-    if code in NO_RETRY_CODES or (status == 429 and seconds is None):
-        headers["x-should-retry"] = "false"
-    return headers
-
-
-def _message(error: Exception, status: int, request_id: str) -> str:
-    if isinstance(error, HTTPException):
-        allowed = (error.headers or {}).get("Allow", "another method")
-        words = {404: "There is no such address.", 405: f"This address takes {allowed} only."}
-        return words.get(status, str(error.detail))
-    if status >= 500 and not isinstance(error, UnavailableError | StoppingError):
-        return f"The server failed on this request; its log says why under the request id {request_id}."
-    return str(error)

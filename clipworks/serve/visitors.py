@@ -31,6 +31,9 @@ TOKEN_HEADER = "x-form-token"
 TOKEN_FIELD = "form_token"
 _MAX_SECRET = 200
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+PAID_FORMS = ("/playground",)
+"""Pages whose form is paid work and works without scripts, so that its token stands in the form: each of them
+checks it once the form is read."""
 
 _UNSEEN = ("/static/", "/livez", "/readyz", "/health", "/openapi.json", "/metrics")
 """Paths that are the same for everybody: no session is looked up."""

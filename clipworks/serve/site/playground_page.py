@@ -30,6 +30,7 @@ from clipworks.serve.questions import picture_path
 from clipworks.serve.site.layout import Layout, viewer_of
 from clipworks.serve.site.trial import ALL_MODELS, FIELDS, MAX_PICTURES, Trial, read_trial
 from clipworks.serve.traces import current_trace
+from clipworks.serve.visitors import TOKEN_FIELD, check_form_of
 
 if TYPE_CHECKING:
     from clipworks.serve.served import ServedModel
@@ -86,6 +87,7 @@ class PlaygroundPage:
         async def work(call: Call) -> Response:
             nonlocal trial
             trial = read_trial(call.payload)
+            check_form_of(request, call.payload.get(TOKEN_FIELD))
             outcomes = await self._outcomes(call, trial)
             return await self._render(request, trial, {"outcomes": outcomes})
 

@@ -8,9 +8,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from clipworks.serve.app import create_app
+from clipworks.serve.roster import ModelSpec
 from clipworks.serve.settings import ServeSettings
+from tests.serve.cluster import new_sqlite
 from tests.serve.colours import ADDRESS, ColourEngine, picture
 from tests.serve.site.hostile import HOSTILE, words_of, write_hostile_gallery, wrongs
+from tests.serve.site.people import people_server
 
 PLACES = (
     "/?q=red {}",
@@ -22,8 +25,27 @@ PLACES = (
     "/?q=red {}&fragment=1",
     "/docs?q={}",
     "/docs/{}",
+    "/{}",
+    "/models/{}",
+    "/models?q={}",
+    "/compare?m={}",
+    "/playground?label={}&mode={}&url={}&picture={}",
 )
 """Addresses that take words of a stranger's; a page that takes some adds a line."""
+
+SIGNED_IN_PLACES = (
+    "/account?done={}",
+    "/account/{}",
+    "/account/usage?from={}&to={}",
+    "/account/prices?images={}",
+    "/account/wishes?done={}",
+    "/operator?q={}&page={}",
+    "/operator/accounts/{}",
+    "/operator/ledger?account={}&from={}&kind={}",
+    "/operator/models?done={}",
+    "/operator/health?audit={}",
+)
+"""The same of pages of who is signed in."""
 
 REPEATED = {"/?q=red {}", "/?q={}", "/docs?q={}"}
 """Those that show the words again."""
@@ -41,7 +63,7 @@ def hostile_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCli
 @pytest.mark.parametrize("words", [" ".join(HOSTILE), "javascript:hacked()"], ids=["all", "javascript"])
 @pytest.mark.parametrize("place", PLACES)
 def test_words_in_an_address_stay_words(hostile_client: TestClient, place: str, words: str) -> None:
-    answer = hostile_client.get(place.format(quote(words, safe="")))
+    answer = hostile_client.get(place.replace("{}", quote(words, safe="")))
     if answer.headers["content-type"].startswith("text/html"):
         assert wrongs(answer.text) == []
         if place in REPEATED and answer.status_code == 200:
@@ -56,6 +78,23 @@ def test_the_name_of_an_uploaded_file_stays_words(hostile_client: TestClient, da
     answer = hostile_client.post("/", files={"image": (name, data)})
     assert answer.headers["content-type"].startswith("text/html")
     assert wrongs(answer.text) == []
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Who runs a server whose accounts and models are called what tries to be markup."""
+    name = HOSTILE[0][:60]
+    database = new_sqlite(tmp_path_factory.mktemp("people"))
+    with people_server(database, [ModelSpec(id="<b>bold</b>")], (name,)) as (client, people, _):
+        people.as_account(name, is_operator=True)
+        yield client
+
+
+@pytest.mark.parametrize("place", SIGNED_IN_PLACES)
+def test_words_in_an_address_stay_words_to_who_is_signed_in(operator: TestClient, place: str) -> None:
+    words = quote(" ".join(HOSTILE), safe="")
+    answer = operator.get(place.replace("{}", words), headers={"accept": "text/html"})
+    assert answer.headers["content-type"].startswith("text/html") and wrongs(answer.text) == []
 
 
 def test_captions_names_and_sources_of_a_gallery_stay_words(hostile_client: TestClient) -> None:
