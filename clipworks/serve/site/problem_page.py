@@ -60,6 +60,7 @@ class ProblemPage:
             return problem(error, request_id(request), request.scope["path"])
         content = {
             "title": TITLES.get(status, "The server failed" if status >= 500 else "This cannot be done"),
+            "code": code,
             "message": message_of(error, status, request_id(request)),
         }
         page = self._layout.page(request, "problem.html", content, status)
