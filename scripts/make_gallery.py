@@ -1,10 +1,10 @@
 """Build the gallery of the demo: clipworks/gallery/ with its pictures, metadata and index.
 
-    python scripts/make_gallery.py --photos FOLDER     everything
-    python scripts/make_gallery.py                     the same, photographs kept as they are
-    python scripts/make_gallery.py --index-only        only the vectors, after a change of the model
+    python -m scripts.make_gallery --photos FOLDER     everything
+    python -m scripts.make_gallery                     the same, photographs kept as they are
+    python -m scripts.make_gallery --index-only        only the vectors, after a change of the model
 
-Three kinds of pictures, all free to redistribute:
+Four kinds of pictures, all free to redistribute:
 
 - emoji: npm @lobehub/fluent-emoji-3d (MIT), without skin tones, country flags
   and most doubles of persons, names from npm
@@ -12,6 +12,8 @@ Three kinds of pictures, all free to redistribute:
 - clip art: Debian openclipart-svg (public domain), the drawings of gallery_clipart.tsv, which were
   chosen and named by eye. Fetched with `apt-get download` unless --clipart names the file; needs
   `rsvg-convert` (Debian librsvg2-bin) and `dpkg-deb`.
+- icons and drawn emoji: npm @iconify/json, those of gallery_icons.tsv (`gallery_icons.py`), under MIT,
+  Apache-2.0 and CC-BY-4.0. Fetched with `npm pack` unless --icons names the file.
 - photographs (public domain, CC0, CC-BY): no registry has them. They come from --photos, a folder
   with images/ and metadata.jsonl (file, caption, topic, licence, author, source); gallery_photos.tsv
   gives better captions and leaves out doubles. Without --photos those in the gallery stay.
@@ -29,6 +31,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +44,7 @@ from clipworks.files import sha256_file
 from clipworks.search.build import build_index
 from clipworks.search.opening import open_index
 from clipworks.search.snapshot import write_index
+from scripts import gallery_icons
 
 HERE = Path(__file__).parent
 GALLERY = HERE.parent / "clipworks" / "gallery"
@@ -56,7 +60,9 @@ PHOTO_SIDE = 352
 LEFT_OUT = re.compile(r"flag: |grinning cat$|men? |family:|(kiss|couple with heart):|.*-thirty$|Japanese “")
 """Country flags are of another make; the rest repeats the pictures beside it, in full or nearly."""
 
-LIMIT_BYTES = 12_000_000
+KINDS = ("emoji", "clipart", "icon", "photo")
+
+LIMIT_BYTES = 20_000_000
 
 Row = dict[str, str]
 
@@ -78,6 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--emoji", type=Path, help=f"the packed npm package {EMOJI[0]}")
     parser.add_argument("--emoji-names", type=Path, help=f"the packed npm package {EMOJI_NAMES[0]}")
     parser.add_argument("--clipart", type=Path, help=f"the Debian package {CLIPART[0]}")
+    parser.add_argument("--icons", type=Path, help=f"the packed npm package {gallery_icons.SOURCE[0]}")
     parser.add_argument("--index-only", action="store_true", help="keep the pictures, embed them anew")
     parser.add_argument("--model", default="pictogram", help="the model of the index (default: pictogram)")
     return parser.parse_args()
@@ -93,6 +100,7 @@ def _make_pictures(arguments: argparse.Namespace) -> None:
                 _fetched(arguments.emoji, EMOJI, work), _fetched(arguments.emoji_names, EMOJI_NAMES, work)
             ),
             *_clipart(_fetched(arguments.clipart, CLIPART, work), work),
+            *_icons(_fetched(arguments.icons, gallery_icons.SOURCE, work)),
             *(_photos(arguments.photos) if arguments.photos else _photos_there()),
         ]
     names = {row["file"] for row in rows}
@@ -103,7 +111,7 @@ def _make_pictures(arguments: argparse.Namespace) -> None:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     (GALLERY / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
     (GALLERY / "ATTRIBUTION.md").write_text(_attribution(rows), encoding="utf-8")
-    for kind in ("emoji", "clipart", "photo"):
+    for kind in KINDS:
         print(f"{sum(row['kind'] == kind for row in rows):6d} {kind}")
 
 
@@ -186,7 +194,7 @@ def _clipart(package: Path, work: Path) -> Iterator[Row]:
         for (path, caption), picture in zip(chosen, pictures, strict=True):
             text = (root / path).read_text(encoding="utf-8", errors="replace")
             assert not re.search(r"\bGPL\b", text), path
-            name = f"images/clipart-{_plain(Path(path).stem)}.webp"
+            name = f"images/clipart-{gallery_icons.plain(Path(path).stem)}.webp"
             _write_webp(picture, GALLERY / name, DRAWING_SIDE)
             yield {
                 "file": name,
@@ -198,8 +206,18 @@ def _clipart(package: Path, work: Path) -> Iterator[Row]:
             }
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+def _icons(package: Path) -> Iterator[Row]:
+    for icon in gallery_icons.read_icons(package):
+        name = f"images/icon-{gallery_icons.plain(icon.name)}.webp"
+        _write_webp(icon.picture, GALLERY / name, DRAWING_SIDE)
+        yield {
+            "file": name,
+            "caption": icon.caption,
+            "licence": icon.origin.licence,
+            "author": f"{icon.origin.author} ({icon.origin.title})",
+            "source": f"npm {gallery_icons.SOURCE[0]}, {icon.name}",
+            "kind": "icon",
+        }
 
 
 def _draw(path: Path) -> Image.Image:
@@ -259,9 +277,15 @@ def _write_webp(picture: Image.Image, path: Path, side: int) -> None:
 
 
 def _attribution(rows: list[Row]) -> str:
-    counts = {kind: sum(row["kind"] == kind for row in rows) for kind in ("emoji", "clipart", "photo")}
+    counts = {kind: sum(row["kind"] == kind for row in rows) for kind in KINDS}
     head = ATTRIBUTION.format(
-        emoji=EMOJI[0], names=EMOJI_NAMES[0], clipart=CLIPART[0], mit=MIT.replace("\n", "\n> "), count=counts
+        emoji=EMOJI[0],
+        names=EMOJI_NAMES[0],
+        clipart=CLIPART[0],
+        mit=MIT.replace("\n", "\n> "),
+        count=counts,
+        icons=gallery_icons.SOURCE[0],
+        sets=_sets(rows),
     )
     lines = []
     for row in rows:
@@ -269,6 +293,14 @@ def _attribution(rows: list[Row]) -> str:
             cells = [row[key].replace("|", "/") for key in ("file", "caption", "author", "licence", "source")]
             lines.append(f"| {' | '.join(cells)} |\n")
     return head + "".join(lines)
+
+
+def _sets(rows: list[Row]) -> str:
+    """A line of a table for each set of icons."""
+    found = Counter((row["author"], row["licence"]) for row in rows if row["kind"] == "icon")
+    return "".join(
+        f"| {author} | {licence} | {count} |\n" for (author, licence), count in sorted(found.items())
+    )
 
 
 ATTRIBUTION = """\
@@ -292,6 +324,13 @@ MIT License, Copyright (c) Microsoft Corporation.
 {count[clipart]} drawings of the Open Clip Art Library, dedicated to the public domain by their authors, from
 the Debian package `{clipart}`.
 
+## Icons and drawn emoji
+
+{count[icon]} pictures of the npm package `{icons}`, drawn from its SVG; licences at https://spdx.org/licenses/.
+
+| set | licence | pictures |
+|---|---|---|
+{sets}
 ## Photographs
 
 {count[photo]} photographs, in the public domain or CC0 except for those marked CC-BY-2.0, whose licence is at

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["f32", "f16"]),
+    type=click.Choice(["f32", "f16", "i8"]),
     default="f32",
     show_default=True,
-    help="How numbers are stored; f16 rounds them.",
+    help="How numbers are stored; f16 and i8 round them. i8 is for --to native.",
 )
 @click.option(
     "--activation",

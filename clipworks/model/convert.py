@@ -81,7 +81,7 @@ def convert(
         checkpoint: the model.
         folder: must not exist, or be empty, unless `replace` is set.
         to: whose form: `hf`, `open_clip`, `openai` or `native`.
-        dtype: how numbers are stored; f16 rounds them.
+        dtype: how numbers are stored; f16 and i8 round them.
         source: what the card calls the model that this one was made of.
         licence: of the weights, for the card; None where nobody states it.
         replace: take the place of an earlier conversion; a folder with other files in it is kept.

@@ -14,6 +14,7 @@ from clipworks.files import MANIFEST, is_complete, read_manifest
 from clipworks.model import formats
 from clipworks.model.config import Activation, ClipConfig
 from clipworks.model.formats import Family
+from clipworks.model.packed import scales_among
 from clipworks.model.published import CONFIG, read_config
 from clipworks.model.sources import find_weights
 from clipworks.model.tensorfiles import read_shapes
@@ -66,6 +67,8 @@ def outline(path: Path) -> Outline:
         return seen
     # An array of this kind has a shape and no content of its own.
     hollow = {name: np.broadcast_to(np.float32(0), shape) for name, shape in read_shapes(weights).items()}
+    for name in scales_among(hollow):
+        del hollow[name]
     tensors = formats.unwrap(hollow)
     family = formats.detect(tensors)
     if family == "native":

@@ -30,6 +30,7 @@ from clipworks.model.archives import read_pickled, write_pickled
 from clipworks.model.config import Activation, ClipConfig
 from clipworks.model.converted import read_converted
 from clipworks.model.formats import Array, Family, Tensors
+from clipworks.model.packed import SCALE, is_packable, pack, unpack
 from clipworks.model.releases import released_activation
 from clipworks.model.resize import resized
 from clipworks.model.sources import (
@@ -42,8 +43,8 @@ from clipworks.model.sources import (
 from clipworks.model.tensorfiles import safetensors_bytes
 from clipworks.model.tokenizer_files import require_clip_vocabulary
 
-Dtype = Literal["f32", "f16"]
-"""How numbers are stored; in memory they are float32."""
+Dtype = Literal["f32", "f16", "i8"]
+"""How numbers are stored; in memory they are float32. `i8` is a native folder's only: `packed.py`."""
 
 _TOKEN_TABLE = "text.token_embedding.weight"
 _TOKEN_ROWS = "text.token_embedding.rows"
@@ -90,8 +91,9 @@ def read_checkpoint(
             the config, or numbers that are not finite.
     """
     file = find_weights(path)
-    foreign = formats.unwrap(read_weights(file, read_converted if keep_copy else read_pickled))
+    read = formats.unwrap(read_weights(file, read_converted if keep_copy else read_pickled))
     try:
+        foreign = unpack(read)
         family = formats.detect(foreign)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error.message}", error.remedy) from error
@@ -144,26 +146,23 @@ def write_checkpoint(
         config: shape of the model.
         tensors: native names, as in `Checkpoint.tensors`.
         family: whose names and config files to write.
-        dtype: how numbers are stored; f16 rounds them.
+        dtype: how numbers are stored; f16 and i8 round them.
 
     Returns:
         The fingerprint of the model as it will be read back.
 
     Raises:
-        CheckpointError: `tensors` is not a whole model of shape `config`.
+        CheckpointError: `tensors` is not a whole model of shape `config`, or i8 is asked for in another
+            family's form.
     """
+    if dtype == "i8" and family != "native":
+        raise CheckpointError(
+            f"The form of {family} has no weights in eight bits.", "Write --to native, or with --dtype f16."
+        )
     native = formats.to_native(tensors, "native", config)
-    if dtype == "f16":
-        native = {name: _rounded(name, array) for name, array in native.items()}
-    stored: dict[str, Array] = dict(formats.from_native(native, config, family))
-    if family == "native":
-        _thin_token_table(stored)
-    if dtype == "f16":
-        halves = {name for name, array in stored.items() if array.dtype == np.float32 and array.ndim > 0}
-        stored |= {name: stored[name].astype(np.float16) for name in halves}
-    if family == "openai":
-        numbers = (config.vision.image_size, config.text.context_length, config.text.vocab_size)
-        stored |= {name: np.array(n) for name, n in zip(formats.OPENAI_SCALARS, numbers, strict=True)}
+    if dtype != "f32":
+        native = {name: _rounded(name, array, dtype) for name, array in native.items()}
+    stored = _stored(native, config, family, dtype)
     for name, values in _config_files(config, family).items():
         write_json(folder / name, values)
     names = {"openai": OPENAI_WEIGHTS, "open_clip": OPEN_CLIP_WEIGHTS}
@@ -220,6 +219,23 @@ def _settle_config(
     return wanted
 
 
+def _stored(native: Tensors, config: ClipConfig, family: Family, dtype: Dtype) -> dict[str, Array]:
+    """The tensors of the file, by their names in it; rounding them loses nothing any more."""
+    stored: dict[str, Array] = dict(formats.from_native(native, config, family))
+    if family == "native":
+        _thin_token_table(stored)
+    if dtype == "i8":
+        for name in [name for name, array in stored.items() if is_packable(array)]:
+            stored |= pack(name, stored[name])
+    if dtype != "f32":
+        halves = {name for name, array in stored.items() if _is_half(name, array)}
+        stored |= {name: stored[name].astype(np.float16) for name in halves}
+    if family == "openai":
+        numbers = (config.vision.image_size, config.text.context_length, config.text.vocab_size)
+        stored |= {name: np.array(n) for name, n in zip(formats.OPENAI_SCALARS, numbers, strict=True)}
+    return stored
+
+
 def _restore_token_table(tensors: dict[str, Array], vocab_size: int) -> None:
     """Put the rows of a sparse token table to their places in a whole one, inside `tensors`."""
     rows = tensors.pop(_TOKEN_ROWS, None)
@@ -253,9 +269,16 @@ def _thin_token_table(tensors: dict[str, Array]) -> None:
         tensors |= {_TOKEN_TABLE: table[rows], _TOKEN_ROWS: rows}
 
 
-def _rounded(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+def _is_half(name: str, array: Array) -> bool:
+    """Whether a tensor that was not packed is stored in float16."""
+    return array.dtype == np.float32 and array.ndim > 0 and not name.endswith(SCALE)
+
+
+def _rounded(name: str, array: NDArray[np.float32], dtype: Dtype) -> NDArray[np.float32]:
     if array.ndim == 0:
         return array
+    if dtype == "i8" and is_packable(array):
+        return unpack(pack(name, array))[name]
     if np.abs(array).max() > np.finfo(np.float16).max:
         raise CheckpointError(f"{name} has values that f16 cannot hold.", "Write with dtype='f32'.")
     return array.astype(np.float16).astype(np.float32)
