@@ -23,7 +23,7 @@ if [ ! -f "$work/run/manifest.json" ]; then
         clipworks train --recipe pictogram --data "$work/shards" --out "$work/run"
 fi
 
-# The package carries half-precision weights; what is scored is what is shipped.
+# The package carries weights in eight bits; what is scored is what is shipped.
 if [ ! -f "$work/model/manifest.json" ]; then
     python -m recipes.pictogram_export "$work/run" "$work/model"
 fi

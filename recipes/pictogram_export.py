@@ -1,4 +1,4 @@
-"""Write a finished run as the folder that the package ships: half-precision weights, nothing else.
+"""Write a finished run as the folder that the package ships: weights in eight bits, nothing else.
 
 python -m recipes.pictogram_export RUN OUT
 """
@@ -11,7 +11,7 @@ from clipworks.model.weights import read_checkpoint, write_checkpoint
 
 def main(run: Path, out: Path) -> None:
     checkpoint = read_checkpoint(run)
-    fingerprint = write_checkpoint(out, checkpoint.config, checkpoint.tensors, dtype="f16")
+    fingerprint = write_checkpoint(out, checkpoint.config, checkpoint.tensors, dtype="i8")
     print(f"{out}: {fingerprint}")
 
 
