@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recipes.pictogram_captions import Captions, Picture, digest
 
@@ -63,6 +64,18 @@ class Translations:
         return tuple(text for text in self._by_label.get(label, ()) if text.lower() != label)
 
 
+def sentences(folder: Path) -> list[tuple[str, str]]:
+    """Names of emoji, alone and with tags, in other languages, each with the English one."""
+    english = {row["hexcode"]: row for row in _rows(folder, "en") if "group" in row}
+    locales = sorted(path.parent.name for path in folder.glob("*/data.json"))
+    found = dict[tuple[str, str], None]()
+    for row in (row for locale in locales if locale != "en" for row in _rows(folder, locale)):
+        if (known := english.get(row["hexcode"])) is not None:
+            found[row["label"].lower(), known["label"].lower()] = None
+            found[_with_tags(row), _with_tags(known)] = None
+    return [(text, name) for text, name in found if text != name]
+
+
 def captions_of(picture: Picture, captions: Captions, translations: Translations) -> tuple[Caption, ...]:
     """All captions of a picture, the name first."""
     found = {picture.name: "name"}
@@ -96,6 +109,10 @@ def phrases(name: str, kind: str) -> tuple[str, ...]:
     return tuple(some[number % len(some)].format(article + name) for some in (_STYLES[kind], _ANY_STYLE))
 
 
-def _rows(folder: Path, locale: str) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = json.loads((folder / locale / "data.json").read_bytes())
+def _with_tags(row: dict[str, Any]) -> str:
+    return ", ".join([row["label"], *row.get("tags", ())[:4]]).lower()
+
+
+def _rows(folder: Path, locale: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / locale / "data.json").read_bytes())
     return rows
