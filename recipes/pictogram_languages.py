@@ -29,6 +29,7 @@ from recipes.pool_captions import sentences
 STEPS = 3000
 TRANSLATED, ENGLISH = 384, 128
 """Sentences of each kind in a batch."""
+MAX_TOKENS = 32
 RATE = 1e-3
 WARMUP_STEPS = 100
 SCALE = 30.0
@@ -51,7 +52,7 @@ class Material:
 
 def gather(emojibase: Path, tables: Path, context_length: int) -> Material:
     """All pairs of translations and their English names, and the English captions of the pool."""
-    pairs = sentences(emojibase)
+    pairs = _short(sentences(emojibase), context_length)
     foreign = {text for text, _ in pairs}
     english = dict.fromkeys(name for _, name in pairs)
     english |= dict.fromkeys(text for text in _captions(tables) if text not in foreign)
@@ -82,7 +83,9 @@ def teach(
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP_STEPS, 1 - step / steps)
         targets_BE = targets[torch.from_numpy(material.wanted[rows] - material.num_translations)]
-        vectors_BE = F.normalize(student(_cut(material, rows)), dim=-1)
+        with torch.autocast("cpu", torch.bfloat16):
+            features_BE = student(_cut(material, rows))
+        vectors_BE = F.normalize(features_BE.float(), dim=-1)
         loss = _loss(vectors_BE, targets_BE, material.wanted[rows])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -127,8 +130,8 @@ def _batches(material: Material, steps: int, seed: int) -> Iterator[NDArray[np.i
 
 def _vectors(tower: TextTower, material: Material, rows: NDArray[np.int64]) -> Tensor:
     """Unit vectors of some sentences, float32 [B, E]."""
-    with torch.no_grad():
-        return F.normalize(tower(_cut(material, rows)), dim=-1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        return F.normalize(tower(_cut(material, rows)).float(), dim=-1)
 
 
 def _cut(material: Material, rows: NDArray[np.int64]) -> Tensor:
@@ -168,6 +171,12 @@ def _begin_unknown(student: TextTower, ids: NDArray[np.int64], material: Materia
         seen = torch.ones(len(table), dtype=torch.bool)
         seen[places] = False
         table[places] = torch.randn(len(places), table.shape[1]) * table[seen].std()
+
+
+def _short(pairs: list[tuple[str, str]], context_length: int) -> list[tuple[str, str]]:
+    """Without those that would make a whole batch long: some scripts take several tokens for a letter."""
+    lengths = tokenize([text for text, _ in pairs], context_length=context_length).argmax(axis=1)
+    return [pair for pair, length in zip(pairs, lengths, strict=True) if length < MAX_TOKENS]
 
 
 def _captions(tables: Path) -> Iterator[str]:
