@@ -193,7 +193,7 @@ def key_named(connection: Connection, name: str) -> Key:
     found = _keys(connection, (KEYS.c.id == name) | (KEYS.c.name == name))
     if not found:
         known = [str(row.name) for row in connection.execute(select(KEYS.c.name).limit(1000))]
-        remedy = nearest(name[:200], known) if known else "There are no keys yet."
+        remedy = nearest(name, known) if known else "There are no keys yet."
         raise RequestError(f"There is no key {shown(name)}.", remedy, code="key_not_found", param="key")
     working = [key for key in found if key.revoked_at_ms is None]
     if len(working) == 1:

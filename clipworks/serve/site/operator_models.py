@@ -104,7 +104,7 @@ def read_terms(given: Mapping[str, str], entry: Entry) -> ModelTerms:
     if status and status not in get_args(Status):
         raise RequestError(
             f"There is no status {shown(status)}.",
-            nearest(status[:80], list(get_args(Status))),
+            nearest(status, list(get_args(Status))),
             param="status",
         )
     if entry.model is None and (status or given.get("providers", "")):
