@@ -74,7 +74,7 @@ def account_named(connection: Connection, name: str) -> Account:
     account = find_account(connection, name)
     if account is None:
         known = [str(row.name) for row in connection.execute(select(ACCOUNTS.c.name).limit(1000))]
-        remedy = nearest(name[:200], known) if known else "There are no accounts yet."
+        remedy = nearest(name, known) if known else "There are no accounts yet."
         raise RequestError(
             f"There is no account {shown(name)}.", remedy, code="account_not_found", param="account"
         )

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, select
 
 from clipworks.serve import ledger, sessions
 from clipworks.serve.clock import now_ms
-from clipworks.serve.logins import login_of
+from clipworks.serve.logins import CLOSED, login_of
+from clipworks.serve.model_tables import WISHES
 from clipworks.serve.problems import RequestError
 from clipworks.serve.tables import ACCOUNTS, KEYS, LOGINS, REPEATS, SECRETS
 
@@ -18,8 +19,9 @@ NOTE = "the account was closed"
 def close_account(connection: Connection, account_id: str) -> None:
     """Close an account at once and for ever.
 
-    Its keys and sessions end, its name is free again, what it has left is taken back, and the answers that
-    were kept for its Idempotency-Keys are dropped. Requests in work are answered still.
+    Its keys and sessions end, its name is free again, its votes for models are gone, what it has left is
+    taken back, and the answers that were kept for its Idempotency-Keys are dropped. Requests in work are
+    answered still.
 
     Raises:
         RequestError: it is the account of somebody who runs the server.
@@ -32,6 +34,7 @@ def close_account(connection: Connection, account_id: str) -> None:
         )
     sessions.end_sessions(connection, account_id)
     connection.execute(LOGINS.delete().where(LOGINS.c.account_id == account_id))
+    connection.execute(WISHES.delete().where(WISHES.c.account_id == account_id))
     connection.execute(REPEATS.delete().where(REPEATS.c.account_id == account_id, REPEATS.c.is_settled))
     mine = select(KEYS.c.id).where(KEYS.c.account_id == account_id)
     connection.execute(SECRETS.update().where(SECRETS.c.key_id.in_(mine)).values(start="cw_", ending=""))
@@ -47,5 +50,5 @@ def close_account(connection: Connection, account_id: str) -> None:
     if left:
         ledger.adjust(connection, account_id, -left, note=NOTE)
     connection.execute(
-        ACCOUNTS.update().where(ACCOUNTS.c.id == account_id).values(name=f"closed {account_id}")
+        ACCOUNTS.update().where(ACCOUNTS.c.id == account_id).values(name=f"{CLOSED}{account_id}")
     )

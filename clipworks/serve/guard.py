@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from clipworks.errors import ClipworksError
 from clipworks.serve.edge import Refusal
 from clipworks.serve.problems import RequestError
-from clipworks.serve.site.layout import Viewer
+from clipworks.serve.site.layout import Viewer, viewer_of
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import SAFE_METHODS, Visitors, form_token, session_of
 
@@ -79,6 +79,7 @@ class Guard:
         request = Request(scope)
         try:
             await self._recognise(request)
+            send = _of_one_reader(request, send)
             answer = self._lead_to_sign_in(request)
             if answer is not None or is_open(request.method, scope["path"]) or _is_for_people(scope["path"]):
                 await (answer or self.app)(scope, receive, send)
@@ -148,6 +149,19 @@ def is_open(method: str, path: str) -> bool:
     if method in SAFE_METHODS and (path in OPEN_PAGES or path.startswith(OPEN_PAGE_FOLDERS)):
         return True
     return method == "POST" and path in OPEN_FORMS
+
+
+def _of_one_reader(request: Request, send: Send) -> Send:
+    """The same; what is answered to somebody who is signed in is kept by no cache that is not told to."""
+    if viewer_of(request) is None:
+        return send
+
+    async def send_marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).setdefault("cache-control", "no-store")
+        await send(message)
+
+    return send_marked
 
 
 def _is_for_people(path: str) -> bool:

@@ -72,7 +72,8 @@ async def gallery_picture(service: "Service", item_id: str, side: int | None) ->
         RequestError: the gallery has no such picture, or it cannot be read any more.
     """
     path = picture_path(service, item_id)
-    kept = {"cache-control": "public, max-age=86400"}
+    # Where it takes a key or a session to see it, no cache that others share may keep it.
+    kept = {"cache-control": f"{'private' if service.settings.require_keys else 'public'}, max-age=86400"}
     side = None if side is None else next((one for one in SIDES if one >= side), SIDES[-1])
     if side is None or is_small(path, side):
         return FileResponse(path, headers=kept)

@@ -153,7 +153,7 @@ def create_key(connection: Connection, account_id: str, terms: KeyTerms) -> tupl
         )
     )
     _store(connection, identity, secret)
-    return key_named(connection, identity), secret
+    return _stored(connection, identity), secret
 
 
 def check_is_free(connection: Connection, account_id: str, name: str) -> None:
@@ -186,14 +186,16 @@ def find_key(connection: Connection, secret: str) -> Key | None:
 def key_named(connection: Connection, name: str) -> Key:
     """The key with an id, or with a name that only one key, or only one that was not revoked, has.
 
+    An id goes before names: whoever makes keys chooses their names, also such as ids of others.
+
     Raises:
         RequestError: there is none, there are several, or it can be no name.
     """
-    check_text(name, "key")
-    found = _keys(connection, (KEYS.c.id == name) | (KEYS.c.name == name))
+    known = key_with_id(connection, check_text(name, "key"))
+    found = [known] if known is not None else _keys(connection, KEYS.c.name == name)
     if not found:
-        known = [str(row.name) for row in connection.execute(select(KEYS.c.name).limit(1000))]
-        remedy = nearest(name[:200], known) if known else "There are no keys yet."
+        names = [str(row.name) for row in connection.execute(select(KEYS.c.name).limit(1000))]
+        remedy = nearest(name, names) if names else "There are no keys yet."
         raise RequestError(f"There is no key {shown(name)}.", remedy, code="key_not_found", param="key")
     working = [key for key in found if key.revoked_at_ms is None]
     if len(working) == 1:
@@ -224,7 +226,7 @@ def revoke_key(connection: Connection, key: Key) -> Key:
         .where(KEYS.c.id == key.id, KEYS.c.revoked_at_ms.is_(None))
         .values(revoked_at_ms=now_ms())
     )
-    return key_named(connection, key.id)
+    return _stored(connection, key.id)
 
 
 def rotate_key(connection: Connection, key: Key, *, grace_seconds: float) -> tuple[Key, str]:
@@ -249,7 +251,7 @@ def rotate_key(connection: Connection, key: Key, *, grace_seconds: float) -> tup
     )
     secret = _new_secret()
     _store(connection, key.id, secret)
-    return key_named(connection, key.id), secret
+    return _stored(connection, key.id), secret
 
 
 def period_of(kind: str, at_ms: int) -> str:
@@ -330,6 +332,12 @@ def _key(row: Any) -> Key:
         spent_period=row.spent_period,
         spent_micro_usd=row.spent_micro_usd,
     )
+
+
+def _stored(connection: Connection, identity: str) -> Key:
+    key = key_with_id(connection, identity)
+    assert key is not None, identity
+    return key
 
 
 def _words(text: str) -> tuple[str, ...]:

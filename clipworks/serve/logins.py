@@ -14,6 +14,8 @@ from clipworks.serve.tables import LOGINS
 
 MIN_NAME = 2
 MAX_NAME = 64
+CLOSED = "closed "
+"""What the name of a closed account begins with; its id follows."""
 PAGES_KEY = "Pages"
 """The name of the key that pays for what an account's own pages ask."""
 
@@ -133,10 +135,13 @@ def check_sign_in_name(name: str) -> str:
     """A name as it is kept: signs in their common form, single spaces.
 
     Raises:
-        RequestError: it is too short, too long, or holds characters that cannot be shown.
+        RequestError: it is too short, too long, holds characters that cannot be shown, or is a name that
+            this server gives.
     """
     name = " ".join(unicodedata.normalize("NFKC", name).split())
-    if not MIN_NAME <= len(name) <= MAX_NAME or name.startswith(("acct_", "key_")):
+    if name.startswith(("acct_", "key_", f"{CLOSED}acct_")):
+        raise RequestError("Names such as ids are given by this server.", "Choose another.", param="name")
+    if not MIN_NAME <= len(name) <= MAX_NAME:
         raise RequestError(
             f"A name has from {MIN_NAME} to {MAX_NAME} characters.",
             "An e-mail address will do.",

@@ -1,7 +1,8 @@
 """The last day of every model, minute by minute, in memory: what the charts on its page are drawn from.
 
 Requests are noted as they end; whether a model can answer is looked at every few seconds, so that a time
-in which nobody asked counts too. It begins when the server does and is gone with it.
+in which nobody asked counts too. It begins when the server does and is gone with it. The event loop writes;
+any thread may read.
 """
 
 import asyncio
@@ -96,7 +97,7 @@ class Minutes:
         first = max(int(self.started_at // 60), last - KEPT_MINUTES + 1)
         width = -(-(last - first + 1) // most)
         groups: dict[int, list[_Minute]] = {}
-        for minute in self._rings.get(model, ()):
+        for minute in self._kept(model):
             if minute.number >= first:
                 groups.setdefault((minute.number - first) // width, []).append(minute)
         places = range((last - first) // width + 1)
@@ -106,8 +107,12 @@ class Minutes:
         """The same time as one stretch."""
         last = int(self._clock() // 60)
         first = max(int(self.started_at // 60), last - KEPT_MINUTES + 1)
-        kept = [minute for minute in self._rings.get(model, ()) if minute.number >= first]
+        kept = [minute for minute in self._kept(model) if minute.number >= first]
         return _sum(kept, first, last - first + 1)
+
+    def _kept(self, model: str) -> Sequence[_Minute]:
+        # Copied at once: a deque that grows while it is walked through raises.
+        return tuple(self._rings.get(model, ()))
 
     def _now(self, model: str) -> _Minute:
         ring = self._rings.get(model)

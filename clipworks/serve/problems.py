@@ -68,6 +68,7 @@ UNAVAILABLE_STATUS_BY_CODE = {
 }
 """Error code -> HTTP status, for what may go well a little later."""
 
+_COMPARED_CHARACTERS = 200
 _CODE_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 
 
@@ -207,8 +208,10 @@ def described(error: RequestError) -> dict[str, str | None]:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """The up to three known names that look most like `name`, as words for a remedy."""
-    return f"Nearest: {', '.join(get_close_matches(name, known, n=3, cutoff=0.0))}."
+    """The up to three known names that look most like the beginning of `name`, as words for a remedy."""
+    # A name of megabytes would hold the event loop for seconds.
+    near = get_close_matches(name[:_COMPARED_CHARACTERS], known, n=3, cutoff=0.0)
+    return f"Nearest: {', '.join(near)}."
 
 
 def shown(value: object) -> str:

@@ -105,7 +105,7 @@ class Service:
             return self.models[self.fleet.ids[name]]
         raise RequestError(
             f"The model {shown(name)} is not served here.",
-            nearest(str(name)[:200], list(self.fleet.ids)),
+            nearest(str(name), list(self.fleet.ids)),
             code="model_not_found",
             param="model",
         )

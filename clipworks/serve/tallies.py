@@ -10,12 +10,19 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
 from clipworks.serve.clock import now_ms
+from clipworks.serve.problems import RequestError
 from clipworks.serve.tables import TALLIES
 
 
-def count(connection: Connection, kind: str, who: str, *, window_seconds: int) -> int:
-    """Count one more; how many there were in this window, this one included."""
-    began = _began(window_seconds)
+def count(
+    connection: Connection, kind: str, who: str, *, window_seconds: int, at_ms: int | None = None
+) -> int:
+    """Count one more; how many there were in a window, this one included.
+
+    Args:
+        at_ms: a time in the window, milliseconds since 1970; now if None.
+    """
+    began = _began(window_seconds, at_ms)
     row = (TALLIES.c.kind == kind) & (TALLIES.c.subject == _subject(who)) & (TALLIES.c.began_at_ms == began)
     more = TALLIES.update().where(row).values(number=TALLIES.c.number + 1).returning(TALLIES.c.number)
     number = connection.execute(more).scalar_one_or_none()
@@ -52,6 +59,13 @@ def seconds_left(window_seconds: int) -> float:
     return window_seconds - (now_ms() - _began(window_seconds)) / 1000
 
 
+def too_many(words: str, window_seconds: int) -> RequestError:
+    """The refusal of who tried too often; it says when this window is over."""
+    left = seconds_left(window_seconds)
+    span = f"{left / 60:.0f} minutes" if left < 7200 else f"{left / 3600:.0f} hours"
+    return RequestError(words, f"Try again in {span}.", code="rate_limit_exceeded", retry_after_seconds=left)
+
+
 def forget(connection: Connection, *, before_ms: int) -> None:
     """Drop the windows that began before a time."""
     connection.execute(TALLIES.delete().where(TALLIES.c.began_at_ms < before_ms))
@@ -70,8 +84,9 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((known, 64), strict=False))
 
 
-def _began(window_seconds: int) -> int:
-    return now_ms() // (window_seconds * 1000) * (window_seconds * 1000)
+def _began(window_seconds: int, at_ms: int | None = None) -> int:
+    at_ms = now_ms() if at_ms is None else at_ms
+    return at_ms // (window_seconds * 1000) * (window_seconds * 1000)
 
 
 def _subject(who: str) -> str:

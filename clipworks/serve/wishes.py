@@ -1,9 +1,11 @@
 """Who wants which model: one vote per account, and what is told to those whose model came."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import IntegrityError
 
 from clipworks.serve.accounts import account_named
 from clipworks.serve.keys import now_ms
@@ -29,7 +31,10 @@ def want(connection: Connection, account: str, model: str) -> None:
     """
     owner = account_named(connection, account)
     mine = (WISHES.c.account_id == owner.id) & (WISHES.c.model == model)
-    if connection.execute(select(WISHES.c.model).where(mine)).first() is None:
+    if connection.execute(select(WISHES.c.model).where(mine)).first() is not None:
+        return
+    # A second vote that is on its way, by a double click, makes the same row.
+    with suppress(IntegrityError), connection.begin_nested():
         connection.execute(WISHES.insert().values(account_id=owner.id, model=model, created_at_ms=now_ms()))
 
 
@@ -60,12 +65,16 @@ def wishes_of(connection: Connection, account: str) -> list[str]:
     return [row.model for row in connection.execute(found)]
 
 
-def wishers(connection: Connection) -> dict[str, list[str]]:
-    """Model -> names of the accounts that want it, the first one first."""
+def wishers(connection: Connection, *, most: int) -> dict[str, list[str]]:
+    """Model -> names of the first accounts that wanted it, the first one first, at most so many."""
+    in_order = (WISHES.c.created_at_ms, WISHES.c.account_id)
+    place = func.row_number().over(partition_by=WISHES.c.model, order_by=in_order).label("place")
+    ranked = select(WISHES.c.model, WISHES.c.account_id, place).subquery()
     found = (
-        select(WISHES.c.model, ACCOUNTS.c.name)
-        .join(ACCOUNTS, ACCOUNTS.c.id == WISHES.c.account_id)
-        .order_by(WISHES.c.created_at_ms)
+        select(ranked.c.model, ACCOUNTS.c.name)
+        .join(ACCOUNTS, ACCOUNTS.c.id == ranked.c.account_id)
+        .where(ranked.c.place <= most)
+        .order_by(ranked.c.model, ranked.c.place)
     )
     names: dict[str, list[str]] = {}
     for row in connection.execute(found):

@@ -85,6 +85,20 @@ def test_a_key_is_named_by_its_id_or_by_a_name_that_only_it_has(database: Databa
         assert keys.list_keys(connection, "acct_none") == []
 
 
+def test_a_key_whose_id_is_the_name_of_others_is_rotated_and_revoked_all_the_same(database: Database) -> None:
+    """Who makes keys chooses their names: they must not keep an operator from ending a key."""
+    key, _ = new_key(database)
+    for owner in ("one", "another"):
+        new_key(database, owner, terms=KeyTerms(name=key.id))
+    with database.write() as connection:
+        assert keys.key_named(connection, key.id).account_id == key.account_id
+        _, secret = keys.rotate_key(connection, key, grace_seconds=0)
+        assert keys.revoke_key(connection, key).id == key.id
+        assert keys.key_named(connection, key.id).id == key.id
+    with database.read() as connection:
+        assert keys.find_key(connection, secret) is None
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

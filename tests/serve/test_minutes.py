@@ -1,6 +1,8 @@
 """The last day of every model, minute by minute, with a clock of the test's own."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -92,3 +94,28 @@ def test_watching_looks_at_once_and_goes_on() -> None:
 
     asyncio.run(watch())
     assert looks == 1 and minutes.whole("a").share_up == 1.0
+
+
+def test_a_thread_reads_while_the_loop_notes() -> None:
+    clock = Clock()
+    minutes = Minutes(clock)
+    for _ in range(KEPT_MINUTES):
+        minutes.seen("a", True)
+        clock.now += 60
+    is_over = threading.Event()
+
+    def read() -> int:
+        times = 0
+        while not is_over.is_set() or not times:
+            assert len(minutes.stretches("a")) == 60
+            assert minutes.whole("a").share_up == 1.0
+            times += 1
+        return times
+
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(read)
+        for _ in range(20_000):
+            minutes.seen("a", True)
+            clock.now += 60
+        is_over.set()
+        assert reading.result() > 0

@@ -1,5 +1,6 @@
 """A field that does not exist is refused wherever it stands, on every route, with the nearest names."""
 
+import time
 from collections.abc import Iterator
 from html import unescape
 from typing import Any
@@ -9,6 +10,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from clipworks.serve.keys import KeyTerms
+from clipworks.serve.problems import nearest
 from tests.serve.cluster import new_sqlite
 from tests.serve.colours import data_uri, picture
 from tests.serve.paying import bearer, new_key, paid_server
@@ -119,3 +121,10 @@ def test_no_route_that_takes_a_body_is_forgotten(shared_client: TestClient) -> N
         route.path for route in app.routes if isinstance(route, Route) and "POST" in (route.methods or ())
     }
     assert {path for path in posted if not path.startswith("/v1/admin/")} == set(BODIES)
+
+
+def test_a_name_of_any_length_is_compared_at_once() -> None:
+    """The event loop compares: nobody else is answered meanwhile."""
+    started = time.process_time()
+    assert nearest("images" * 300_000, ["images", "labels"]) == "Nearest: images, labels."
+    assert time.process_time() - started < 0.2

@@ -60,7 +60,7 @@ async def named_task(call: Call) -> Response:
     name = str(call.payload["task"])
     if name not in tasks:
         raise RequestError(
-            f"There is no task {shown(name)} here.", nearest(name[:200], list(tasks)), code="not_found"
+            f"There is no task {shown(name)} here.", nearest(name, list(tasks)), code="not_found"
         )
     return await tasks[name](call)
 

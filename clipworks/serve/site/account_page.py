@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from clipworks.errors import ClipworksError
-from clipworks.serve import logins, sessions
+from clipworks.serve import logins, sessions, tallies
 from clipworks.serve.clock import now_ms, show_minute
 from clipworks.serve.closing import close_account
 from clipworks.serve.days import read_days
@@ -23,6 +23,10 @@ from clipworks.serve.usage import Credit, UsageRow, credit_of, usage_of
 if TYPE_CHECKING:
     from clipworks.serve.service import Service
     from clipworks.serve.site.people import People
+
+WINDOW_SECONDS = 900
+MAX_TRIES = 10
+"""Wrong passwords of one account within `WINDOW_SECONDS`, by who is signed in already."""
 
 
 class AccountPage:
@@ -125,12 +129,17 @@ class AccountPage:
 
     async def _check(self, session: Session, password: str) -> None:
         """Whether the password that was typed again is right; who signs in elsewhere has none."""
-        login = await self._people.books.read(partial(logins.login_of, account_id=session.account_id))
+        books, who = self._people.books, session.account_id
+        login = await books.read(partial(logins.login_of, account_id=who))
         if login is not None and login.password is None:
             return
+        tries = partial(tallies.count, kind="password", who=who, window_seconds=WINDOW_SECONDS)
+        if await books.write(tries) > MAX_TRIES:
+            raise tallies.too_many("There were too many wrong tries.", WINDOW_SECONDS)
         digest = login.password if login is not None else None
         if not await self._passwords.is_right(password[:1000], digest):
             raise RequestError("The current password is wrong.", "Try again.", code="wrong_password")
+        await books.write(partial(tallies.clear, kind="password", who=who))
 
 
 def _overview(

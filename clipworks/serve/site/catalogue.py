@@ -80,7 +80,7 @@ class Catalogue:
             return found[0]
         raise RequestError(
             f"There is no model {shown(name)}.",
-            nearest(name[:200], [entry.id for entry in entries]),
+            nearest(name, [entry.id for entry in entries]),
             code="model_not_found",
             param="model",
         )

@@ -86,7 +86,7 @@ class ComparePage:
             if entry is not None:
                 found[entry.id] = entry
             elif name.strip():
-                near = nearest(name[:200], [entry.id for entry in entries])
+                near = nearest(name, [entry.id for entry in entries])
                 faults.append(f"There is no model {shown(name)}. {near}")
         if len(found) > MAX_MODELS:
             faults.append(f"Only the first {MAX_MODELS} models are shown.")
@@ -95,7 +95,7 @@ class ComparePage:
 
 def _one_of(value: str, known: Mapping[str, tuple[str, str]], what: str, faults: list[str]) -> str:
     if value and value not in known:
-        faults.append(f"There is no {what} {shown(value)}. {nearest(value[:200], list(known))}")
+        faults.append(f"There is no {what} {shown(value)}. {nearest(value, list(known))}")
     return value if value in known else next(iter(known))
 
 

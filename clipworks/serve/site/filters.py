@@ -114,15 +114,13 @@ def narrow(entries: Sequence[Entry], given: Mapping[str, str]) -> Asked:
             continue
         known = {choice.value: choice for choice in one.choices}
         if value not in known:
-            faults.append(
-                f"There is no {one.words.lower()} {shown(value)}. {nearest(value[:200], list(known))}"
-            )
+            faults.append(f"There is no {one.words.lower()} {shown(value)}. {nearest(value, list(known))}")
             continue
         chosen[one.name] = value
         found = [entry for entry in found if known[value].test(entry)]
     order = given.get("sort", "").strip() or "standing"
     if order not in sorts():
-        faults.append(f"There is no order {shown(order)}. {nearest(order[:200], list(sorts()))}")
+        faults.append(f"There is no order {shown(order)}. {nearest(order, list(sorts()))}")
         order = "standing"
     chosen["sort"] = order
     return Asked(words=words, chosen=chosen, entries=sorted(found, key=sorts()[order][1]), faults=faults)

@@ -92,6 +92,8 @@ class Layout:
 
     def address(self, request: Request) -> str:
         """Scheme, host and port under which the reader knows this server, for examples to copy."""
+        if self._settings.public_url:
+            return self._settings.public_url
         host = request.headers.get("host", "")
         if not _SANE_HOST.fullmatch(host):
             host = f"127.0.0.1:{self._settings.port}"
@@ -102,6 +104,13 @@ def viewer_of(request: Request) -> Viewer | None:
     """Who is signed in, if anybody."""
     viewer: Viewer | None = request.scope.get("state", {}).get("viewer")
     return viewer
+
+
+def say_when(answer: Response, error: Exception) -> None:
+    """Let the answer to a refusal say when the same may go well, where that is known."""
+    seconds = getattr(error, "retry_after_seconds", None)
+    if seconds is not None:
+        answer.headers["retry-after"] = str(max(1, round(seconds)))
 
 
 def _version_of(folder: Path) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 EVENTS_SHOWN = 100
+WISHERS_SHOWN = 20
 
 
 class OperatorModels:
@@ -81,7 +82,8 @@ class OperatorModels:
             "entries": sorted(entries, key=lambda entry: (entry.model is None, -entry.votes)),
             "terms": {entry.id: self._shelf.terms_of(entry.id) for entry in entries},
             "providers": {entry.id: _providers(entry) for entry in entries},
-            "wishers": await books.report(wishes.wishers),
+            "wishers": await books.report(partial(wishes.wishers, most=WISHERS_SHOWN + 1)),
+            "wishers_shown": WISHERS_SHOWN,
             "events": [
                 (one, datetime.datetime.fromtimestamp(one.created_at_ms / 1000, datetime.UTC))
                 for one in events
@@ -104,7 +106,7 @@ def read_terms(given: Mapping[str, str], entry: Entry) -> ModelTerms:
     if status and status not in get_args(Status):
         raise RequestError(
             f"There is no status {shown(status)}.",
-            nearest(status[:80], list(get_args(Status))),
+            nearest(status, list(get_args(Status))),
             param="status",
         )
     if entry.model is None and (status or given.get("providers", "")):

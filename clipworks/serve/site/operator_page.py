@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ACCOUNTS_SHOWN = 100
 ROWS_SHOWN = 100
+DAY_SECONDS = 86_400
 KINDS = ("grant", "adjust", "reserve", "settle", "release")
 _FILTERS = ("key_id", "kind", "model", "request_id")
 
@@ -65,7 +66,7 @@ class OperatorPage:
         """GET /operator with `q`, `page`: accounts, the newest first."""
         words = request.query_params.get("q", "").strip()[:200]
         number = request.query_params.get("page", "1")
-        page = int(number) if number.isascii() and number.isdecimal() and 0 < int(number[:6]) else 1
+        page = max(1, int(number)) if number.isascii() and number.isdecimal() and len(number) < 8 else 1
         work = partial(_accounts, words=keys.check_text(words, "q"), offset=(page - 1) * ACCOUNTS_SHOWN)
         found, known, (num_accounts, owed) = await self._people.books.report(work)
         content = {
@@ -188,7 +189,7 @@ class OperatorPage:
                 for key in found.keys
             ],
             "rows": [_ledger_row(row, {account.id: account.name}) for row in found.rows],
-            "once": secrets.token_hex(16),
+            "once": f"{now_ms()}_{secrets.token_hex(16)}",
         }
         return self._people.page(request, "operator_account.html", content, error=error)
 
@@ -214,7 +215,12 @@ def _one(connection: Connection, account: str) -> _Found:
 
 def _moved(connection: Connection, account: str, move: Callable[..., int], once: str) -> None:
     """Move money once for each form, however often it is sent."""
-    if not once or tallies.count(connection, "form", once, window_seconds=86_400) > 1:
+    begun = once.partition("_")[0]
+    at_ms = int(begun) if begun.isascii() and begun.isdecimal() and len(begun) < 15 else 0
+    if abs(now_ms() - at_ms) > DAY_SECONDS * 1000:
+        raise RequestError("The form is too old.", "Open the page again.", param="once")
+    # Counted on the day on which it was shown: else a form would be new again after midnight.
+    if tallies.count(connection, "form", once, window_seconds=DAY_SECONDS, at_ms=at_ms) > 1:
         raise RequestError("This form was sent before.", "Look at the account's rows.", param="once")
     move(connection, accounts.account_named(connection, account).id)
 

@@ -10,7 +10,7 @@ from clipworks.errors import ClipworksError
 from clipworks.serve.problems import status_and_code
 from clipworks.serve.sessions import Session
 from clipworks.serve.site.forms import Form, read_form
-from clipworks.serve.site.layout import Layout
+from clipworks.serve.site.layout import Layout, say_when
 from clipworks.serve.site.money import dollars
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import session_of
@@ -88,4 +88,7 @@ class People:
             "problem": "" if error is None else str(error),
             "credit": dollars(session.balance_micro_usd),
         }
-        return self.layout.page(request, template, {**frame, **content}, status)
+        answer = self.layout.page(request, template, {**frame, **content}, status)
+        if error is not None:
+            say_when(answer, error)
+        return answer

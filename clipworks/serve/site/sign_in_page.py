@@ -21,7 +21,7 @@ from clipworks.serve.prices import parse_usd
 from clipworks.serve.problems import RequestError, status_and_code
 from clipworks.serve.sessions import digest_of
 from clipworks.serve.site.forms import Form, own_path, read_form
-from clipworks.serve.site.layout import Layout
+from clipworks.serve.site.layout import Layout, say_when
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import form_token, session_of
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from clipworks.serve.key_gate import KeyGate
 
 WINDOW_SECONDS = 900
-MAX_TRIES = {"sign-in": 10, "sign-in name": 100, "sign-in address": 60}
-"""Tries within `WINDOW_SECONDS`: of one name from one address, of one name, from one address."""
+MAX_TRIES = {"sign-in address": 60, "sign-in": 10, "sign-in name": 100}
+"""Tries within `WINDOW_SECONDS`: from one address, of one name from one address, of one name."""
 
 DAY_SECONDS = 86_400
 MAX_SIGN_UP_TRIES = 30
@@ -59,26 +59,26 @@ class SignInPage:
         """GET: the form. POST `name`, `password`: sign in, and lead to `next`."""
         if request.method != "POST":
             return self._show(request, "sign_in.html", {"name": ""})
-        name = ""
+        given: dict[str, Any] = {"name": ""}
         try:
             form = await read_form(request, self._visitors, is_signed_in=False)
-            name = form.text("name")
-            account_id = await self._recognised(request, name, form.secret("password"))
+            given = _given(form)
+            account_id = await self._recognised(request, given["name"], form.secret("password"))
         except ClipworksError as error:
-            return self._refuse(request, "sign_in.html", {"name": name}, error)
+            return self._refuse(request, "sign_in.html", given, error)
         return await self._begin(request, account_id, form.text("next"))
 
     async def sign_up(self, request: Request) -> Response:
         """GET: the form. POST `name`, `password`: make an account with its free credit, and sign in."""
         if request.method != "POST":
             return self._show(request, "sign_up.html", {"name": ""}, 200 if self.can_sign_up else 404)
-        name = ""
+        given: dict[str, Any] = {"name": ""}
         try:
             form = await read_form(request, self._visitors, is_signed_in=False)
-            name = form.text("name")
+            given = _given(form)
             account_id = await self._join(request, form)
         except ClipworksError as error:
-            return self._refuse(request, "sign_up.html", {"name": name}, error)
+            return self._refuse(request, "sign_up.html", given, error)
         return await self._begin(request, account_id, form.text("next"))
 
     async def sign_out(self, request: Request) -> Response:
@@ -113,7 +113,7 @@ class SignInPage:
             raise RequestError("Nobody can sign up here.", "Ask the owner of this server.", code="not_found")
         work = partial(tallies.count, kind="sign-up", who=_address(request), window_seconds=DAY_SECONDS)
         if await self._gate.books.write(work) > self._settings.signups_per_day:
-            raise _too_many("From your network address enough accounts were made today.", DAY_SECONDS)
+            raise tallies.too_many("From your network address enough accounts were made today.", DAY_SECONDS)
 
     def credit_micro_usd(self) -> int:
         """What a new account begins with, millionths of a US dollar."""
@@ -122,18 +122,15 @@ class SignInPage:
     async def _recognised(self, request: Request, name: str, password: str) -> str:
         """The account that a name and a password belong to."""
         address, folded = _address(request), logins.fold(name)
-        tries = {
-            "sign-in": f"{folded}\n{address}",
-            "sign-in name": folded,
-            "sign-in address": address,
-        }
+        pair = f"{folded}\n{address}"
+        tries = {"sign-in address": address, "sign-in": pair, "sign-in name": folded}
         if await self._gate.books.write(partial(_count_tries, tries=tries)):
-            raise _too_many("There were too many wrong tries.", WINDOW_SECONDS)
+            raise tallies.too_many("There were too many tries.", WINDOW_SECONDS)
         login = await self._gate.books.read(partial(logins.find_login, name=name))
         digest = login.password if login is not None else None
         if not await self._passwords.is_right(password[:1000], digest) or login is None:
             raise RequestError("The name or the password is wrong.", "Try again.", code="wrong_password")
-        await self._gate.books.write(partial(tallies.clear, kind="sign-in", who=tries["sign-in"]))
+        await self._gate.books.write(partial(tallies.clear, kind="sign-in", who=pair))
         if digest is not None and self._passwords.is_outdated(digest):
             await self._renew(login, password)
         return login.account_id
@@ -147,7 +144,7 @@ class SignInPage:
             tallies.count, kind="sign-up tries", who=_address(request), window_seconds=WINDOW_SECONDS
         )
         if await self._gate.books.write(tries) > MAX_SIGN_UP_TRIES:
-            raise _too_many("You have tried too often.", WINDOW_SECONDS)
+            raise tallies.too_many("You have tried too often.", WINDOW_SECONDS)
         name = logins.check_sign_in_name(form.text("name"))
         password = form.secret("password")
         check_password(password, name)
@@ -200,31 +197,31 @@ class SignInPage:
         if status >= 500:
             raise error
         answer = self._show(request, template, {**content, "problem": str(error)}, status)
-        seconds = getattr(error, "retry_after_seconds", None)
-        if seconds is not None:
-            answer.headers["retry-after"] = str(max(1, round(seconds)))
+        say_when(answer, error)
         return answer
 
 
+def _given(form: Form) -> dict[str, Any]:
+    """What stays in the form where it is shown again."""
+    return {"name": form.text("name"), "next": own_path(form.text("next"))}
+
+
 def _count_tries(connection: Connection, tries: dict[str, str]) -> bool:
-    """Count a try to sign in; whether there were too many."""
-    counted = {
-        kind: tallies.count(connection, kind, who, window_seconds=WINDOW_SECONDS)
-        for kind, who in tries.items()
-    }
-    return any(number > MAX_TRIES[kind] for kind, number in counted.items())
+    """Count a try to sign in; whether there were too many.
+
+    What comes after a limit that is reached is not counted: one address, whose names cost it nothing, could
+    fill the table with them.
+    """
+    return any(
+        tallies.count(connection, kind, tries[kind], window_seconds=WINDOW_SECONDS) > most
+        for kind, most in MAX_TRIES.items()
+    )
 
 
 def _replace_session(connection: Connection, account_id: str, before: str, seconds: float) -> str:
     if before:
         sessions.end_session(connection, digest_of(before))
     return sessions.begin_session(connection, account_id, seconds=seconds)
-
-
-def _too_many(words: str, window_seconds: int) -> RequestError:
-    left = tallies.seconds_left(window_seconds)
-    span = f"{left / 60:.0f} minutes" if left < 7200 else f"{left / 3600:.0f} hours"
-    return RequestError(words, f"Try again in {span}.", code="rate_limit_exceeded", retry_after_seconds=left)
 
 
 def _address(request: Request) -> str:

@@ -102,8 +102,7 @@ class SingleSignOn:
         return account_id
 
     def _back(self, request: Request) -> str:
-        base = self._gate.settings.public_url or self._layout.address(request)
-        return f"{base}/sign-in/oidc/back"
+        return f"{self._layout.address(request)}/sign-in/oidc/back"
 
 
 def _join(connection: Connection, person: Person, issuer: str, credit_micro_usd: int) -> str:

@@ -92,7 +92,8 @@ def test_accounts_are_listed_found_and_turned_over(served: Served, boss: Person)
     found = boss.get("/operator?q=0%25+BOLD").text
     assert "&lt;b&gt;" in found and "boss</a>" not in found
     assert "No account is called that." in boss.get("/operator?q=100_").text
-    assert boss.get("/operator?page=-1").status_code == 200
+    for page in ("-1", "0", "9" * 20, "1" * 5000, "٣"):
+        assert boss.get("/operator", params={"page": page}).status_code == 200
 
 
 def test_credit_is_given_and_put_right_with_a_note_once_for_each_form(served: Served, boss: Person) -> None:
@@ -110,6 +111,21 @@ def test_credit_is_given_and_put_right_with_a_note_once_for_each_form(served: Se
     shown = boss.get(page).text
     assert "second invoice" in shown and "−$0.50" in shown
     assert_books_agree(database)
+
+
+def test_a_form_moves_money_once_also_after_midnight(
+    served: Served, boss: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = served[1]
+    page, clock = f"/operator/accounts/{id_of(database, 'boss')}", [20_000 * 86_400_000 - 1000]
+    for module in ("tallies", "site.operator_page"):
+        monkeypatch.setattr(f"clipworks.serve.{module}.now_ms", lambda: clock[0])
+    fields = {"amount_usd": "2", "note": "invoice", "once": once_on(boss, page)}
+    codes = []
+    for later in (0, 2000, 86_500_000):
+        clock[0] += later
+        codes.append(boss.send(page, f"{page}/grant", fields).status_code)
+    assert codes == [303, 400, 400] and balance(database, "boss") == 3_000_000
 
 
 @pytest.mark.parametrize(

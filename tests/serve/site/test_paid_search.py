@@ -59,7 +59,9 @@ def test_words_and_pictures_are_searched_with_ones_own_credit(served: Served) ->
 
 def test_pictures_of_the_gallery_are_shown_to_who_is_signed_in(served: Served) -> None:
     person, _, _ = served
-    assert person.get("/gallery/red%20one.png").status_code == 200
+    for side in ("", "?side=240"):
+        shown = person.get(f"/gallery/red%20one.png{side}")
+        assert (shown.status_code, shown.headers["cache-control"]) == (200, "private, max-age=86400")
     person.client.cookies.clear()
     assert person.get("/gallery/red%20one.png").status_code == 401
 

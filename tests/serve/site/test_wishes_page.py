@@ -1,10 +1,13 @@
 """Votes: one of each account, counted, shown, and told of when the model comes."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from starlette.testclient import TestClient
 
+from clipworks.serve.closing import close_account
 from clipworks.serve.database import Database
 from clipworks.serve.model_terms import events
 from clipworks.serve.roster import ModelSpec
@@ -114,12 +117,40 @@ def test_votes_are_kept_in_either_database(database: Database) -> None:
         for account, model in (("ann", "a"), ("ann", "a"), ("bob", "a"), ("bob", "b")):
             want(connection, account, model)
         assert count_wishes(connection) == {"a": 2, "b": 1}
-        assert wishers(connection) == {"a": ["ann", "bob"], "b": ["bob"]}
+        assert wishers(connection, most=2) == {"a": ["ann", "bob"], "b": ["bob"]}
+        assert wishers(connection, most=1) == {"a": ["ann"], "b": ["bob"]}
         assert note_live(connection, ["a", "c"]) == ["a"] and note_live(connection, ["a"]) == []
         assert [one.model for one in news_of(connection, "ann")] == ["a"]
         take_back(connection, "ann", "a")
         take_back(connection, "ann", "a")
         assert count_wishes(connection) == {"a": 1, "b": 1} and news_of(connection, "ann") == []
+
+
+def test_votes_of_one_account_at_the_same_time_are_one(database: Database) -> None:
+    new_key(database, "ann")
+    start = threading.Barrier(2)
+
+    def vote(model: str) -> None:
+        start.wait(timeout=30)
+        with database.write() as connection:
+            want(connection, "ann", model)
+
+    models = [f"model {number}" for number in range(10)]
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(lambda: [vote(model) for model in models]) for _ in range(2)]
+        for one in both:
+            one.result()
+    with database.read() as connection:
+        assert count_wishes(connection) == dict.fromkeys(models, 1)
+
+
+def test_a_closed_account_has_no_votes(database: Database) -> None:
+    """Signing up, voting and closing again would count as often as one likes."""
+    key, _ = new_key(database, "ann")
+    with database.write() as connection:
+        want(connection, "ann", NEXT)
+        close_account(connection, key.account_id)
+        assert count_wishes(connection) == {} and wishers(connection, most=9) == {}
 
 
 def test_the_readers_own_key_is_named_by_its_start_and_never_in_full(tmp_path: Path) -> None:
