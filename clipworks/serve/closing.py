@@ -13,6 +13,8 @@ from clipworks.serve.problems import RequestError
 from clipworks.serve.tables import ACCOUNTS, KEYS, LOGINS, REPEATS, SECRETS
 
 NOTE = "the account was closed"
+CLOSED = "closed acct_"
+"""How the name of a closed account begins; the rest is its id."""
 
 
 def close_account(connection: Connection, account_id: str) -> None:
@@ -47,5 +49,7 @@ def close_account(connection: Connection, account_id: str) -> None:
     if left:
         ledger.adjust(connection, account_id, -left, note=NOTE)
     connection.execute(
-        ACCOUNTS.update().where(ACCOUNTS.c.id == account_id).values(name=f"closed {account_id}")
+        ACCOUNTS.update()
+        .where(ACCOUNTS.c.id == account_id)
+        .values(name=CLOSED + account_id.removeprefix("acct_"))
     )
