@@ -50,5 +50,7 @@ def close_account(connection: Connection, account_id: str) -> None:
     if left:
         ledger.adjust(connection, account_id, -left, note=NOTE)
     connection.execute(
-        ACCOUNTS.update().where(ACCOUNTS.c.id == account_id).values(name=f"{CLOSED}{account_id}")
+        ACCOUNTS.update()
+        .where(ACCOUNTS.c.id == account_id)
+        .values(name=CLOSED + account_id.removeprefix("acct_"))
     )

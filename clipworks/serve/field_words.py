@@ -103,10 +103,10 @@ _ANYWHERE = {
     "against": "What is compared with what.",
     "picture": "A picture of the gallery, by its id; several may be named.",
     "url": "A picture's address, where addresses are fetched.",
-    "licence": "Only models of this kind of licence.",
-    "size": "Only models of this size.",
-    "status": "Only models of this status.",
-    "price": "Only models up to this price.",
+    "licence": "Only models with this licence; `commercial`: only those that may be used commercially.",
+    "size": "Only models of this size: `small`, `base` or `large`.",
+    "status": "Only models of this status, such as `live`.",
+    "price": "Only models that cost at most so many US dollars for 1,000 pictures.",
     "quality": "The score of the drawing's one axis.",
     "cost": "The cost of the drawing's other axis.",
     "next": "Where to go after signing in: an address on this server.",
@@ -116,7 +116,10 @@ _HERE = {
     ("/", "from"): "How many hits are left out, since they are there already.",
     ("/models", "q"): "Words of a model's name, architecture or training data.",
     ("/models", "task"): "Only models that are good for this.",
-    ("/models", "sort"): "The order of the list.",
+    (
+        "/models",
+        "sort",
+    ): "The order of the list, such as `price` or `name`; the page on the catalogue names all.",
     ("/v1/classify", "input"): "The pictures to classify.",
     ("/classify", "input"): "The pictures to classify.",
     ("/v1/heatmap", "text"): "What to look for in the picture.",
@@ -137,4 +140,5 @@ _HERE = {
 
 def words_about(path: str, name: str) -> str:
     """What a field or parameter of a route does; empty where nothing is known of it."""
-    return _HERE.get((path, name)) or _ANYWHERE.get(name, "")
+    page = path.removesuffix(".json")  # the twin of a page takes the same
+    return _HERE.get((path, name)) or _HERE.get((page, name)) or _ANYWHERE.get(name, "")

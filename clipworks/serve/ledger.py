@@ -269,7 +269,7 @@ def _take(connection: Connection, order: Order) -> int:
     if left is None:
         raise RequestError(
             f"The credit is used up: the request costs {show_usd(cost)} US dollars, the account has less.",
-            "Ask the owner of this server for more; GET /v1/credits says what is left.",
+            "Ask the owner of this server for more; /account and GET /v1/credits say what is left.",
             code="credit_balance_exhausted",
         )
     period = period_of(order.budget_period, now_ms())

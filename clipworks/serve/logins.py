@@ -14,8 +14,8 @@ from clipworks.serve.tables import LOGINS
 
 MIN_NAME = 2
 MAX_NAME = 64
-CLOSED = "closed "
-"""What the name of a closed account begins with; its id follows."""
+CLOSED = "closed acct_"
+"""What the name of a closed account begins with; the rest of its id follows."""
 PAGES_KEY = "Pages"
 """The name of the key that pays for what an account's own pages ask."""
 
@@ -139,7 +139,7 @@ def check_sign_in_name(name: str) -> str:
             this server gives.
     """
     name = " ".join(unicodedata.normalize("NFKC", name).split())
-    if name.startswith(("acct_", "key_", f"{CLOSED}acct_")):
+    if name.startswith(("acct_", "key_", CLOSED)):
         raise RequestError("Names such as ids are given by this server.", "Choose another.", param="name")
     if not MIN_NAME <= len(name) <= MAX_NAME:
         raise RequestError(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clipworks.errors import BusyError
-from clipworks.serve import accounts, logins, passwords, sessions, signing_up, tallies
+from clipworks.serve import accounts, closing, logins, passwords, sessions, signing_up, tallies
 from clipworks.serve.database import Database
 from clipworks.serve.keys import KeyTerms, create_key, key_with_id
 from clipworks.serve.logins import Proof
@@ -122,6 +122,25 @@ def test_an_account_of_the_command_line_gets_a_login_once(database: Database) ->
         assert logins.find_login(connection, "THE MUSEUM") == login
     with database.write() as connection, pytest.raises(RequestError, match="is taken"):
         logins.add_login(connection, museum.id, museum.name, PROOF)
+
+
+@pytest.mark.parametrize("name", ["The Museum", "THE MUSEUM", "ＴＨＥ  Ｍuseum"])
+def test_nobody_signs_up_with_the_name_of_an_account_of_the_command_line(
+    database: Database, name: str
+) -> None:
+    with database.write() as connection:
+        owner = accounts.create_account(connection, "The Museum", credit_micro_usd=0)
+    with pytest.raises(RequestError, match="is taken"):
+        sign_up(database, name)
+    with database.write() as connection:  # so its owner still gets a login by that name
+        assert logins.add_login(connection, owner.id, owner.name, PROOF).account_id == owner.id
+
+
+def test_the_name_of_a_closed_account_is_free_again(database: Database) -> None:
+    account = sign_up(database)
+    with database.write() as connection:
+        closing.close_account(connection, account)
+    assert sign_up(database, "MIRA") != account
 
 
 def test_the_key_of_the_pages_is_made_anew_only_where_it_has_ended(database: Database) -> None:

@@ -74,6 +74,16 @@ def test_the_fields_of_each_body_are_those_that_the_route_takes(client: TestClie
         assert set(schema["properties"]) == set(fields), path
 
 
+def test_a_page_and_its_twin_say_the_same_of_their_filters(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    page, twin = (
+        {one["name"]: one["description"] for one in paths[path]["get"]["parameters"]}
+        for path in ("/models", "/models.json")
+    )
+    assert page == twin
+    assert not [words for words in twin.values() if "without effect" in words or "best first" in words]
+
+
 def test_each_reference_leads_somewhere(client: TestClient) -> None:
     text = client.get("/openapi.json").text
     schemas: dict[str, Any] = json.loads(text)["components"]["schemas"]

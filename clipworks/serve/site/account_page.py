@@ -112,7 +112,7 @@ class AccountPage:
             await self._people.books.write(partial(close_account, account_id=session.account_id))
         except ClipworksError as error:
             return await self._settings(request, error)
-        answer = _to("/sign-in?bye=1")
+        answer = _to("/sign-in?bye=closed")
         self._people.visitors.drop_session(request, answer)
         return answer
 

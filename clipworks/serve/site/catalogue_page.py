@@ -66,7 +66,11 @@ class CataloguePage:
             "> CLIP models behind HTTP: vectors of texts and pictures, zero-shot classification, search.",
             "",
             f"Requests go to {address}/v1 in the shape of the OpenAI API. "
-            + ("They need a key." if self._service.settings.require_keys else "No key is needed."),
+            + (
+                "They need a key."
+                if self._service.settings.require_keys
+                else "No key is needed, and nothing is charged."
+            ),
             "",
             "## Models",
             "",

@@ -144,7 +144,7 @@ def scatter(dots: Sequence[Dot], x_unit: str) -> Scatter:
         )
     return Scatter(
         marks=marks,
-        across=[Tick(at=across(value), words=f"{x_unit}{_plain(value)}") for value in _ticks(xs)],
+        across=[Tick(at=across(value), words=x_unit + words) for value, words in _with_words(_ticks(xs))],
         up=[Tick(at=up(value), words=f"{100 * value:g} %") for value in _ticks(ys)],
     )
 
@@ -234,5 +234,7 @@ def _round_up(value: float) -> float:
     return float(next(m for m in (1, 2, 5, 10) if m * power >= value) * power)
 
 
-def _plain(value: float) -> str:
-    return f"{value:g}"
+def _with_words(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Numbers of one axis, all with as many decimals as the one that needs most."""
+    decimals = max(len(f"{value:.10f}".rstrip("0").partition(".")[2]) for value in values)
+    return [(value, f"{value:.{decimals}f}") for value in values]

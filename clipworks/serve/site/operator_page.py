@@ -168,7 +168,7 @@ class OperatorPage:
             await self._people.books.write(work)
         except ClipworksError as error:
             return await self._account(request, error)
-        return _to(f"/operator/accounts/{request.path_params['id']}")
+        return _to(f"/operator/accounts/{request.path_params['id']}?done=money")
 
     async def _account(self, request: Request, error: ClipworksError | None = None) -> Response:
         found = await self._people.books.report(partial(_one, account=request.path_params["id"]))
@@ -190,6 +190,7 @@ class OperatorPage:
             ],
             "rows": [_ledger_row(row, {account.id: account.name}) for row in found.rows],
             "once": f"{now_ms()}_{secrets.token_hex(16)}",
+            "done": request.query_params.get("done", "") if error is None else "",
         }
         return self._people.page(request, "operator_account.html", content, error=error)
 

@@ -34,6 +34,20 @@ OPERATOR_TABS = (
 )
 """Address and name of the pages beside one."""
 
+LABELS: Mapping[str, str] = {
+    "amount_usd": "US dollars",
+    "budget_usd": "Budget, US dollars",
+    "expires_in_days": "Ends after days",
+    "requests_per_minute": "Requests a minute",
+    "images_per_minute": "Pictures a minute",
+    "bytes_per_minute": "Bytes a minute",
+    "images": "Pictures",
+    "texts": "Texts",
+    "from": "From",
+    "to": "To",
+}
+"""What the API calls a field -> what stands beside it on a page."""
+
 
 class People:
     """The ground of every page of who is signed in.
@@ -85,10 +99,18 @@ class People:
         session = self.who(request)
         frame = {
             "tabs": OPERATOR_TABS if request.url.path.startswith("/operator") else TABS,
-            "problem": "" if error is None else str(error),
+            "problem": "" if error is None else in_words_of_pages(error),
             "credit": dollars(session.balance_micro_usd),
         }
         answer = self.layout.page(request, template, {**frame, **content}, status)
         if error is not None:
             say_when(answer, error)
         return answer
+
+
+def in_words_of_pages(error: ClipworksError) -> str:
+    """What went wrong, with the label of the field that the reader sees in the place of the API's name."""
+    words, name = str(error), getattr(error, "param", None)
+    if name in LABELS and words.startswith(f"{name} "):
+        return f"“{LABELS[name]}”{words.removeprefix(name)}"
+    return words

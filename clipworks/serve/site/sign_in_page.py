@@ -180,7 +180,7 @@ class SignInPage:
         frame = {
             "visit_form_token": form_token(token),
             "next": own_path(request.query_params.get("next", "")),
-            "is_leaving": "bye" in request.query_params,
+            "bye": request.query_params.get("bye", ""),
             "problem": "",
             "can_sign_up": self.can_sign_up,
             "credit_usd": f"{self._settings.signup_credit_usd:.2f}",

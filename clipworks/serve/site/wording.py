@@ -7,7 +7,7 @@ from typing import Any
 
 def filters() -> Mapping[str, Callable[..., Any]]:
     """Name in templates -> what it does."""
-    return {"plain": plain, "seconds": show_seconds, "share": share, "shares": shares}
+    return {"fact": fact, "plain": plain, "seconds": show_seconds, "share": share, "shares": shares}
 
 
 def show_seconds(seconds: float | None) -> str:
@@ -27,6 +27,17 @@ def share(value: float | None) -> str:
 def shares(interval: Sequence[float] | None) -> str:
     """An interval in per cent; nothing where there is none."""
     return "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def fact(value: Any) -> str:
+    """A value of a model's specs: a text, a number, several of them, or several with names."""
+    if isinstance(value, Mapping):
+        return " · ".join(f"{name.replace('_', ' ')} {fact(one)}" for name, one in value.items())
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Sequence):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.5g}"
 
 
 def plain(text: str) -> str:

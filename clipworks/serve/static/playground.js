@@ -13,7 +13,8 @@ const answers = document.getElementById("answers");
 const live = document.getElementById("live");
 const url = document.getElementById("url");
 const mayRun = form.dataset.mayRun === "yes";
-const tray = new Tray(document.getElementById("chosen"), Number(form.dataset.most), () => changed(), problem);
+const trayNote = document.getElementById("tray-note");
+const tray = new Tray(document.getElementById("chosen"), Number(form.dataset.most), trayChanged, ofPictures);
 let running = null;
 let waiting = 0;
 let results = []; // of the last run: { model, milliseconds, cost, rows } or { model, message }
@@ -50,6 +51,17 @@ function problem(message, ...more) {
   const paragraph = element("p", { className: "problem" }, message, ...more);
   paragraph.setAttribute("role", "alert");
   answers.replaceChildren(paragraph);
+}
+
+// What is wrong with the choice of pictures stands beside them until it changes: answers come and go below.
+function ofPictures(message) {
+  trayNote.textContent = message;
+  trayNote.hidden = false;
+}
+
+function trayChanged() {
+  trayNote.hidden = true;
+  changed();
 }
 
 // What keeps a request from being asked, in words; nothing where it can be.
@@ -210,14 +222,18 @@ function reflect() {
   const ask = readAsk();
   for (const part of form.querySelectorAll("[data-mode]")) part.hidden = !part.dataset.mode.split(" ").includes(ask.mode);
   const own = ask.pictures.filter((picture) => !picture.id && !picture.address).length;
-  const words = own ? `${own} of your own ${own === 1 ? "picture is" : "pictures are"} not in it.` : "";
+  const words = own ? `${own} of your own pictures ${own === 1 ? "is" : "are"} not in it.` : "";
   document.getElementById("not-linked").textContent = words;
   document.getElementById("link-address").value = form.dataset.address + link();
   const signIn = document.querySelector("#sign-in a");
   if (signIn) signIn.href = `/sign-in?next=${encodeURIComponent(link())}`;
-  for (const [language, text] of Object.entries(requestCode(ask))) document.getElementById(`code-${language}`).textContent = text;
+  const isEmpty = !ask.pictures.length && (ask.mode !== "matrix" || ask.against !== "texts");
+  const whole = isEmpty ? { ...ask, pictures: [{ name: "picture.jpg" }] } : ask;
+  for (const [language, text] of Object.entries(requestCode(whole))) document.getElementById(`code-${language}`).textContent = text;
   const several = ask.models.length > 1 ? ` The same goes to each of ${ask.models.join(", ")}.` : "";
-  document.getElementById("code-note").textContent = ask.mode === "heat" && ask.pictures.length > 1 ? `${several} One request per picture.` : several;
+  const perPicture = ask.mode === "heat" && ask.pictures.length > 1 ? " One request per picture." : "";
+  const standIn = isEmpty ? " picture.jpg stands for a picture of yours." : "";
+  document.getElementById("code-note").textContent = several + perPicture + standIn;
 }
 
 // Both wait for a pause: some browsers refuse an address that changes with every key.
@@ -257,7 +273,7 @@ document.getElementById("chosen").addEventListener("click", () => {
 if (url) {
   const add = () => {
     const address = url.value.trim();
-    if (!/^https?:\/\/\S+$/i.test(address)) return problem("An address begins with https:// or http://.");
+    if (!/^https?:\/\/\S+$/i.test(address)) return ofPictures("An address begins with https:// or http://.");
     tray.add({ address, name: address.replace(/[?#].*$/, "").replace(/\/+$/, "").split("/").pop().slice(0, 60) || address });
     url.value = "";
   };
@@ -283,7 +299,7 @@ document.getElementById("copy-link").addEventListener("click", async (event) => 
   setTimeout(() => (event.target.textContent = "Copy the link"), 1500);
 });
 takeDrops(document.getElementById("drop"), tray);
-takePhotographs(document.getElementById("open-camera"), document.getElementById("camera"), tray, problem);
+takePhotographs(document.getElementById("open-camera"), document.getElementById("camera"), tray, ofPictures);
 if (live) live.parentElement.hidden = false;
 for (const id of ["link", "code"]) document.getElementById(id).hidden = false;
 reflect();

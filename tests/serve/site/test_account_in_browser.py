@@ -154,7 +154,7 @@ def test_signing_up_a_key_a_call_and_its_use_appears(visitor: Visitor) -> None:
     ) as answer:
         assert answer.status == 200
     visitor.open("/account/usage")
-    assert "1 requests with 0 pictures and 2 texts: $0.000024" in visitor.text()
+    assert "1 request with 0 pictures and 2 texts: $0.000024" in visitor.text()
     bars = visitor.browser.find_elements(By.CSS_SELECTOR, ".chart rect")
     assert len(bars) == 2 and all(bar.size["height"] > 100 for bar in bars)
     visitor.press("Sign out")

@@ -183,6 +183,7 @@ def test_a_revoked_key_of_the_pages_stops_them_and_is_made_anew(served: Served, 
     refused = client.post(EMBEDDINGS, json=BODY, headers=token)
     assert refused.status_code == 403 and refused.json()["error"]["code"] == "pages_key_ended"
     assert "has ended" in person.get("/account").text
+    assert "/account/pages-key" in person.get("/account/keys").text, "where it was ended, too"
     assert person.send("/account", "/account/pages-key").status_code == 303
     assert client.post(EMBEDDINGS, json=BODY, headers=token).status_code == 200
     assert person.send("/account", "/account/pages-key").status_code == 303, "twice makes no second one"
@@ -223,11 +224,11 @@ def test_a_key_is_made_with_its_terms_and_shown_once(served: Served, person: Per
         ({"scopes": ["inference", "admin"]}, "may have inference and usage"),
         ({"scopes": []}, "opens nothing"),
         ({"models": "none-such"}, "is not served here"),
-        ({"budget_usd": "much"}, "it must be"),
+        ({"budget_usd": "much"}, "“Budget, US dollars” is 'much'; it must be"),
         ({"budget_usd": "-1"}, "from 0 to"),
         ({"budget_period": "hour"}, "budget_period"),
         ({"expires_in_days": "0"}, "above 0"),
-        ({"requests_per_minute": "1.5"}, "whole number"),
+        ({"requests_per_minute": "1.5"}, "“Requests a minute” is"),
         ({"requests_per_minute": "0"}, "from 1 to"),
     ],
 )
@@ -270,7 +271,7 @@ def test_use_is_drawn_summed_and_given_as_a_file(served: Served, person: Person)
             client.post(EMBEDDINGS, json=BODY, headers=bearer(secret))
     page = person.get("/account/usage").text
     assert page.count("<svg") == 2 and page.count("<rect") == 3 and " style=" not in page
-    assert "3 requests" in page and "$0.000036" in page
+    assert "3 requests with 0 pictures and 3 texts" in page and "$0.000036" in page
     by_key = page[page.index('id="by-key"') :]
     assert by_key.index(">app<") < by_key.index(">=cmd()<"), "the dearest first"
     answer = person.get("/account/usage.csv")
@@ -280,7 +281,7 @@ def test_use_is_drawn_summed_and_given_as_a_file(served: Served, person: Person)
     empty = person.get("/account/usage?from=2001-01-01&to=2001-01-31").text
     assert "Nothing was used in these days" in empty and 'value="2001-01-01"' in empty
     wrong = person.get("/account/usage?from=yesterday")
-    assert wrong.status_code == 400 and "must be a day" in problem_on(wrong.text)
+    assert wrong.status_code == 400 and "“From” is 'yesterday'; it must be a day" in problem_on(wrong.text)
 
 
 def test_use_of_others_is_not_seen(served: Served, person: Person) -> None:
@@ -297,7 +298,9 @@ def test_prices_are_calculated_for_numbers_of_ones_own(person: Person) -> None:
     assert "16 times" in person.get("/account/prices").text
     assert "any number times" in person.get("/account/prices?images=0").text
     wrong = person.get("/account/prices?images=many")
-    assert wrong.status_code == 400 and "whole number" in problem_on(wrong.text)
+    assert wrong.status_code == 400 and "“Pictures” is 'many'; it must be a whole number" in problem_on(
+        wrong.text
+    )
 
 
 def test_changing_the_password_signs_all_other_browsers_out(served: Served, person: Person) -> None:
@@ -361,7 +364,8 @@ def test_closing_an_account_leaves_rows_that_lead_to_nobody(address: str) -> Non
         for wrong in ({"name": "Mira", "current": PASSWORD}, {"name": "mira", "current": "no such word"}):
             assert person.send(settings, "/account/close", wrong).status_code in (400, 403)
         done = person.send(settings, "/account/close", {"name": "mira", "current": PASSWORD})
-        assert done.headers["location"] == "/sign-in?bye=1"
+        assert done.headers["location"] == "/sign-in?bye=closed"
+        assert "Your account was deleted." in client.get("/sign-in?bye=closed").text
         assert client.post(EMBEDDINGS, json=BODY, headers=bearer(secret)).status_code == 401
         with database.read() as connection:
             everything = str([connection.execute(t.select()).all() for t in METADATA.sorted_tables])

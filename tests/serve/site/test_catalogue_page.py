@@ -171,6 +171,7 @@ def test_programs_get_the_same_models_by_the_same_filters(pages: TestClient) -> 
 def test_what_stands_where_is_said_for_programs_that_read(pages: TestClient) -> None:
     answer = pages.get("/llms.txt")
     assert answer.headers["content-type"].startswith("text/plain") and answer.text.startswith("# clipworks\n")
+    assert "No key is needed, and nothing is charged." in answer.text
     links = re.findall(r"\]\((\S+?\.md)\)", answer.text)
     assert len(links) == 9
     for link in links:

@@ -97,6 +97,13 @@ def test_a_drawing_holds_whatever_there_is(xs: tuple[float, float], ys: tuple[fl
     assert 2 <= len(places) <= 14 and places == sorted(places)
 
 
+def test_the_numbers_of_an_axis_have_the_same_decimals() -> None:
+    drawn = charts.scatter([dot(0.047, 0.5), dot(0.06, 0.6)], "$")
+    assert [tick.words for tick in drawn.across] == ["$0.045", "$0.050", "$0.055", "$0.060", "$0.065"]
+    drawn = charts.scatter([dot(10.0, 0.5), dot(160.0, 0.6)], "")
+    assert {tick.words for tick in drawn.across} >= {"50", "100", "150"}
+
+
 def test_labels_of_equal_models_do_not_stand_on_each_other() -> None:
     drawn = charts.scatter([dot(1.0, 0.5), dot(1.0, 0.5), dot(1.0, 0.501), dot(2.0, 0.9)], "")
     heights = sorted(mark.label_y for mark in drawn.marks)

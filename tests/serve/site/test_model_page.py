@@ -157,6 +157,9 @@ def test_markdown_says_the_same(pages: TestClient) -> None:
     assert "- CLEVR Counts: 21.2 % published, nothing measured here; guessing 12.5 %." in text
     assert "FairFace, gender is said right, not white: 93.0 % (90.0 to 95.0 %, n 400)" in text
     assert not [line for line in text.splitlines() if "None" in line]
+    specs = text.partition("## Specs")[2].partition("##")[0]
+    assert "| gflops | image 35.13 · text 5.96 · pair 41.09 |" in specs
+    assert "0.48145466, 0.4578275" in specs and not re.search(r"[{}\[\]]", specs)
 
 
 def test_speed_and_uptime_are_those_of_real_requests(pages: TestClient) -> None:

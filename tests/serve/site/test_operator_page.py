@@ -106,6 +106,7 @@ def test_credit_is_given_and_put_right_with_a_note_once_for_each_form(served: Se
     fields = {"amount_usd": "-0.5", "note": "granted twice", "once": once_on(boss, page)}
     assert boss.send(page, f"{page}/adjust", fields).status_code == 303
     assert balance(database, "museum") == 3_000_000
+    assert "It is done" in boss.get(f"{page}?done=money").text and "It is done" not in boss.get(page).text
     by = f"(by {id_of(database, 'boss')})"
     assert [row.note for row in rows(database, "adjust")] == [f"granted twice {by}"]
     shown = boss.get(page).text
@@ -131,7 +132,7 @@ def test_a_form_moves_money_once_also_after_midnight(
 @pytest.mark.parametrize(
     ("action", "fields", "words"),
     [
-        ("grant", {"amount_usd": "much", "note": "x"}, "must be"),
+        ("grant", {"amount_usd": "much", "note": "x"}, "“US dollars” is 'much'; it must be"),
         ("grant", {"amount_usd": "-1", "note": "x"}, "above 0"),
         ("grant", {"amount_usd": "1", "note": " "}, "Say why"),
         ("adjust", {"amount_usd": "-5", "note": "x"}, "has less than"),

@@ -79,7 +79,7 @@ def test_bars_follow_the_labels_and_the_link_brings_everything_back(page: Page, 
     page.click("input[name=show][value=cosine]")
     wait_until(page, "document.querySelectorAll('.answer progress')[1].value > 0.01")
     assert page.browser.title == "Playground · clipworks"
-    assert "1 of your own picture is not in it" in page.find("#not-linked").text
+    assert "1 of your own pictures is not in it" in page.find("#not-linked").text
     page.click("#samples label:nth-child(1)")
     page.click("#chosen button")  # the upload stands first
     page.click("#live")
@@ -151,6 +151,20 @@ def test_models_that_fail_and_files_that_are_no_pictures_are_named(page: Page, t
     page.browser.execute_script("window.fetch = () => Promise.reject(new TypeError('failed'))")  # type: ignore[no-untyped-call]
     overwrite(page, "#labels", "red")
     page.wait_for("The server does not answer", "[role=alert]")
+
+
+def test_a_picture_too_many_is_said_until_one_is_taken_away(page: Page, tmp_path: Path) -> None:
+    page.open("/playground?label=red")
+    assert '@"picture.jpg"' in page.find("#code-curl").get_property("textContent")
+    assert "picture.jpg stands for a picture of yours" in page.find("#code-note").text
+    paths = [tmp_path / f"{number}.png" for number in range(9)]
+    for path in paths:
+        path.write_bytes(picture("red"))
+    page.find("#files").send_keys("\n".join(map(str, paths)))
+    wait_until(page, "document.querySelectorAll('.answer').length == 8")
+    assert "At most 8 pictures" in page.find("#tray-note").text and page.find("#code-note").text == ""
+    page.click("#chosen button")
+    assert not page.find("#tray-note").is_displayed()
 
 
 def test_an_old_answer_never_follows_a_newer_one(page: Page) -> None:

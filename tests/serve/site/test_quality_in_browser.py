@@ -83,6 +83,22 @@ levels.slice(levels.indexOf(1)).reduce((before, level) => {
 return faults;
 """
 
+SMALL_PRINT = """
+return [...document.querySelectorAll("svg text")]
+  .filter((one) => one.checkVisibility() && one.textContent.trim() && one.getBoundingClientRect().height < 9)
+  .slice(0, 3).map((one) => `too small to be read: ${one.textContent}`);
+"""
+
+UNMARKED = """
+const hasBar = (one) => /auto|scroll/.test(getComputedStyle(one).overflowX);
+const scrolls = (one) => one.scrollWidth > one.clientWidth + 1 && hasBar(one);
+const isMarked = ({ backgroundImage, maskImage }) => /gradient/.test(backgroundImage + maskImage);
+return [...document.body.querySelectorAll("*")]
+  .filter((one) => one.checkVisibility() && !/^(INPUT|TEXTAREA|SELECT)$/.test(one.tagName))
+  .filter((one) => scrolls(one) && !isMarked(getComputedStyle(one)))
+  .slice(0, 3).map((one) => `ends at the edge without a mark: ${one.outerHTML.slice(0, 120)}`);
+"""
+
 UNSENDABLE = """
 const notes = [...document.querySelectorAll("noscript")];
 const isExcused = notes.some((one) => /needs JavaScript/.test(one.textContent));
@@ -172,9 +188,9 @@ def faults_of_load(chrome: Chrome, address: str) -> list[str]:
 def faults_of_look(chrome: Chrome, *, width: int, is_dark: bool) -> list[str]:
     """What is wrong with the page that is open, at a width and in its light or dark colours."""
     look(chrome, width=width, is_dark=is_dark)
-    found = (
-        chrome.execute_async_script(AXE) + chrome.execute_script(TOO_WIDE) + chrome.execute_script(HEADINGS)
-    )  # type: ignore[no-untyped-call]
+    found = list(chrome.execute_async_script(AXE))  # type: ignore[no-untyped-call]
+    for script in (TOO_WIDE, HEADINGS, SMALL_PRINT, UNMARKED):
+        found += chrome.execute_script(script)  # type: ignore[no-untyped-call]
     return [f"{width} px, {'dark' if is_dark else 'light'}: {fault}" for fault in found]
 
 
@@ -202,12 +218,16 @@ def test_what_is_wrong_with_a_page_is_found(chrome: Chrome, address: str) -> Non
     chrome.execute_script("""
       document.querySelector("h1").outerHTML = "<h1>x</h1><h4>y</h4>";
       const wide = "<svg width='3000' height='9'></svg><img src='/static/icon.svg'>";
-      document.querySelector("main").innerHTML += wide;
+      const small = "<svg viewBox='0 0 3000 9' width='300'><text y='9' font-size='12'>tiny</text></svg>";
+      const cut = "<div id='cut'><p>cut</p></div>";
+      document.querySelector("main").innerHTML += wide + small + cut;
+      document.querySelector("#cut").style.overflowX = "auto";
+      document.querySelector("#cut p").style.width = "4000px";
     """)  # type: ignore[no-untyped-call]
     chrome.execute_script("fetch('http://127.0.0.1:9/').catch(() => 0)")  # type: ignore[no-untyped-call]
     chrome.execute_script(axe())  # type: ignore[no-untyped-call]
     found = " ".join(faults_of_look(chrome, width=1440, is_dark=False) + faults_of_load(chrome, address))
-    for words in ("image-alt", "wider than 1440", "level 4 after", "console: "):
+    for words in ("image-alt", "wider than 1440", "level 4 after", "console: ", "tiny", "without a mark"):
         assert words in found, found
 
 
@@ -255,3 +275,16 @@ def test_code_on_a_page_of_the_docs_can_be_copied_and_headings_linked(chrome: Ch
     assert text.strip() == "make demo"
     chrome.find_element(By.CSS_SELECTOR, ".contents a[href='#limits']").click()
     assert chrome.current_url.endswith("/docs/quickstart#limits")
+
+
+def test_amounts_stay_in_one_line_on_a_phone(chrome: Chrome, place_of: Callable[[str], str]) -> None:
+    address = place_of("/account")
+    look(chrome, width=375)
+    chrome.get(f"{address}/account")
+    heights = chrome.execute_script("""
+      const [amount] = document.querySelectorAll(".figures dd");
+      const show = (text) => (amount.textContent = text, amount.clientHeight);
+      const heights = ["$1.00", "$12,345,678.123456"].map(show);
+      return [...heights, document.documentElement.scrollWidth];
+    """)  # type: ignore[no-untyped-call]
+    assert heights[0] == heights[1] > 0 and heights[2] == 375

@@ -36,6 +36,7 @@ def test_everything_that_the_page_loads_is_its_own(client: TestClient) -> None:
 def test_a_search_has_an_address(client: TestClient) -> None:
     page = client.get("/?q=something+red").text
     assert "1 picture for “something red”" in page and "Further away (3)" in page
+    assert "<title>" + 77 * "a" + "... · clipworks</title>" in client.get("/?q=" + 20_000 * "a").text
     assert "<title>something red · clipworks</title>" in page and 'value="something red"' in page
 
 

@@ -36,7 +36,8 @@ def test_an_account_votes_once_and_may_take_it_back(tmp_path: Path) -> None:
         send(client, "/account/wishes", model=NEXT, wants="yes")
         page = client.get("/models", params={"sort": "demand"}, headers=HTML).text
         assert page.index(NEXT) < page.index(METACLIP) < page.index("openai/clip")
-        assert "2 votes" in page and "1 vote<" in page and page.count("✓ You want this model") == 2
+        assert "2 votes · press again" in page and "1 vote · press again to take yours back<" in page
+        assert page.count("✓ You want this model") == 2
         send(client, "/account/wishes", model=NEXT, wants="no")
         assert client.get("/models.json?sort=demand").json()["data"][0]["votes"] == 1
         mine = client.get("/account/wishes").text
