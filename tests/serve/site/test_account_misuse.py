@@ -99,3 +99,10 @@ def test_examples_name_the_address_that_people_know(tmp_path: Path) -> None:
         for path in ("/", "/docs/api", "/models.json", "/llms.txt", "/models/colours"):
             text = client.get(path, headers={"accept": "text/html", "host": "other.example"}).text
             assert "https://clip.example.org" in text and "other.example" not in text, path
+
+
+def test_too_large_a_form_is_refused(served: Served, person: Person) -> None:
+    fields = {"name": "x" * 70_000, "scopes": "inference"}
+    assert person.send("/account/keys", "/account/keys", fields).status_code == 413
+    fields = {f"field{n}": "x" for n in range(300)}
+    assert person.send("/account/keys", "/account/keys", fields).status_code == 400

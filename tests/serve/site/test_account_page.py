@@ -387,13 +387,6 @@ def test_the_account_of_an_operator_is_not_closed_by_a_form(served: Served, pers
     assert answer.status_code == 400 and "account of an operator" in problem_on(answer.text)
 
 
-def test_too_large_a_form_is_refused(served: Served, person: Person) -> None:
-    fields = {"name": "x" * 70_000, "scopes": "inference"}
-    assert person.send("/account/keys", "/account/keys", fields).status_code == 413
-    fields = {f"field{n}": "x" for n in range(300)}
-    assert person.send("/account/keys", "/account/keys", fields).status_code == 400
-
-
 def test_pages_are_not_kept_and_load_nothing_from_elsewhere(person: Person) -> None:
     person.make_key()
     for path in ("/account", "/account/keys", "/account/usage", "/account/prices", "/account/settings"):

@@ -85,7 +85,7 @@ def test_who_comes_for_the_first_time_has_an_account_and_later_the_same(
     assert go(client).status_code == 303 and "mira" in client.get("/account").text
     assert balance(database, "mira") == 1_000_000, "credit is given once"
     done = Person(client).send("/account/settings", "/account/close", {"name": "mira"})
-    assert done.headers["location"] == "/sign-in?bye=1"
+    assert done.headers["location"] == "/sign-in?bye=closed"
 
 
 def test_a_name_or_address_that_the_issuer_tells_opens_nobodys_account(
