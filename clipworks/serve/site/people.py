@@ -110,7 +110,7 @@ class People:
 
 def in_words_of_pages(error: ClipworksError) -> str:
     """What went wrong, with the label of the field that the reader sees in the place of the API's name."""
-    words, name = str(error), getattr(error, "param", None)
+    words, name = str(error), getattr(error, "param", None) or ""
     if name in LABELS and words.startswith(f"{name} "):
         return f"“{LABELS[name]}”{words.removeprefix(name)}"
     return words
