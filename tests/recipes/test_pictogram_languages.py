@@ -74,4 +74,4 @@ def test_translations_come_near_and_pictures_stay(
     names, pairs = ["fox", "dog"], ["fuchs", "hund"]
     english = old.embed_texts(names)
     gained = (english * new.embed_texts(pairs)).sum(1) - (english * old.embed_texts(pairs)).sum(1)
-    assert (gained > 0.2).all()
+    assert (gained > 0.1).all()
