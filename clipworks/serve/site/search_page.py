@@ -142,7 +142,7 @@ class SearchPage:
             found=found,
             start=start,
             good=good,
-            rest=hits[len(good) :],
+            rest=tuple(hit for hit in hits if not found.counts(hit)),
             has_more=has_more and start + NUM_HITS < MAX_HITS,
             is_question=bool(question.terms or question.picture),
             chosen=library.get(like) if library is not None and like is not None else None,
