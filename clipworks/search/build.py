@@ -36,7 +36,7 @@ from clipworks.search.writer import Batch, Record, Writer, open_writer, shown
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all) after each picture."""
 
-_FLUSH_PICTURES = 256
+_FLUSH_PICTURES = 1024
 _FLUSH_SECONDS = 3.0
 _MEASURED_ANEW = 0.02
 """Share of the pictures that may change before the thresholds are measured again."""
