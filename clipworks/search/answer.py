@@ -211,20 +211,30 @@ def _candidates(
 
 
 def _folded(library: "Library", found: _Candidates, ask: Ask) -> tuple[list[int], dict[int, list[int]]]:
-    """Places of the candidates that stay, and for each the places of those that are nearly the same."""
+    """Places of the candidates that stay, and for each the places of those that are nearly the same.
+
+    Frames of the same scene of a video count as such.
+    """
     level = library.relevance.alike_threshold
-    if not ask.is_folded or level is None or not len(found.slots):
+    if not ask.is_folded or not len(found.slots):
         return list(range(len(found.slots))), {}
     rows = unit(library.rows(found.slots))
+    scenes = library.scenes(found.slots.tolist())
+    first_of: dict[tuple[str, int], int] = {}
     kept: list[int] = []
     alike: dict[int, list[int]] = {}
-    for place in range(len(rows)):
+    for place, slot in enumerate(found.slots.tolist()):
         near = rows[kept] @ rows[place]
         first = int(near.argmax()) if len(near) else -1
-        if first >= 0 and near[first] >= level:
+        scene = scenes.get(slot)
+        if scene is not None and scene in first_of:
+            alike.setdefault(first_of[scene], []).append(place)
+        elif first >= 0 and level is not None and near[first] >= level:
             alike.setdefault(kept[first], []).append(place)
         elif len(kept) < ask.limit + len(ask.except_ids) or ask.sort != "score":
             kept.append(place)
+            if scene is not None:
+                first_of[scene] = place
     return kept, alike
 
 

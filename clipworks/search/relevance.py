@@ -17,12 +17,15 @@ usually are, by the cosine.
 import io
 from contextlib import suppress
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clipworks.files import NPZ_DAMAGE, atomic_write, cache_folder
-from clipworks.model.engine import Engine
 from clipworks.search.store import Relevance, Vectors
+
+if TYPE_CHECKING:
+    from clipworks.model.engine import Engine
 
 TEXT_QUANTILE = 0.95
 IMAGE_QUANTILE = 0.05
@@ -35,7 +38,7 @@ _FOLDER = "background"
 """Below the cache folder."""
 
 
-def measure(engine: Engine, vectors: Vectors) -> Relevance:
+def measure(engine: "Engine", vectors: Vectors) -> Relevance:
     """Measure the thresholds of an index.
 
     Args:
@@ -53,7 +56,7 @@ def measure(engine: Engine, vectors: Vectors) -> Relevance:
     )
 
 
-def background_vectors(engine: Engine) -> Vectors:
+def background_vectors(engine: "Engine") -> Vectors:
     """The vectors of `BACKGROUND_TEXTS`, float32 [N, dim].
 
     They are kept in the cache, so the text tower need not be started to index pictures; where that cannot be
