@@ -18,7 +18,7 @@ EXTENSIONS = frozenset(
 )
 """Names that count as videos when a folder is indexed."""
 
-MISSING = 'to search the frames of videos, say: pip install "clipworks[video]"'
+MISSING = 'pip install "clipworks[video]" makes videos searchable by their frames.'
 
 SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 3600.0
