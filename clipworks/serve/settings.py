@@ -14,7 +14,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from clipworks.errors import ConfigError
-from clipworks.serve.prices import parse_usd
 
 VARIABLE_PREFIX = "CLIPWORKS_"
 CHOICES = {
@@ -237,7 +236,10 @@ class ServeSettings:
     def _check_people(self) -> None:
         if not 0 <= self.signups_per_day <= 1_000_000:
             raise ConfigError(f"signups_per_day is {self.signups_per_day}; it must be from 0 to 1,000,000.")
-        parse_usd(str(self.signup_credit_usd), "signup_credit_usd")
+        if round(self.signup_credit_usd, 6) != self.signup_credit_usd:
+            raise ConfigError(
+                f"signup_credit_usd is {self.signup_credit_usd}; a US dollar has six decimals here."
+            )
         if self.public_url and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", self.public_url):
             raise ConfigError(
                 f"public_url is {self.public_url!r}; it must be scheme and host, such as "
