@@ -140,11 +140,11 @@ class KeysPage:
 
 
 def _create(connection: Connection, account_id: str, terms: KeyTerms) -> tuple[Key, str]:
+    _count_new(connection, account_id)  # first: PostgreSQL then makes keys of an account one after another
     keys.check_is_free(connection, account_id, terms.name)
     working = [key for key in keys.list_keys(connection, account_id) if key.is_working(now_ms())]
     if len(working) >= MAX_KEYS:
         raise RequestError(f"An account has at most {MAX_KEYS} keys that work.", "Revoke some.")
-    _count_new(connection, account_id)
     return keys.create_key(connection, account_id, terms)
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,20 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from clipworks.serve.books import Books
+from clipworks.serve.closing import close_account
 from clipworks.serve.database import Database, open_database
-from clipworks.serve.keys import key_named
+from clipworks.serve.keys import KeyTerms, key_named
 from clipworks.serve.logins import find_login
 from clipworks.serve.problems import RequestError
+from clipworks.serve.repeats import Answer, Repeat
 from clipworks.serve.roster import ModelSpec
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.site import account_page, keys_page, sign_in_page
 from clipworks.serve.site.forms import read_form
-from clipworks.serve.tables import TALLIES
+from clipworks.serve.tables import REPEATS, TALLIES
 from clipworks.serve.visitors import Visitors
 from tests.serve.cluster import new_sqlite
-from tests.serve.paying import paid_server
+from tests.serve.paying import assert_books_agree, new_key, order_of, paid_server, reserve, settle
 from tests.serve.people import PASSWORD, Person, problem_on
 from tests.serve.site.people import people_server, send
 
@@ -121,6 +125,36 @@ def test_keys_made_and_ended_in_a_loop_fill_no_table(person: Person, monkeypatch
     assert [person.send("/account/keys", rotate).status_code for _ in range(2)] == [200, 429]
     refused = person.send("/account/keys", "/account/keys", {"name": "two", "scopes": "usage"})
     assert refused.status_code == 429 and "Enough keys" in problem_on(refused.text)
+
+
+def test_two_keys_of_one_name_are_not_made_at_the_same_time(database: Database) -> None:
+    owner = new_key(database, "ann")[0].account_id
+    start = threading.Barrier(2)
+
+    def make(name: str) -> bool:
+        start.wait(timeout=30)
+        try:
+            with database.write() as connection:
+                keys_page._create(connection, owner, KeyTerms(name=name))
+        except RequestError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as threads:
+        made = [list(threads.map(make, (name, name))) for name in map(str, range(8))]
+    assert [sorted(both) for both in made] == [[False, True]] * 8
+
+
+def test_what_is_answered_after_an_account_was_closed_is_not_kept(database: Database) -> None:
+    key, _ = new_key(database)
+    order = order_of(key, repeat=Repeat(key="again", digest="d"))
+    charge = reserve(database, order).charge_id
+    with database.write() as connection:
+        close_account(connection, key.account_id)
+    settle(database, order, charge, Answer(body=b"secret", media_type="text/plain"))
+    with database.read() as connection:
+        assert connection.execute(REPEATS.select()).all() == []
+    assert_books_agree(database)
 
 
 def test_a_key_for_a_model_by_another_of_its_names_opens_that_model(tmp_path: Path) -> None:
