@@ -78,7 +78,9 @@ def teach(
     _begin_unknown(student, material.token_rows[~_known(checkpoint)[material.token_rows]], material)
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     english = np.arange(material.num_translations, len(material.tokens))
-    targets = torch.cat([_vectors(teacher, material, rows) for rows in np.array_split(english, 400)])
+    targets = torch.cat(
+        [_vectors(teacher, material, rows) for rows in np.array_split(english, -(-len(english) // 512))]
+    )
     for step, rows in enumerate(_batches(material, steps, seed)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP_STEPS, 1 - step / steps)
@@ -159,7 +161,7 @@ def _tower(checkpoint: Checkpoint, material: Material) -> TextTower:
 
 def _known(checkpoint: Checkpoint) -> NDArray[np.bool_]:
     """bool [vocabulary]: tokens that the model was trained with."""
-    known: NDArray[np.bool_] = checkpoint.tensors[_TABLE].any(axis=1)
+    known: NDArray[np.bool_] = np.any(checkpoint.tensors[_TABLE], axis=1)
     return known
 
 

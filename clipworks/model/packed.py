@@ -60,4 +60,5 @@ def scales_among(names: Iterable[str]) -> list[str]:
 def _short(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """To 12 significant bits."""
     mantissas, exponents = np.frexp(values)
-    return np.ldexp(np.rint(mantissas * 4096) / np.float32(4096), exponents).astype(np.float32)
+    short: NDArray[np.float32] = np.ldexp(np.rint(mantissas * 4096) / np.float32(4096), exponents)
+    return short.astype(np.float32)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipworks.errors import ClipworksError
-from clipworks.serve.problems import RequestError, status_and_code
+from clipworks.serve.problems import status_and_code
 from clipworks.serve.sessions import Session
 from clipworks.serve.site.forms import Form, read_form
 from clipworks.serve.site.layout import Layout, say_when
@@ -110,8 +110,7 @@ class People:
 
 def in_words_of_pages(error: ClipworksError) -> str:
     """What went wrong, with the label of the field that the reader sees in the place of the API's name."""
-    words = str(error)
-    name = error.param if isinstance(error, RequestError) else None
-    if name is not None and name in LABELS and words.startswith(f"{name} "):
+    words, name = str(error), getattr(error, "param", None) or ""
+    if name in LABELS and words.startswith(f"{name} "):
         return f"“{LABELS[name]}”{words.removeprefix(name)}"
     return words

@@ -1,0 +1,77 @@
+"""Names in other languages are learned by the text tower alone, from its own English vectors."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from tiny_clip import TinyClip
+
+import clipworks
+from clipworks.model.weights import read_checkpoint, write_checkpoint
+from clipworks.tables import write_table
+from recipes import pictogram_languages
+from recipes.pictogram_languages import gather, teach
+from recipes.pool_captions import sentences
+
+
+@pytest.fixture
+def emojibase(tmp_path: Path) -> Path:
+    names = {
+        "en": ("Fox", ["face"], "Dog", ["pet"]),
+        "de": ("Fuchs", ["Gesicht"], "Hund", ["Haustier"]),
+        "ja": ("キツネ", ["顔"], "犬", ["ペット"]),
+    }
+    for locale, (fox, fox_tags, dog, dog_tags) in names.items():
+        rows = [
+            {"hexcode": "1F98A", "label": fox, "tags": fox_tags, "group": 3},
+            {"hexcode": "1F415", "label": dog, "tags": dog_tags, "group": 3},
+        ]
+        (tmp_path / "emojibase" / locale).mkdir(parents=True)
+        (tmp_path / "emojibase" / locale / "data.json").write_text(json.dumps(rows))
+    return tmp_path / "emojibase"
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    (tmp_path / "tables").mkdir()
+    captions = [[{"text": "a photo of a cat"}, {"text": "Hund"}], [{"text": "fox"}]]
+    write_table(tmp_path / "tables" / "0.parquet", pa.table({"texts": captions}))
+    return tmp_path / "tables"
+
+
+def test_names_and_names_with_tags_stand_beside_the_english_ones(emojibase: Path) -> None:
+    found = sentences(emojibase)
+    assert ("fuchs", "fox") in found and ("犬, ペット", "dog, pet") in found
+    assert len(found) == 8
+
+
+def test_each_translation_wants_the_vector_of_its_english_name(emojibase: Path, tables: Path) -> None:
+    material = gather(emojibase, tables, 77)
+    english = material.tokens[material.wanted[: material.num_translations]]
+    assert material.num_translations == 8 and len(material.tokens) == 8 + 4 + 2  # "Hund" is no English
+    for number, (_, name) in enumerate(sentences(emojibase)):
+        row = material.token_rows[english[number]]
+        assert row[0] == 49406 and (row == 49407).sum() == 1, name
+    own = np.arange(material.num_translations, len(material.tokens))
+    assert (material.wanted[own] == own).all()
+
+
+@pytest.mark.slow
+def test_translations_come_near_and_pictures_stay(
+    emojibase: Path, tables: Path, tiny_clip: TinyClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictogram_languages, "TRANSLATED", 8)
+    monkeypatch.setattr(pictogram_languages, "ENGLISH", 4)
+    before = read_checkpoint(Path(tiny_clip.native))
+    tensors = teach(before, gather(emojibase, tables, 77), steps=40, seed=0)
+    assert all(
+        (tensors[name] == before.tensors[name]).all() for name in tensors if name.startswith("vision.")
+    )
+    write_checkpoint(tmp_path / "new", before.config, tensors)
+    old, new = clipworks.load(tiny_clip.native), clipworks.load(str(tmp_path / "new"))
+    names, pairs = ["fox", "dog"], ["fuchs", "hund"]
+    english = old.embed_texts(names)
+    gained = (english * new.embed_texts(pairs)).sum(1) - (english * old.embed_texts(pairs)).sum(1)
+    assert (gained > 0.1).all()
