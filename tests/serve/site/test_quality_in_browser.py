@@ -102,7 +102,7 @@ return [...document.body.querySelectorAll("*")]
 UNSENDABLE = """
 const notes = [...document.querySelectorAll("noscript")];
 const isExcused = notes.some((one) => /needs JavaScript/.test(one.textContent));
-const canBeSeen = (one) => one.checkVisibility() || one.closest("details")?.checkVisibility(); // it opens by itself
+const canBeSeen = (one) => one.checkVisibility() || one.closest("details")?.checkVisibility();
 const canSend = (form) => [...form.elements].some((one) => one.type === "submit" && canBeSeen(one));
 return [...document.forms]
   .filter((form) => form.method !== "dialog") // in a window that only a script opens
