@@ -164,9 +164,10 @@ function heading(result, level = "h2") {
 }
 
 function complaint(result) {
-  const paragraph = element("p", { className: "problem", textContent: result.message });
+  const isSignedOut = result.status === 401;
+  const paragraph = element("p", { className: "problem", textContent: isSignedOut ? "You are signed out." : result.message });
   paragraph.setAttribute("role", "alert");
-  if (result.status === 401) paragraph.append(" ", element("a", { href: "/sign-in?next=/playground", textContent: "Sign in to run" }));
+  if (isSignedOut) paragraph.append(" ", element("a", { href: `/sign-in?next=${encodeURIComponent(link())}`, textContent: "Sign in to run" }));
   return paragraph;
 }
 

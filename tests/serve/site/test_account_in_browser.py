@@ -230,3 +230,19 @@ def test_a_key_ends_only_when_that_is_said_twice(visitor: Visitor) -> None:
     assert "at once and for ever" in first.text and "revoked" not in visitor.text(".keys")
     visitor.press("End it")
     assert visitor.path == "/account/keys" and "revoked" in visitor.text(".keys li.ended")
+
+
+def test_the_playground_says_that_a_session_has_ended_and_keeps_the_way_back(visitor: Visitor) -> None:
+    visitor.sign_up()
+    visitor.open("/playground?mode=matrix&against=texts&label=red%0Ablue")
+    visitor.browser.delete_all_cookies()
+    run = visitor.browser.find_element(By.CSS_SELECTOR, "#playground button.main")
+    visitor.browser.execute_script("arguments[0].click()", run)  # type: ignore[no-untyped-call]
+    WebDriverWait(visitor.browser, 20).until(
+        lambda _: "You are signed out. Sign in to run" in visitor.text("#answers")
+    )
+    way_in = visitor.browser.find_element(By.CSS_SELECTOR, "#answers a")
+    visitor.open(str(way_in.get_attribute("href")).removeprefix(visitor.address))
+    visitor.fill(name="mira", password=PASSWORD)
+    visitor.press("Sign in")
+    assert visitor.path.startswith("/playground?mode=matrix&label=red")
