@@ -6,6 +6,7 @@ page, and spends nothing: the search then waits for a click.
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -97,7 +98,9 @@ class PaidSearch:
     def _welcome(
         self, request: Request, *, words: str = "", problem: str = "", status: int = 200
     ) -> Response:
-        """What this server is, what it costs, and the way in."""
+        """What this server is, what it costs, and the way in; where results are put in place, why not."""
+        if request.query_params.get("fragment"):
+            return self._refuse_part(request, problem, status)
         prices = {name: self._gate.prices.of(name) for name in self._service.models}
         content = {
             "waiting": words,
@@ -110,6 +113,15 @@ class PaidSearch:
             "has_gallery": self._service.gallery is not None,
         }
         return self._layout.page(request, "welcome.html", content, status)
+
+    def _refuse_part(self, request: Request, problem: str, status: int) -> Response:
+        """In place of results: a page inside of the page would be none."""
+        if session_of(request) is not None:
+            return self._layout.fragment("results_refused.html", {"problem": problem, "way_in": ""}, status)
+        asked = [(name, one) for name, one in request.query_params.multi_items() if name != "fragment"]
+        way_in = "/sign-in?" + urlencode({"next": "/?" + urlencode(asked)})
+        content = {"problem": "You are signed out.", "way_in": way_in}
+        return self._layout.fragment("results_refused.html", content, 401)
 
     def _search_cost(self) -> str:
         model = self._service.gallery_model

@@ -201,14 +201,14 @@ class PlaygroundPage:
         samples = list(await self._samples())[:NUM_SAMPLES] if may_run and status < 500 else []
         known = {item.id: item.caption or item.id for item in samples}
         chosen = self._captions(trial.pictures) if may_run else {}
-        missing = [shown(one) for one in trial.pictures if one not in chosen and may_run]
-        if missing and not results.get("message"):
-            results |= {"message": f"The gallery has no picture {', '.join(missing)}."}
+        lacking = [shown(one) for one in trial.pictures if one not in chosen and may_run]
+        is_told = bool(lacking) and not results.get("message")
         models = [self._service.models[name] for name in self._service.fleet.served_names()]
         content = {
             "trial": replace(trial, model=trial.model or self._first()),
             "results": {"message": "", "outcomes": [], **results},
             "gallery": known | chosen,
+            "missing": f"The gallery has no picture {', '.join(lacking)}." if is_told else "",
             "models": models,
             "num_live": sum(model.status == "live" for model in models),
             "takes_addresses": settings.url_mode != "off",

@@ -25,9 +25,10 @@ from clipworks.serve.site.layout import Layout
 from clipworks.serve.traces import current_trace
 
 TITLES = {
+    401: "Sign in first",
     403: "This was not taken",
     404: "There is no such page",
-    405: "This page takes no forms",
+    405: "Not in this way",
     503: "Not just now",
     504: "Not just now",
 }

@@ -19,6 +19,7 @@ let running = null;
 let waiting = 0;
 let results = []; // of the last run: { model, milliseconds, cost, rows } or { model, message }
 let asked = null; // what it was asked with
+let isFilled = false; // whether the pictures that the link names were fetched
 
 const value = (name) => form.elements[name]?.value ?? "";
 const lines = (text) => text.split(/\r?\n/).map((line) => line.trim()).filter(Boolean);
@@ -60,7 +61,7 @@ function ofPictures(message) {
 }
 
 function trayChanged() {
-  trayNote.hidden = true;
+  if (isFilled) trayNote.hidden = true;
   changed();
 }
 
@@ -163,9 +164,10 @@ function heading(result, level = "h2") {
 }
 
 function complaint(result) {
-  const paragraph = element("p", { className: "problem", textContent: result.message });
+  const isSignedOut = result.status === 401;
+  const paragraph = element("p", { className: "problem", textContent: isSignedOut ? "You are signed out." : result.message });
   paragraph.setAttribute("role", "alert");
-  if (result.status === 401) paragraph.append(" ", element("a", { href: "/sign-in?next=/playground", textContent: "Sign in to run" }));
+  if (isSignedOut) paragraph.append(" ", element("a", { href: `/sign-in?next=${encodeURIComponent(link())}`, textContent: "Sign in to run" }));
   return paragraph;
 }
 
@@ -260,12 +262,14 @@ document.getElementById("files").addEventListener("change", (event) => {
   tray.addFiles(event.target.files);
   event.target.value = "";
 });
+const linked = [];
 for (const box of form.querySelectorAll('input[name="picture"]')) {
   const { address, name } = box.dataset;
   const take = () => (box.checked ? tray.addFromGallery({ address, name, id: box.value }) : tray.removeFromGallery(box.value));
   box.addEventListener("change", take);
-  if (box.checked) take();
+  if (box.checked) linked.push(take());
 }
+Promise.all(linked).then(() => (isFilled = true));
 document.getElementById("chosen").addEventListener("click", () => {
   const kept = new Set(tray.pictures.map((picture) => picture.id));
   for (const box of form.querySelectorAll('input[name="picture"]')) box.checked = kept.has(box.value);

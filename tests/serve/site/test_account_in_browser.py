@@ -216,3 +216,33 @@ def test_a_page_of_another_site_can_send_forms_and_change_nothing(visitor: Visit
     assert rows(visitor.database, "reserve") == []
     visitor.open("/account/keys")
     assert visitor.path == "/account/keys" and "stolen" not in visitor.text()
+
+
+def test_a_key_ends_only_when_that_is_said_twice(visitor: Visitor) -> None:
+    visitor.sign_up()
+    visitor.open("/account/keys")
+    visitor.fill(name="my app")
+    visitor.press("Make the key")
+    visitor.open("/account/keys")
+    first, *_ = visitor.browser.find_elements(By.CSS_SELECTOR, ".keys .sure")
+    assert not first.find_element(By.TAG_NAME, "button").is_displayed()
+    first.find_element(By.TAG_NAME, "summary").click()
+    assert "at once and for ever" in first.text and "revoked" not in visitor.text(".keys")
+    visitor.press("End it")
+    assert visitor.path == "/account/keys" and "revoked" in visitor.text(".keys li.ended")
+
+
+def test_the_playground_says_that_a_session_has_ended_and_keeps_the_way_back(visitor: Visitor) -> None:
+    visitor.sign_up()
+    visitor.open("/playground?mode=matrix&against=texts&label=red%0Ablue")
+    visitor.browser.delete_all_cookies()
+    run = visitor.browser.find_element(By.CSS_SELECTOR, "#playground button.main")
+    visitor.browser.execute_script("arguments[0].click()", run)  # type: ignore[no-untyped-call]
+    WebDriverWait(visitor.browser, 20).until(
+        lambda _: "You are signed out. Sign in to run" in visitor.text("#answers")
+    )
+    way_in = visitor.browser.find_element(By.CSS_SELECTOR, "#answers a")
+    visitor.open(str(way_in.get_attribute("href")).removeprefix(visitor.address))
+    visitor.fill(name="mira", password=PASSWORD)
+    visitor.press("Sign in")
+    assert visitor.path.startswith("/playground?mode=matrix&label=red")

@@ -38,6 +38,13 @@ def spent(database: Database) -> int:
     return 1_000_000 - balance(database, "mira")
 
 
+def spend_all(database: Database) -> None:
+    with database.write() as connection:
+        login = logins.find_login(connection, "mira")
+        assert login is not None
+        ledger.adjust(connection, login.account_id, -1_000_000, note="all of it")
+
+
 def test_words_and_pictures_are_searched_with_ones_own_credit(served: Served) -> None:
     person, database, _ = served
     assert person.get("/").status_code == 200 and spent(database) == 0
@@ -86,12 +93,23 @@ def test_a_link_of_another_site_waits_for_a_click(served: Served) -> None:
 
 def test_who_has_no_credit_is_told_so(served: Served) -> None:
     person, database, _ = served
-    with database.write() as connection:
-        login = logins.find_login(connection, "mira")
-        assert login is not None
-        ledger.adjust(connection, login.account_id, -1_000_000, note="all of it")
+    spend_all(database)
     answer = person.get("/?q=red")
     assert answer.status_code == 402 and "The credit is used up" in problem_on(answer.text)
+
+
+def test_a_part_of_the_page_is_never_a_page_of_its_own(served: Served) -> None:
+    person, database, _ = served
+    spend_all(database)
+    poor = person.get("/?q=red&fragment=1")
+    assert poor.status_code == 402 and "credit is used up" in poor.text
+    person.client.cookies.clear()
+    gone = person.get("/?q=red&minus=<b>&fragment=1")
+    assert gone.status_code == 401 and "You are signed out." in gone.text
+    assert 'href="/sign-in?next=%2F%3Fq%3Dred%26minus%3D%253Cb%253E"' in gone.text
+    sent = person.client.post("/?fragment=1", files={"image": ("b.jpg", picture("blue", "JPEG"))})
+    for answer in (poor, gone, sent):
+        assert answer.status_code in (401, 402) and "<html" not in answer.text and "<h1" not in answer.text
 
 
 def test_a_search_that_fails_costs_nothing(served: Served) -> None:

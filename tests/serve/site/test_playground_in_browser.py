@@ -167,6 +167,12 @@ def test_a_picture_too_many_is_said_until_one_is_taken_away(page: Page, tmp_path
     assert not page.find("#tray-note").is_displayed()
 
 
+def test_a_picture_of_a_link_that_the_gallery_lacks_is_said_beside_the_others(page: Page) -> None:
+    page.open("/playground?label=red&picture=red+one.png&picture=gone.png")
+    page.wait_for("red", ".answer tbody")
+    assert page.find("#tray-note").text == "The gallery has no picture 'gone.png'."
+
+
 def test_an_old_answer_never_follows_a_newer_one(page: Page) -> None:
     page.open("/playground?label=old&picture=red+one.png")
     page.wait_for("old", ".answer tbody")

@@ -58,7 +58,8 @@ def test_an_unknown_address_is_not_called_a_matter_of_keys_to_a_browser(server: 
     client, people, _ = server
     people.as_nobody()
     assert "There is no such page" in page_of(client.get("/nowhere", headers=BROWSER), 404)
-    assert "sign in" in page_of(client.get("/v1/usage", headers=BROWSER), 401)
+    page = page_of(client.get("/v1/usage", headers=BROWSER), 401)
+    assert "Sign in first" in page and 'for who is <a href="/sign-in">signed in' in page
     assert client.get("/nowhere").json()["error"]["code"] == "invalid_api_key"
     people.as_account("ann")
     assert "There is no such page" in page_of(client.get("/operator", headers=BROWSER), 404)

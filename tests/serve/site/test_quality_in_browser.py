@@ -102,7 +102,8 @@ return [...document.body.querySelectorAll("*")]
 UNSENDABLE = """
 const notes = [...document.querySelectorAll("noscript")];
 const isExcused = notes.some((one) => /needs JavaScript/.test(one.textContent));
-const canSend = (form) => [...form.elements].some((one) => one.type === "submit" && one.checkVisibility());
+const canBeSeen = (one) => one.checkVisibility() || one.closest("details")?.checkVisibility();
+const canSend = (form) => [...form.elements].some((one) => one.type === "submit" && canBeSeen(one));
 return [...document.forms]
   .filter((form) => form.method !== "dialog") // in a window that only a script opens
   .filter((form) => form.hasAttribute("action") ? !canSend(form) : !isExcused)
@@ -288,3 +289,21 @@ def test_amounts_stay_in_one_line_on_a_phone(chrome: Chrome, place_of: Callable[
       return [...heights, document.documentElement.scrollWidth];
     """)  # type: ignore[no-untyped-call]
     assert heights[0] == heights[1] > 0 and heights[2] == 375
+
+
+LONG = "w" * 400
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *(f"{path}?q={LONG}" for path in ("/", "/models", "/docs")),
+        *(f"{path}/{LONG}" for path in ("/models", "/docs", "")),
+        f"/compare?m={LONG}",
+        f"/playground?label={LONG}&template={LONG}&picture={LONG}&model={LONG}",
+    ],
+)
+def test_a_word_of_any_length_fits_a_phone(chrome: Chrome, address: str, page: str) -> None:
+    look(chrome, width=375)
+    chrome.get(address + page)
+    assert chrome.execute_script(TOO_WIDE) == []  # type: ignore[no-untyped-call]
