@@ -3,9 +3,11 @@
 Three kinds of questions are asked with the built-in model: the names of the gallery's emoji, which
 the model has not seen in training (the share called relevant, of all and of those whose own picture
 is among the first ten), things that can be seen but are not in it, and words for what cannot be seen.
-None of them is in the list that the threshold was measured with.
+None of them is in the list that the threshold was measured with. Joined questions are asked, too: a name
+with another name for it or against it, and the same of words for what cannot be seen.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,12 @@ import numpy.typing as npt
 
 import clipworks
 from benchmarks.machine import write_result
+from clipworks.model.engine import Engine
+from clipworks.search.answer import Ask, Part, answer
 from clipworks.search.library import Library
 from clipworks.search.opening import open_index
 from clipworks.search.relevance import BACKGROUND_TEXTS
+from clipworks.search.store import Result, Vectors
 
 UNSEEN = (
     "Reykjavik",
@@ -114,7 +119,44 @@ def main() -> None:
     for name, texts in (("absent", ABSENT), ("unseen", UNSEEN), ("background", BACKGROUND_TEXTS)):
         scores = (engine.embed_texts(texts) @ store.vectors.T).max(axis=1)
         results[name] = {"n": len(texts), "relevant": _share(scores >= threshold)}
+    results["joined"] = joined(store, engine, captions, places, count=400)
     write_result("relevance", results)
+
+
+def joined(
+    store: Library, engine: Engine, captions: Sequence[str], places: list[list[int]], count: int
+) -> dict[str, Any]:
+    """Questions of two terms: how many count as found of those that find a picture they name, and of those
+    whose wanted terms cannot be seen."""
+    random, ids = np.random.default_rng(0), [item.id for item, _ in store.entries()]
+    names, unseen = engine.embed_texts(captions), engine.embed_texts(UNSEEN)
+    rows: dict[str, Any] = {}
+    for weight in (1.0, 0.5, -0.5, -1.0):
+        found = []
+        for one, shift in random.integers(1, len(captions), (count, 2)):
+            two = (one + shift) % len(captions)
+            own = {ids[place] for place in places[one] + (places[two] if weight > 0 else [])}
+            result = _ask(store, names[one], names[two], weight)
+            if own & {hit.id for hit in result.hits}:
+                found.append(result.is_relevant)
+        others = unseen if weight > 0 else names
+        pairs = zip(
+            random.integers(0, len(unseen), count), random.integers(0, len(others), count), strict=True
+        )
+        senseless = [_ask(store, unseen[one], others[two], weight).is_relevant for one, two in pairs]
+        rows[f"{weight:+g}"] = {
+            "found": {"n": len(found), "relevant": _share(np.array(found))},
+            "unseen": {"n": count, "relevant": _share(np.array(senseless))},
+        }
+    return rows
+
+
+def _ask(store: Library, first: Vectors, second: Vectors, weight: float) -> Result:
+    parts = [
+        Part(label="first", vector=first, kind="text"),
+        Part(label="second", vector=second, kind="text", weight=weight),
+    ]
+    return answer(store, parts, Ask(limit=10))
 
 
 def _places(store: Library, captions: list[str]) -> list[list[int]]:

@@ -1,16 +1,14 @@
 """How fast a library is searched and built, beside faiss and rclip; writes benchmarks/results/search.json.
 
-    python -m benchmarks.search [exact] [ann] [folder] [second] [query]     all parts without a name
+    python -m benchmarks.search [exact] [ann] [folder] [rclip] [second] [query]     all parts without a name
 
 Vectors are invented: 2,000 clusters in 512 dimensions, unit length. Every row is measured in turns with its
-peer, so that other load meets both; ratios are of neighbours in time, medians of n. rclip is used where
---rclip names the program of an environment of its own; only its time for the same folder counts.
+peer, so that other load meets both; ratios are of neighbours in time, medians of n. The parts `folder` and
+`rclip` are in `search_folder.py`; rclip is used where --rclip names the program of an environment of its own.
 """
 
 import argparse
 import json
-import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -22,13 +20,13 @@ from typing import Any
 
 import faiss
 import numpy as np
-from PIL import Image
 
 import clipworks
 from benchmarks.machine import RESULTS, summarise, write_result
+from benchmarks.search_folder import folder, in_turns, jpeg_files, rclip
 from clipworks.model.pipeline import num_cores
 from clipworks.search.answer import Ask
-from clipworks.search.build import build_index, update_index
+from clipworks.search.build import update_index
 from clipworks.search.exact import exactly_nearest
 from clipworks.search.exif import PictureFacts
 from clipworks.search.ivf import IvfStore
@@ -44,7 +42,6 @@ DIM = 512
 CLUSTERS = 2000
 BATCH = 256
 LIMIT = 10
-GALLERY = Path(clipworks.__file__).parent / "gallery" / "images"
 
 
 def main() -> None:
@@ -53,12 +50,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rclip", help="the program rclip; RCLIP_DATADIR says where its model lies")
-    parser.add_argument("--model", default="pictogram", help="for the part `folder`")
-    parser.add_argument("--pictures", type=int, default=10_000, help="at most, for the part `folder`")
+    parser.add_argument("--model", default="pictogram", help="for `folder` and `rclip`")
+    parser.add_argument("--pictures", type=int, default=10_000, help="at most, for `folder` and `rclip`")
+    parser.add_argument("--photos", type=Path, help="a folder of further JPEG files, taken as they are")
     arguments = parser.parse_args()
     path = RESULTS / "search.json"
     results: dict[str, Any] = json.loads(path.read_text())["results"] if path.exists() else {}
-    for name in arguments.parts or PARTS:
+    for name in arguments.parts or [name for name in PARTS if name != "rclip" or arguments.rclip]:
         results[name] = PARTS[name](arguments)
         write_result("search", results)
 
@@ -97,8 +95,8 @@ def exact(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "count": arguments.count,
         "recall": {name: _recall(slots, true) for name, slots in found.items()},
-        "single_ms": _in_turns(single, arguments.rounds),
-        f"batch_of_{BATCH}_ms": _in_turns(many, max(2, arguments.rounds // 2)),
+        "single_ms": in_turns(single, arguments.rounds),
+        f"batch_of_{BATCH}_ms": in_turns(many, max(2, arguments.rounds // 2)),
     }
 
 
@@ -122,7 +120,7 @@ def ann(arguments: argparse.Namespace) -> dict[str, Any]:
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         faiss.omp_set_num_threads(1)
         rows = {}
-        for lists in (2, 4, 8, 16):
+        for lists in dict.fromkeys((store.lists_searched, 2, 4, 8, 16)):
             again = IvfStore(Path(folder), DIM, matrix, lists)
             found = again.nearest(queries, LIMIT)[0]
             seconds = []
@@ -141,51 +139,9 @@ def ann(arguments: argparse.Namespace) -> dict[str, Any]:
         "reopen_s": round(reopen, 3),
         "file_mb": round(size / 1e6, 1),
         "with_vectors_mb": round((size + halves.nbytes) / 1e6, 1),
+        "lists_searched_by_default": store.lists_searched,
         "by_lists_searched": rows,
     }
-
-
-def folder(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The gallery's pictures as JPEG files: the engine alone, an index of them, and rclip's own."""
-    engine = clipworks.load(arguments.model)
-    with tempfile.TemporaryDirectory() as place:
-        source = Path(place) / "pictures"
-        paths = _jpegs(source)[: arguments.pictures]
-        for path in sorted(source.iterdir())[len(paths) :]:
-            path.unlink()
-        engine.embed_images(paths[:64])
-
-        def build() -> None:
-            shutil.rmtree(Path(place) / "index", ignore_errors=True)
-            build_index(source, Path(place) / "index", engine)
-
-        calls: dict[str, Callable[[], Any]] = {"engine": lambda: engine.embed_images(paths), "index": build}
-        rows = _in_turns(calls, min(3, arguments.rounds), "s")
-        result: dict[str, Any] = {"pictures": len(paths), "model": engine.name, "seconds": rows}
-        result["share_of_engine_rate"] = round(1 / rows["index"]["ratio_to_engine"], 3)
-        if arguments.rclip:
-            result["rclip"] = _beside_rclip(arguments, source, Path(place) / "own")
-    return result
-
-
-def _beside_rclip(arguments: argparse.Namespace, source: Path, out: Path) -> dict[str, Any]:
-    """Both programs from their start to the answer to a first question; their models are of one shape."""
-    own = [sys.executable, "-m", "clipworks"]
-
-    def rclip() -> None:
-        for path in Path(os.environ["RCLIP_DATADIR"]).glob("db.sqlite3*"):
-            path.unlink()
-        subprocess.run(
-            [arguments.rclip, "--filepath-only", "a dog"], cwd=source, check=True, capture_output=True
-        )
-
-    def clipworks_itself() -> None:
-        shutil.rmtree(out, ignore_errors=True)
-        build = [*own, "index", str(source), "--out", str(out), "--model", arguments.model]
-        for command in (build, [*own, "search", str(out), "a dog"]):
-            subprocess.run(command, check=True, capture_output=True)
-
-    return _in_turns({"rclip": rclip, "clipworks": clipworks_itself}, min(3, arguments.rounds), "s")
 
 
 def second(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -227,7 +183,7 @@ def query(arguments: argparse.Namespace) -> dict[str, Any]:
 
         ask(0)
         alone = [ask(number) for number in range(100)]
-        paths = _jpegs(Path(place) / "pictures")
+        paths = jpeg_files(Path(place) / "pictures")
         command = [sys.executable, "-c", _ENDLESS, str(Path(place) / "pictures"), str(Path(place) / "other")]
         worker = subprocess.Popen(["nice", "-n", "5", *command])
         try:
@@ -277,36 +233,6 @@ def _all(halves: Halves) -> Change:
 def _recall(found: Any, true: Any) -> float:
     shares = [len(set(a.tolist()) & set(b.tolist())) / len(b) for a, b in zip(found, true, strict=True)]
     return round(float(np.mean(shares)), 4)
-
-
-def _in_turns(calls: dict[str, Callable[[], Any]], rounds: int, unit: str = "ms") -> dict[str, Any]:
-    """Each call once a round; the first one is the peer that ratios are to. A round before does not count."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if number:
-                times[name].append((time.perf_counter() - start) * (1000 if unit == "ms" else 1))
-    peer = next(iter(calls))
-    found: dict[str, Any] = {}
-    for name, own in times.items():
-        ratios = [mine / theirs for mine, theirs in zip(own, times[peer], strict=True)]
-        found[name] = {**summarise(own, unit), f"ratio_to_{peer}": round(statistics.median(ratios), 3)}
-        found[name]["times_as_fast"] = round(1 / statistics.median(ratios), 2)
-    return found
-
-
-def _jpegs(folder: Path) -> list[Path]:
-    """The gallery's pictures as files of 640 pixels, as photographs have them after a phone's mail."""
-    folder.mkdir(parents=True)
-    paths = []
-    for number, path in enumerate(sorted(GALLERY.iterdir())):
-        with Image.open(path) as picture:
-            target = folder / f"{number:05d}.jpg"
-            picture.convert("RGB").resize((640, 480)).save(target, quality=85)
-        paths.append(target)
-    return paths
 
 
 def _record(number: int, path: Path | None = None) -> Record:
@@ -360,6 +286,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "exact": exact,
     "ann": ann,
     "folder": folder,
+    "rclip": rclip,
     "second": second,
     "query": query,
 }

@@ -47,6 +47,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     ),
     "alembic": ("serve/database.py", "serve/migrations/"),
     "argon2": ("serve/passwords.py",),
+    "av": ("search/frames.py",),
     "click": ("cli/",),
     "daachorse": ("curate/match.py",),
     "daft": ("curate/frame.py",),

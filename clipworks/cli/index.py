@@ -21,7 +21,8 @@ from clipworks.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
-    from clipworks.search.build import BuildReport
+    from clipworks.search.build_report import BuildReport
+    from clipworks.search.videos import Sampling
 
 _PATH = click.Path(path_type=Path)
 
@@ -47,15 +48,21 @@ def index() -> None:
 @click.option("--report", is_flag=True, help="Only list the files that could not be used, and why.")
 @click.option("--watch", is_flag=True, help="Go on: look for changes again and again.")
 @click.option("--every", default=10.0, show_default=True, help="Seconds between two looks, with --watch.")
+@click.option(
+    "--frames",
+    metavar="scenes|SECONDS",
+    help="Of videos: a frame of each scene (at first), or every SECONDS.",
+)
 @click.option("--batch-size", default=32, show_default=True, help="Pictures per forward pass, 1 to 1024.")
 @json_option("one object with the counts and the skipped files, with --watch one a change")
-def build(
+def build(  # noqa: PLR0913  # an argument for each option
     source: Path,
     out: Path | None,
     model: str,
     report: bool,
     watch: bool,
     every: float,
+    frames: str | None,
     batch_size: int,
     as_json: bool,
 ) -> None:
@@ -65,7 +72,7 @@ def build(
     is new or has changed is embedded; what is gone is dropped; an
     interrupted run goes on where it stopped. A captions file in the folder (metadata.jsonl,
     captions.jsonl or labels.jsonl) and files beside the pictures (NAME.txt, NAME.xmp, NAME.json) give
-    captions, tags and places.
+    captions, tags and places. Videos are searched by their frames where the extra `video` is installed.
 
     \b
     Example:
@@ -73,6 +80,7 @@ def build(
     """
     from clipworks.search.opening import default_place
     from clipworks.search.pictures import find_pictures
+    from clipworks.search.videos import read_sampling
 
     if report:
         _report(out or source, as_json)
@@ -81,7 +89,8 @@ def build(
         find_pictures([source])
         raise click.UsageError("Say with --out where the index of a glob or a file shall lie.")
     place = out or default_place(source)
-    run = _Run(source, place, model, batch_size)
+    sampling = None if frames is None else read_sampling(frames)
+    run = _Run(source, place, model, batch_size, sampling)
     done = run.once()
     _say(done, as_json, run.engine.precision_note if run.engine is not None else "")
     if watch:
@@ -144,8 +153,11 @@ def move(folder: Path, store: str, as_json: bool) -> None:
 class _Run:
     """Builds, with a model that is loaded when the first picture needs it and kept then."""
 
-    def __init__(self, source: Path, place: Path, model: str, batch_size: int) -> None:
+    def __init__(
+        self, source: Path, place: Path, model: str, batch_size: int, sampling: "Sampling | None"
+    ) -> None:
         self.engine: Engine | None = None
+        self._sampling = sampling
         self._source, self._place = source, place
         self._model, self._batch_size = model, batch_size
 
@@ -169,6 +181,7 @@ class _Run:
                 model=model,
                 batch_size=self._batch_size,
                 trusts_name=True,
+                sampling=self._sampling,
                 on_progress=show,
             )
         update_chosen_store(self._place)
@@ -198,9 +211,13 @@ def _watch(run: _Run, seconds: float, as_json: bool) -> None:
 
 
 def _say(report: "BuildReport", as_json: bool, precision_note: str = "") -> None:
+    from clipworks.search.videos import MISSING
+
     for one in report.skipped:
         note(f"Skipped: {one.reason}")
-    names = ("count", "embedded", "reused", "moved", "removed")
+    if report.videos_left:
+        note(f"{count_of(report.videos_left, 'video')} left out: {MISSING}")
+    names = ("count", "embedded", "reused", "moved", "removed", "videos_left")
     counts: dict[str, Any] = {name: getattr(report, name) for name in names}
     if as_json:
         skipped = [{"path": str(one.path), "reason": one.reason} for one in report.skipped]

@@ -119,7 +119,7 @@ def _print(result: "Result", thumbnails: bool, *, is_question: bool) -> None:
     if thumbnails:
         from clipworks.cli.thumbnails import show
 
-        show([(Path(hit.path), _line(hit)) for hit in result.hits])
+        show([(Path(hit.path), hit.id, _line(hit)) for hit in result.hits])
         return
     columns = [("score", [f"{hit.score:.3f}" for hit in result.hits])] if is_question else []
     parts = [name for name in result.hits[0].explained if name != "cosine"]
@@ -129,6 +129,8 @@ def _print(result: "Result", thumbnails: bool, *, is_question: bool) -> None:
         for name in ("taken", "caption", "licence")
         if any(cells := [str(getattr(hit, name)) for hit in result.hits])
     ]
+    if any(at := [_at(hit) for hit in result.hits]):
+        columns.append(("at", at))
     if any(hit.alike for hit in result.hits):
         columns.append(("alike", [f"+{len(hit.alike)}" if hit.alike else "" for hit in result.hits]))
     columns.append(("path", [hit.path for hit in result.hits]))
@@ -136,4 +138,13 @@ def _print(result: "Result", thumbnails: bool, *, is_question: bool) -> None:
 
 
 def _line(hit: "Hit") -> str:
-    return "  ".join(part for part in (f"{hit.score:.3f}", hit.taken[:10], hit.caption, hit.path) if part)
+    parts = (f"{hit.score:.3f}", hit.taken[:10], hit.caption, hit.path, _at(hit))
+    return "  ".join(part for part in parts if part)
+
+
+def _at(hit: "Hit") -> str:
+    """Where in its video a frame is; empty of a picture."""
+    from clipworks.search.videos import clock, file_of
+
+    second = file_of(hit.id)[1]
+    return "" if second is None else clock(second)

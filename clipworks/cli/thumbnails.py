@@ -9,16 +9,17 @@ SIDE = 24
 """Pixels across and down; the picture takes that many columns and half as many lines."""
 
 
-def show(pictures: Sequence[tuple[Path, str]]) -> None:
-    """Print pictures with a line of words each; one that cannot be read keeps its words."""
+def show(pictures: Sequence[tuple[Path, str, str]]) -> None:
+    """Print pictures, each given as path, id and a line of words; one that cannot be read keeps its words."""
     from clipworks.cli.output import printable
-    from clipworks.errors import InputError
+    from clipworks.errors import ClipworksError
     from clipworks.model.preprocess import prepare
+    from clipworks.search.frames import picture_bytes
 
-    for path, words in pictures:
+    for path, item_id, words in pictures:
         try:
-            pixels = prepare(path, SIDE, mode="scaled")
-        except InputError:
+            pixels = prepare(picture_bytes(path, item_id), SIDE, mode="scaled")
+        except (ClipworksError, OSError):
             click.echo(printable(words))
             continue
         for upper, lower in zip(pixels[::2].tolist(), pixels[1::2].tolist(), strict=True):

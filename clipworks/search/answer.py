@@ -1,8 +1,10 @@
 """From the vectors of a question to an honest answer: filters, weights, words, doubles, dates.
 
 There is always a nearest picture, also when nothing in the index fits. So a result says which of its hits
-reach what `relevance.py` measured for this index. The model is not needed here: `query.py` and the server
-make the vectors.
+reach what `relevance.py` measured for this index, which holds for one text or one picture. A vector joined of
+several has lower cosines, the more so the less they have in common; so it gives the order, but a picture
+counts where it would for one of the wanted parts by itself. The model is not needed here: `query.py` and
+the server make the vectors.
 """
 
 from collections.abc import Sequence
@@ -108,10 +110,11 @@ def answer(library: "Library", parts: Sequence[Part], ask: Ask) -> Result:
     within = library.select(ask.filters)
     if not parts:
         return Result(hits=tuple(_listed(library, ask, within)), threshold=None)
-    vector, threshold = _joined(parts), _threshold(library, parts)
+    vector, levels = _joined(parts), _levels(library, parts)
+    threshold = min(levels.values(), default=None)
     found = _candidates(library, vector, ask, within, threshold)
     kept, alike = _folded(library, found, ask)
-    hits = _hits(library, parts, found, kept, alike)
+    hits = _hits(library, parts, found, (kept, alike), levels)
     hits = [hit for hit in hits if hit.id not in ask.except_ids]
     result = Result(hits=tuple(hits), threshold=threshold)
     if ask.sort != "score":
@@ -178,11 +181,13 @@ def _joined(parts: Sequence[Part]) -> Vectors:
     return vector
 
 
-def _threshold(library: "Library", parts: Sequence[Part]) -> float | None:
-    """Where words take part, scores are as low as theirs."""
+def _levels(library: "Library", parts: Sequence[Part]) -> dict[int, float]:
+    """From which cosine on a picture counts by each wanted part alone; empty where one is not measured."""
     relevance = library.relevance
-    is_text = any(part.kind == "text" and part.weight > 0 for part in parts)
-    return relevance.text_threshold if is_text else relevance.image_threshold
+    of_kind = {"text": relevance.text_threshold, "image": relevance.image_threshold}
+    wanted = {place: of_kind[part.kind] for place, part in enumerate(parts) if part.weight > 0}
+    levels = {place: level for place, level in wanted.items() if level is not None}
+    return levels if len(levels) == len(wanted) else {}
 
 
 def _candidates(
@@ -206,20 +211,30 @@ def _candidates(
 
 
 def _folded(library: "Library", found: _Candidates, ask: Ask) -> tuple[list[int], dict[int, list[int]]]:
-    """Places of the candidates that stay, and for each the places of those that are nearly the same."""
+    """Places of the candidates that stay, and for each the places of those that are nearly the same.
+
+    Frames of the same scene of a video count as such.
+    """
     level = library.relevance.alike_threshold
-    if not ask.is_folded or level is None or not len(found.slots):
+    if not ask.is_folded or not len(found.slots):
         return list(range(len(found.slots))), {}
     rows = unit(library.rows(found.slots))
+    scenes = library.scenes(found.slots.tolist())
+    first_of: dict[tuple[str, int], int] = {}
     kept: list[int] = []
     alike: dict[int, list[int]] = {}
-    for place in range(len(rows)):
+    for place, slot in enumerate(found.slots.tolist()):
         near = rows[kept] @ rows[place]
         first = int(near.argmax()) if len(near) else -1
-        if first >= 0 and near[first] >= level:
+        scene = scenes.get(slot)
+        if scene is not None and scene in first_of:
+            alike.setdefault(first_of[scene], []).append(place)
+        elif first >= 0 and level is not None and near[first] >= level:
             alike.setdefault(kept[first], []).append(place)
         elif len(kept) < ask.limit + len(ask.except_ids) or ask.sort != "score":
             kept.append(place)
+            if scene is not None:
+                first_of[scene] = place
     return kept, alike
 
 
@@ -227,9 +242,10 @@ def _hits(
     library: "Library",
     parts: Sequence[Part],
     found: _Candidates,
-    kept: Sequence[int],
-    alike: dict[int, list[int]],
+    folded: tuple[Sequence[int], dict[int, list[int]]],
+    levels: dict[int, float],
 ) -> list[Hit]:
+    kept, alike = folded
     wanted = [*kept, *(place for places in alike.values() for place in places)]
     items = library.items([int(found.slots[place]) for place in wanted])
     rows = unit(library.rows(found.slots[kept]))
@@ -240,15 +256,17 @@ def _hits(
         if slot not in items:
             continue  # went while we searched
         added = found.words.get(slot, 0.0)
-        explained = {"cosine": float(found.scores[place]) - added}
+        explained, margin = {"cosine": float(found.scores[place]) - added}, None
         if each is not None:
+            margin = max((each[number, one] + added - level for one, level in levels.items()), default=None)
             names = [f"{part.weight:+g} {part.label}" for part in parts]
             explained.update(zip(names, each[number].tolist(), strict=True))
         if found.words:
             explained["words"] = added
         slots = (int(found.slots[other]) for other in alike.get(place, ()))
         same = tuple(items[other].id for other in slots if other in items)
-        hits.append(hit_of(items[slot], float(found.scores[place]), explained, same))
+        score = float(found.scores[place])
+        hits.append(hit_of(items[slot], score, explained, same, None if margin is None else float(margin)))
     return hits
 
 

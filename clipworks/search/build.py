@@ -4,75 +4,41 @@ A picture counts as unchanged when size and time of change are the same, or else
 are (a renamed or copied file is not embedded again). What is done is committed every few seconds, so a
 build that is killed loses seconds and the index opens at any time. Vectors made in another precision or
 from other pixels are made anew. One bad file is noted and skipped, and tried again when it has changed.
-An index made by another checkpoint is refused.
+Videos are in `video_build.py`.
 """
 
 import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clipworks.errors import ConfigError, DataError, InputError
+from clipworks.errors import DataError, InputError
 from clipworks.files import MANIFEST
-from clipworks.model import decoder
 from clipworks.model.engine import Engine
 from clipworks.model.pipeline import computed_ahead, prepared_batches, require_batch_size
 from clipworks.search import schema
+from clipworks.search.build_report import BuildReport, Skipped
 from clipworks.search.converted import import_snapshot
-from clipworks.search.exact import unit
+from clipworks.search.maker import begin, measure_anew, reads_more
 from clipworks.search.pictures import read_captions
 from clipworks.search.reading import Reader, Reading
-from clipworks.search.relevance import measure
-from clipworks.search.snapshot import root_from
-from clipworks.search.store import Halves, IndexHeader, Relevance
+from clipworks.search.store import Halves
 from clipworks.search.survey import Found, survey
-from clipworks.search.writer import Batch, Record, Writer, open_writer, shown
+from clipworks.search.video_build import VideoBuild
+from clipworks.search.videos import MISSING, Sampling, file_of, is_video, read_sampling
+from clipworks.search.writer import Batch, Known, Record, Writer, open_writer, shown
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all) after each picture."""
 
-_FLUSH_PICTURES = 256
+_FLUSH_PICTURES = 1024
 _FLUSH_SECONDS = 3.0
-_MEASURED_ANEW = 0.02
-"""Share of the pictures that may change before the thresholds are measured again."""
-_SAMPLE = 200_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skipped:
-    """A file that could not be used."""
-
-    path: Path
-    reason: str
-    """One sentence for people."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BuildReport:
-    """What a build did; the counts are pictures."""
-
-    out: Path
-    count: int
-    """In the index now."""
-    embedded: int
-    """Sent through the model by this build."""
-    reused: int
-    """Were embedded before."""
-    moved: int
-    """Have another name than before, of those reused."""
-    removed: int
-    """Were in the index before and are gone or unreadable now; moved ones are not among them."""
-    skipped: tuple[Skipped, ...]
-    """Files left out, with reasons."""
-    seconds: float
-    """Time of the whole build."""
-    noun: str = "picture"
-    """What was counted."""
 
 
 def build_index(
@@ -82,6 +48,7 @@ def build_index(
     *,
     model: str = "",
     batch_size: int = 32,
+    sampling: Sampling | None = None,
     on_progress: Progress | None = None,
 ) -> BuildReport:
     """As `update_index`, with a model that is loaded already."""
@@ -91,6 +58,7 @@ def build_index(
         lambda: engine,
         model=model or engine.name,
         batch_size=batch_size,
+        sampling=sampling,
         on_progress=on_progress,
     )
 
@@ -103,6 +71,7 @@ def update_index(
     model: str,
     batch_size: int = 32,
     trusts_name: bool = False,
+    sampling: Sampling | None = None,
     on_progress: Progress | None = None,
 ) -> BuildReport:
     """Build the index of a folder, glob or file, or bring an index up to date.
@@ -114,7 +83,8 @@ def update_index(
         model: what `clipworks.load` takes to load the engine's checkpoint again.
         batch_size: pictures per forward pass, 1..1024.
         trusts_name: where nothing has changed and `model` is the same, do not load it to see whether it is.
-        on_progress: called after each picture.
+        sampling: which frames of videos are taken; None is as the run before did, at first one a scene.
+        on_progress: called after each picture and each video.
 
     Returns:
         Counts and the files skipped.
@@ -133,39 +103,106 @@ def update_index(
     with open_writer(out) as writer:
         if (out / MANIFEST).is_file():
             import_snapshot(writer, out)
-        build = _Build(writer, found, captions)
-        if not (trusts_name and build.is_idle(model)):
+        if sampling is None:
+            sampling = read_sampling(writer.settings().get("frames", Sampling().name))
+        work = _Work(writer, found, captions, sampling)
+        if not (trusts_name and work.is_idle(model)):
             engine = load_engine()
             begin(writer, engine, model, root)
-            build = _Build(writer, found, captions)
-            build.run(engine, batch_size, on_progress)
-            _measure(writer, engine, build)
+            writer.put({"frames": sampling.name})
+            work = _Work(writer, found, captions, sampling)
+            work.run(engine, batch_size, on_progress)
+            measure_anew(writer, engine, work.num_changes)
         count = writer.count()
-    skipped = tuple(build.skipped)
+    report = work.report(out, count, time.monotonic() - started)
     if not count:
-        first = f" The first: {skipped[0].reason}" if skipped else ""
+        left = f" {MISSING}" if report.videos_left else ""
+        first = f" The first: {report.skipped[0].reason}" if report.skipped else left
         raise DataError(f"None of the {len(found)} files in {source} could be used.{first}")
-    return BuildReport(
-        out=out,
-        count=count,
-        embedded=build.num_embedded,
-        reused=count - build.num_embedded,
-        moved=build.num_moved,
-        removed=build.num_removed,
-        skipped=skipped,
-        seconds=time.monotonic() - started,
-    )
+    return report
+
+
+class _Work:
+    """What one run does with pictures and with videos."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        found: Sequence[Found],
+        captions: dict[str, dict[str, Any]],
+        sampling: Sampling,
+    ) -> None:
+        frames: dict[str, Known] = {}
+        known: dict[str, Known] = {}
+        for name, one in writer.known().items():
+            (known if file_of(name)[1] is None else frames)[name] = one
+        videos = [one for one in found if one.is_folder or is_video(one.place)]
+        others = [one for one in found if not is_video(one.place)]
+        self.pictures = _Build(writer, others, known, captions)
+        self.videos = VideoBuild(writer, videos, frames, captions, sampling)
+        self._writer = writer
+        self._stale = writer.failures().keys() - {one.id for one in found}
+
+    @property
+    def num_changes(self) -> int:
+        """Pictures whose vectors came or went."""
+        both = (self.pictures, self.videos)
+        return sum(one.num_embedded + one.num_removed for one in both)
+
+    def report(self, out: Path, count: int, seconds: float) -> BuildReport:
+        """What was done."""
+        build, videos = self.pictures, self.videos
+        return BuildReport(
+            out=out,
+            count=count,
+            embedded=build.num_embedded + videos.num_embedded,
+            reused=count - build.num_embedded - videos.num_embedded,
+            moved=build.num_moved + videos.num_moved,
+            removed=build.num_removed + videos.num_removed,
+            skipped=(*build.skipped, *videos.skipped),
+            seconds=seconds,
+            videos_left=videos.num_left,
+        )
+
+    def is_idle(self, model: str) -> bool:
+        """Whether there is nothing to do, if the model is that of this name."""
+        if self._stale or not self.pictures.is_idle() or not self.videos.is_idle():
+            return False
+        has_unread = bool(self.pictures.skipped or self.videos.skipped or self.videos.num_left)
+        is_known = self._writer.settings().get("model") == model
+        return is_known and not (has_unread and reads_more(self._writer))
+
+    def run(self, engine: Engine, batch_size: int, on_progress: Progress | None) -> None:
+        """Bring the library to what was found; pictures first."""
+        done, total = 0, self.pictures.num_todo + self.videos.num_todo
+
+        def on_each() -> None:
+            nonlocal done
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total)
+
+        self.pictures.run(engine, batch_size, on_each)
+        self.videos.run(engine, batch_size, on_each)
+        if self._stale:
+            self._writer.forget_failures(self._stale)
 
 
 class _Build:
-    """What one run finds, does and counts."""
+    """What one run finds, does and counts of pictures."""
 
-    def __init__(self, writer: Writer, found: Sequence[Found], captions: dict[str, dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        found: Sequence[Found],
+        known: dict[str, Known],
+        captions: dict[str, dict[str, Any]],
+    ) -> None:
         self.num_embedded = self.num_moved = self.num_removed = 0
         self.skipped: list[Skipped] = []
         self._writer = writer
         self._captions = captions
-        self._known = writer.known()
+        self._known = known
         self._failures = writer.failures()
         self._slots = {one.sha256: one.slot for one in self._known.values() if one.is_current}
         self._gone = self._missing(found)
@@ -181,40 +218,37 @@ class _Build:
         self._unreadable: dict[bytes, str] = {}
         self._flushed = time.monotonic()
         self._todo = [one for one in found if self._is_work(one)]
-        self._stale = self._failures.keys() - {one.id for one in found}
+        self._writing: Future[None] | None = None
 
-    def is_idle(self, model: str) -> bool:
-        """Whether there is nothing to do, if the model is that of this name."""
-        if self._todo or self._gone or self._stale or self._failed:
-            return False
-        is_known = self._writer.settings().get("model") == model
-        return is_known and not (self.skipped and _reads_more(self._writer))
+    @property
+    def num_todo(self) -> int:
+        """Files to read."""
+        return len(self._todo)
 
-    def run(self, engine: Engine, batch_size: int, on_progress: Progress | None) -> None:
-        """Bring the library to what was found."""
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._todo or self._gone or self._failed)
+
+    def run(self, engine: Engine, batch_size: int, on_each: Callable[[], None]) -> None:
+        """Bring the library to what was found; `on_each` is called after each file."""
         reader = Reader(engine, self._slots.__contains__)
         batches = (self._todo[at : at + batch_size] for at in range(0, len(self._todo), batch_size))
-        done = 0
-        try:
-            for batch, vectors in _embedded(engine, reader, list(batches)):
-                for found, reading, vector in zip(batch[0], batch[1], vectors, strict=True):
-                    self._take(found, reading, vector)
-                    done += 1
-                    if on_progress is not None:
-                        on_progress(done, len(self._todo))
-                self._flush_when_due()
-        finally:
-            self._flush()
-        for found, reading in self._copies:
-            self._take_copy(found, reading)
+        # Written in a thread: the disk is waited for while the model goes on.
+        with ThreadPoolExecutor(1, thread_name_prefix="clipworks-write") as thread:
+            try:
+                for batch, vectors in _embedded(engine, reader, list(batches)):
+                    for found, reading, vector in zip(batch[0], batch[1], vectors, strict=True):
+                        self._take(found, reading, vector)
+                        on_each()
+                    self._flush_when_due(thread)
+            finally:
+                self._flush(thread)
+                self._await_disk()
+            for found, reading in self._copies:
+                self._take_copy(found, reading)
+            self._flush(thread)
+            self._await_disk()
         self._remove_gone()
-        self._flush()
-        if self._stale:
-            self._writer.forget_failures(self._stale)
-
-    def changes(self) -> int:
-        """Pictures whose vectors came or went."""
-        return self.num_embedded + self.num_removed
 
     def _missing(self, found: Sequence[Found]) -> set[str]:
         gone = self._known.keys() - {one.id for one in found}
@@ -304,15 +338,27 @@ class _Build:
         if self._gone:
             self._writer.write(Batch(gone=sorted(self._gone)))
 
-    def _flush_when_due(self) -> None:
+    def _flush_when_due(self, thread: ThreadPoolExecutor) -> None:
         if len(self._new) >= _FLUSH_PICTURES or time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self._flush()
+            self._flush(thread)
 
-    def _flush(self) -> None:
+    def _flush(self, thread: ThreadPoolExecutor) -> None:
         if self._new or self._updated or self._failed:
-            self._writer.write(Batch(new=self._new, updated=self._updated, failed=self._failed))
+            self._await_disk()
+            batch = Batch(new=self._new, updated=self._updated, failed=self._failed)
+            self._writing = thread.submit(self._writer.write, batch)
         self._new, self._updated, self._failed = [], [], []
         self._flushed = time.monotonic()
+
+    def _await_disk(self) -> None:
+        """Wait until what was handed over is written.
+
+        Raises:
+            DataError: the disk did not take it.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
 
 _Read = tuple[Sequence[Found], list[Reading | InputError]]
@@ -337,52 +383,6 @@ def _vectors(engine: Engine, readings: list[Reading | InputError]) -> list[Halve
     return [
         next(vectors) if isinstance(one, Reading) and one.pixels is not None else None for one in readings
     ]
-
-
-def begin(writer: Writer, engine: Engine, model: str, root: Path) -> None:
-    """Say in the library who makes its vectors.
-
-    Raises:
-        ConfigError: it is another checkpoint's.
-    """
-    before = writer.header
-    if before is not None and before.fingerprint != engine.fingerprint:
-        raise ConfigError(
-            f"The index {writer.folder} was made by the checkpoint {before.fingerprint[:12]}, "
-            f"not by {engine.name} ({engine.fingerprint[:12]}).",
-            "Use that model, choose another folder with --out, or delete the index.",
-        )
-    header = IndexHeader(
-        model=model,
-        fingerprint=engine.fingerprint,
-        precision=engine.precision,
-        preprocess=engine.preprocess,
-        dim=engine.dim,
-        root=root_from(writer.folder, root),
-        relevance=before.relevance if before is not None else Relevance(),
-    )
-    writer.begin(header)
-    if _reads_more(writer):
-        writer.forget_failures(writer.failures())
-    writer.put({"model": model, "decoder": decoder.version()})
-
-
-def _reads_more(writer: Writer) -> bool:
-    """Whether another version opens the pictures now, which may read what the one before could not."""
-    return bool(writer.settings().get("decoder") != decoder.version())
-
-
-def _measure(writer: Writer, engine: Engine, build: _Build) -> None:
-    """Measure the thresholds where enough has changed."""
-    header = writer.header
-    assert header is not None
-    late = writer.settings().get("unmeasured", 0) + build.changes()
-    count = writer.count()
-    if count and (late > _MEASURED_ANEW * count or (late and header.relevance.text_threshold is None)):
-        relevance = measure(engine, unit(writer.sample(_SAMPLE)))
-        header, late = replace(header, relevance=relevance), 0
-    writer.put({"unmeasured": late})
-    writer.end(header)
 
 
 def require_no_other_files(out: Path) -> None:

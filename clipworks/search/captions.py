@@ -13,10 +13,12 @@ import numpy as np
 
 from clipworks.errors import DataError
 from clipworks.model.engine import Engine
-from clipworks.search.build import BuildReport, Progress, Skipped, begin, require_no_other_files
+from clipworks.search.build import Progress, require_no_other_files
+from clipworks.search.build_report import BuildReport, Skipped
 from clipworks.search.entries import TEXT_FILES, Entry, Failure, read_entries
 from clipworks.search.exact import unit
 from clipworks.search.exif import PictureFacts
+from clipworks.search.maker import begin
 from clipworks.search.relevance import measure
 from clipworks.search.writer import Batch, Record, Writer, open_writer
 

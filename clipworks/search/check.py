@@ -12,6 +12,7 @@ from clipworks.files import sha256_file
 from clipworks.search import matrix, schema
 from clipworks.search.library import Library
 from clipworks.search.opening import find_index, open_index
+from clipworks.search.videos import file_of
 from clipworks.search.writer import Batch, open_writer
 
 _AT_ONCE = 8192
@@ -123,8 +124,13 @@ def _vector_problems(
 
 
 def _file_problems(library: Library) -> Iterator[Problem]:
+    videos: set[str] = set()
     for item, stamp in library.entries():
         path = Path(item.path)
+        if file_of(item.id)[1] is not None:
+            if item.path in videos:
+                continue  # once for all of its frames
+            videos.add(item.path)
         try:
             status = path.stat()
             if (status.st_size, status.st_mtime_ns) != (stamp.size_bytes, stamp.mtime_ns):

@@ -54,6 +54,8 @@ def read_facts(content: bytes) -> PictureFacts:
     try:
         # Only the header and the blocks are read.
         picture = open_header(io.BytesIO(preview), preview[:16])
+        if raw is None and _says_nothing(picture):
+            return PictureFacts(width=picture.size[0], height=picture.size[1])
         with no_pillow_warnings():
             exif = picture.getexif()
     except (*DECODE_ERRORS, Image.DecompressionBombError):
@@ -81,6 +83,11 @@ def read_facts(content: bytes) -> PictureFacts:
         author=xmp.author or _text(said.main.get(ExifTags.Base.Artist)),
         tags=tuple(dict.fromkeys((*xmp.tags, *iptc.tags)))[:MAX_TAGS],
     )
+
+
+def _says_nothing(picture: ImageFile.ImageFile) -> bool:
+    """Whether a file has no block of facts by what its header lists; to look for each takes as long again."""
+    return picture.format in ("JPEG", "WEBP") and not picture.info.keys() & {"exif", "xmp", "photoshop"}
 
 
 def read_time(value: object) -> int | None:

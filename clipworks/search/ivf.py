@@ -1,9 +1,11 @@
 """Approximate search in a file: faiss' inverted lists of vectors, six bits a number, then exact ranking.
 
 Vectors are sorted into lists by their nearest centre; a search looks into a few lists, and ranks what it
-finds by the library's float16 vectors. Chosen by measurement (docs/search.md): built in a fraction of the
-time that graphs take. Centres are found and vectors assigned by numpy's matrix product, which does it in a
-quarter of faiss' time. The file is thrown away and made anew when a quarter of the pictures has changed.
+finds by the library's float16 vectors. How many lists, and how many finds are ranked, is measured when the
+file is made: as few as give what an exact search gives for some of the pictures. Chosen by measurement
+(docs/search.md): built in a fraction of the time that graphs take. Centres are found and vectors assigned by
+numpy's matrix product, which does it in a quarter of faiss' time. The file is thrown away and made anew when
+a quarter of the pictures has changed.
 The owner of faiss.
 """
 
@@ -17,15 +19,12 @@ import numpy.typing as npt
 
 from clipworks.errors import DataError
 from clipworks.files import atomic_write
-from clipworks.search.exact import exactly_nearest, ranked
+from clipworks.search.exact import exactly_nearest, ranked, unit
 from clipworks.search.matrix import Matrix
 from clipworks.search.store import Change, Mask, Selection, Slots, Vectors
 
 INDEX_NAME = "ivf.faiss"
 STATE_NAME = "ivf.json"
-
-SMALLEST = 10_000
-"""Pictures below which lists are not worth it; then every vector is compared."""
 
 _PICTURES_PER_LIST = 1000
 _TRAINED_WITH = 64
@@ -36,10 +35,20 @@ _ROUNDS = 8
 """Of k-means; more changed recall by less than a thousandth."""
 _RANGES_FROM = 20_000
 """Vectors that the ranges of numbers are taken from."""
-_LISTS_SEARCHED = 16
+_LISTS_SEARCHED = (4, 8, 16, 32, 64, 128)
+"""Numbers that are tried. Two would be enough for vectors in clusters, but words lie farther from pictures
+than these from each other, and two more cost little."""
+_CANDIDATES_PER_HIT = (5, 10, 20, 40)
+"""Numbers that are tried; many pictures that are nearly the same cannot be told apart by six bits."""
+_AIM = 0.995
+"""Recall of the ten nearest; reached with as few candidates as possible, then with as few lists."""
+_GAIN = 0.002
+"""Recall that more lists must bring to be worth it."""
+_MEASURED_WITH = 128
+"""Pictures that are looked for."""
+_NEIGHBOURS = 10
 _FEW = 20_000
 """Selected pictures up to which every one of them is compared."""
-_CANDIDATES_PER_HIT = 5
 _AT_ONCE = 100_000
 _ASSIGNED_AT_ONCE = 4096
 _CHANGED_SHARE = 0.25
@@ -48,16 +57,24 @@ _CHANGED_SHARE = 0.25
 class IvfStore:
     """A `VectorStore` over inverted lists in a folder; ranks with a library's own vectors."""
 
-    def __init__(self, folder: Path, dim: int, matrix: Matrix, lists_searched: int = _LISTS_SEARCHED) -> None:
+    def __init__(self, folder: Path, dim: int, matrix: Matrix, lists_searched: int | None = None) -> None:
+        """Begin; `lists_searched` takes the place of the number that is measured."""
         self._folder = folder
         self._dim = dim
         self._matrix = matrix
-        self._lists_searched = lists_searched
+        self._is_measured = lists_searched is None
+        self._lists_searched = lists_searched or _LISTS_SEARCHED[0]
+        self._candidates_per_hit = _CANDIDATES_PER_HIT[0]
         self._index: faiss.Index | None = None
         self._revision = 0
         self._changed = 0
         self._alive: Mask = np.zeros(0, dtype=np.bool_)
         self._open()
+
+    @property
+    def lists_searched(self) -> int:
+        """Lists that a search without filters looks into."""
+        return self._lists_searched
 
     def revision(self) -> int:
         """As `VectorStore.revision`; 0 where it should be made anew."""
@@ -87,6 +104,8 @@ class IvfStore:
         alive[change.gone[change.gone < top]] = False
         alive[change.slots] = True
         self._alive, self._revision = alive, change.revision
+        if is_anew and self._is_measured:
+            self._measure(change)
         self._save()
 
     def nearest(self, queries: Vectors, limit: int, within: Selection | None = None) -> tuple[Slots, Vectors]:
@@ -117,7 +136,7 @@ class IvfStore:
 
     def _candidates(self, queries: Vectors, limit: int, mask: Mask | None) -> Slots:
         assert self._index is not None
-        wanted = max(_CANDIDATES_PER_HIT * limit, 50)
+        wanted = max(self._candidates_per_hit * limit, 50)
         parameters = faiss.SearchParametersIVF(nprobe=self._lists_searched)
         if mask is not None:
             # Few of the pictures in each list count, so more lists are needed for as many of them.
@@ -129,6 +148,31 @@ class IvfStore:
         _, found = self._index.search(queries, wanted, params=parameters)
         slots: Slots = np.asarray(found, dtype=np.int64)
         return slots
+
+    def _measure(self, change: Change) -> None:
+        """Find out how many lists and candidates it takes to find the nearest of some of the vectors."""
+        if len(change.slots) <= _NEIGHBOURS:
+            return
+        step = max(1, len(change.slots) // _MEASURED_WITH)
+        queries = unit(change.vectors[::step][:_MEASURED_WITH])
+        # Each finds itself in any case; its neighbours count.
+        true = _exactly(change, queries, _NEIGHBOURS + 1)[:, 1:]
+        best, chosen = -1.0, (0, 0)
+        for candidates in _CANDIDATES_PER_HIT:
+            before = -1.0
+            for lists in _LISTS_SEARCHED:
+                self._lists_searched, self._candidates_per_hit = lists, candidates
+                found = self.nearest(queries, _NEIGHBOURS + 1)[0]
+                shares = [np.isin(some, own).mean() for some, own in zip(true, found, strict=True)]
+                recall = float(np.mean(shares))
+                if recall >= _AIM:
+                    return
+                if recall > best + _GAIN:
+                    best, chosen = recall, (lists, candidates)
+                if recall < before + _GAIN:
+                    break
+                before = recall
+        self._lists_searched, self._candidates_per_hit = chosen
 
     def _trained(self, change: Change) -> faiss.Index:
         count = len(change.slots)
@@ -153,7 +197,12 @@ class IvfStore:
         temporary = self._folder / f".{INDEX_NAME}.part"
         faiss.write_index(self._index, str(temporary))
         os.replace(temporary, self._folder / INDEX_NAME)
-        state = {"revision": self._revision, "changed": self._changed, "dim": self._dim}
+        state = {
+            "revision": self._revision,
+            "changed": self._changed,
+            "dim": self._dim,
+            "searched": [self._lists_searched, self._candidates_per_hit],
+        }
         with atomic_write(self._folder / STATE_NAME) as file:
             file.write(json.dumps(state).encode())
 
@@ -170,6 +219,16 @@ class IvfStore:
         self._alive[slots] = True
         self._index = index
         self._revision, self._changed = state["revision"], state["changed"]
+        if self._is_measured:
+            # Files of older versions do not say.
+            self._lists_searched, self._candidates_per_hit = state.get("searched", (16, 5))
+
+
+def _exactly(change: Change, queries: Vectors, limit: int) -> Slots:
+    """The slots nearest to each query among all vectors of a change, int64 [Q, limit]."""
+    everything = np.ones(len(change.slots), dtype=np.bool_)
+    places = exactly_nearest(change.vectors, everything, queries, limit)[0]
+    return np.where(places >= 0, change.slots[places], -1)
 
 
 def _slots_in(index: faiss.Index) -> Slots:

@@ -39,6 +39,7 @@ from clipworks.search.store import (
     VectorStore,
     hit_of,
 )
+from clipworks.search.videos import file_of
 
 _SELECTIONS_KEPT = 32
 _IDS_AT_ONCE = 500
@@ -147,6 +148,22 @@ class Library:
         for row in rows:
             stamp = FileStamp(size_bytes=row[-3], mtime_ns=row[-2], sha256=row[-1].hex())
             yield self._item(row[:-3]), stamp
+
+    def scenes(self, slots: Sequence[int]) -> dict[int, tuple[str, int]]:
+        """Of those slots that hold frames of videos, the video's id and the scene."""
+        found: dict[int, tuple[str, int]] = {}
+        for start in range(0, len(slots), _IDS_AT_ONCE):
+            some = ",".join(str(int(slot)) for slot in slots[start : start + _IDS_AT_ONCE])
+            with self._lock:
+                rows = self._connection.execute(
+                    f"SELECT slot, id, json_extract(details, '$.scene') FROM pictures "
+                    f"WHERE slot IN ({some}) AND instr(id, '#')"
+                ).fetchall()
+            for slot, name, scene in rows:
+                video, second = file_of(name)
+                if second is not None and isinstance(scene, int):
+                    found[slot] = (video, scene)
+        return found
 
     def rows(self, slots: Slots) -> Halves:
         """The vectors in slots, float16 [len(slots), D]."""
@@ -348,7 +365,7 @@ class Library:
         values["tags"] = tuple(json.loads(values["tags"]))
         taken = values["taken"]
         values["taken"] = "" if taken is None else _iso(taken)
-        path = os.path.normpath(os.path.join(self.folder, self.header.root, values["id"]))
+        path = os.path.normpath(os.path.join(self.folder, self.header.root, file_of(values["id"])[0]))
         return Item(path=path, **values)
 
 

@@ -10,9 +10,11 @@ from clipworks.errors import ConfigError, DataError, InputError
 from clipworks.model.engine import Engine
 from clipworks.model.preprocess import ImageInput, Region, prepare_region
 from clipworks.search.answer import Ask, Part, answer, joined_ask, part_like
+from clipworks.search.frames import FRAME_SIDE, frame_at
 from clipworks.search.library import Library
 from clipworks.search.store import Result, Vectors
 from clipworks.search.terms import Term, ids_of, words_of
+from clipworks.search.videos import file_of
 
 
 def search(
@@ -86,18 +88,19 @@ def _part(store: Library, engine: Engine | None, term: Term) -> Part:
         raise ConfigError("A text or a picture needs the model that made the index.")
     if term.text is not None:
         return Part(label=term.text, vector=_text_vector(engine, term.text), kind="text", weight=term.weight)
-    image = term.image if term.image is not None else _path_of(store, str(term.like))
-    name = str(image) if isinstance(image, str | Path) else "the query"
+    image = term.image if term.image is not None else _picture_of(store, str(term.like))
+    name = str(image) if isinstance(image, str | Path) else term.like or "the query"
     return Part(
         label=name, vector=_image_vector(engine, image, term.region), kind="image", weight=term.weight
     )
 
 
-def _path_of(store: Library, item_id: str) -> Path:
+def _picture_of(store: Library, item_id: str) -> ImageInput:
     item = store.get(item_id)
     if item is None:
         raise InputError(f"The index has no picture {item_id!r}.", "Give an id that a search has shown.")
-    return Path(item.path)
+    second = file_of(item_id)[1]
+    return Path(item.path) if second is None else frame_at(Path(item.path), second, FRAME_SIDE)
 
 
 def _image_vector(engine: Engine, image: ImageInput, region: Region | None) -> Vectors:

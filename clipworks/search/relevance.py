@@ -14,10 +14,18 @@ Pictures are nearly the same where they are 3 % as far from each other as pictur
 usually are, by the cosine.
 """
 
+import io
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from clipworks.model.engine import Engine
+from clipworks.files import NPZ_DAMAGE, atomic_write, cache_folder
 from clipworks.search.store import Relevance, Vectors
+
+if TYPE_CHECKING:
+    from clipworks.model.engine import Engine
 
 TEXT_QUANTILE = 0.95
 IMAGE_QUANTILE = 0.05
@@ -26,9 +34,11 @@ _NEIGHBOUR_SAMPLE = 500
 ALIKE_SHARE = 0.03
 """Of the distance between two pictures that have nothing to do with each other; see docs/search.md."""
 _RANDOM_PAIRS = 10_000
+_FOLDER = "background"
+"""Below the cache folder."""
 
 
-def measure(engine: Engine, vectors: Vectors) -> Relevance:
+def measure(engine: "Engine", vectors: Vectors) -> Relevance:
     """Measure the thresholds of an index.
 
     Args:
@@ -38,13 +48,33 @@ def measure(engine: Engine, vectors: Vectors) -> Relevance:
     Returns:
         Cosines; the one for pictures is None below `MIN_PICTURES_FOR_NEIGHBOURS` pictures.
     """
-    questions = engine.embed_texts(BACKGROUND_TEXTS)
-    best = _best_scores(questions, vectors)
+    best = _best_scores(background_vectors(engine), vectors)
     return Relevance(
         text_threshold=float(np.quantile(best, TEXT_QUANTILE)),
         image_threshold=_neighbour_threshold(vectors),
         alike_threshold=_alike_threshold(vectors),
     )
+
+
+def background_vectors(engine: "Engine") -> Vectors:
+    """The vectors of `BACKGROUND_TEXTS`, float32 [N, dim].
+
+    They are kept in the cache, so the text tower need not be started to index pictures; where that cannot be
+    written, the next index starts it again.
+    """
+    parts = (engine.fingerprint, engine.precision, *BACKGROUND_TEXTS)
+    name = f"{sha256('|'.join(parts).encode()).hexdigest()}.npy"
+    with suppress(*NPZ_DAMAGE):
+        content = (cache_folder() / _FOLDER / name).read_bytes()
+        kept: Vectors = np.load(io.BytesIO(content), allow_pickle=False)
+        if kept.shape == (len(BACKGROUND_TEXTS), engine.dim) and kept.dtype == np.float32:
+            return kept
+    vectors = engine.embed_texts(BACKGROUND_TEXTS)
+    made = io.BytesIO()
+    np.save(made, vectors, allow_pickle=False)
+    with suppress(OSError), atomic_write(cache_folder() / _FOLDER / name) as file:
+        file.write(made.getvalue())
+    return vectors
 
 
 def _neighbour_threshold(vectors: Vectors) -> float | None:

@@ -77,14 +77,17 @@ CREATE VIRTUAL TABLE words USING fts5 (
 
 
 def open_to_write(folder: Path) -> sqlite3.Connection:
-    """The database of a folder, made where there is none; the caller begins transactions himself.
+    """The database of a folder, made where there is none; the caller begins transactions himself, and uses it
+    in one thread at a time.
 
     Raises:
         DataError: it is damaged or of another version, or cannot be written.
     """
     path = folder / NAME
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")

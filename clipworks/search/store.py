@@ -77,6 +77,9 @@ class Hit(Item):
     """What the score is made of: the cosine with each part of the query, and `words`."""
     alike: tuple[str, ...] = ()
     """Ids of nearly the same pictures that were found too and are not hits of their own."""
+    margin: float | None = None
+    """Of a question with several terms: how far it is above what one of the wanted ones asks for by itself,
+    or below; None of other questions, and where that could not be measured."""
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary, `path` and `score` and `caption` among its keys."""
@@ -84,11 +87,15 @@ class Hit(Item):
 
 
 def hit_of(
-    item: Item, score: float, explained: dict[str, float] | None = None, alike: tuple[str, ...] = ()
+    item: Item,
+    score: float,
+    explained: dict[str, float] | None = None,
+    alike: tuple[str, ...] = (),
+    margin: float | None = None,
 ) -> Hit:
     """An item with its score."""
     values = {name: getattr(item, name) for name in Item.__dataclass_fields__}
-    return Hit(score=score, explained=explained or {}, alike=alike, **values)
+    return Hit(score=score, explained=explained or {}, alike=alike, margin=margin, **values)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +149,8 @@ class Result:
     hits: tuple[Hit, ...]
     """Nearest first, unless they were asked for by date; there whether relevant or not."""
     threshold: float | None
-    """Cosine from which on a hit counts as found; None where none could be measured."""
+    """Cosine from which on a hit counts as found, of several wanted terms the lowest; None where none could
+    be measured."""
 
     @property
     def is_relevant(self) -> bool:
@@ -155,8 +163,10 @@ class Result:
         return tuple(hit for hit in self.hits if self.counts(hit))
 
     def counts(self, hit: Hit) -> bool:
-        """Whether this hit reaches the threshold (or there is none)."""
-        return self.threshold is None or hit.score >= self.threshold
+        """Whether this hit reaches the threshold, or that of a wanted term (or there is none)."""
+        if self.threshold is None:
+            return True
+        return hit.score >= self.threshold if hit.margin is None else hit.margin >= 0
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary: is_relevant, threshold, hits."""

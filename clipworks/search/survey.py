@@ -1,4 +1,4 @@
-"""What lies in a folder now: pictures and the files beside them, by stat() alone."""
+"""What lies in a folder now: pictures, videos and the files beside them, by stat() alone."""
 
 import glob
 import os
@@ -12,11 +12,12 @@ from clipworks.errors import InputError
 from clipworks.search import sidecars
 from clipworks.search.pictures import EXTENSIONS, find_pictures
 from clipworks.search.sidecars import Sidecar
+from clipworks.search.videos import EXTENSIONS as VIDEO_EXTENSIONS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A file that may be a picture."""
+    """A file that may be a picture or a video."""
 
     id: str
     """The path below the root, with forward slashes."""
@@ -74,7 +75,7 @@ def _walk(folder: str, prefix: str) -> Iterator[Found]:
                 extension = entry.name[entry.name.rfind(".") :].lower()
                 if entry.is_dir(follow_symlinks=False):
                     inner.append(entry)
-                elif extension in EXTENSIONS:
+                elif extension in EXTENSIONS or extension in VIDEO_EXTENSIONS:
                     pictures.append(entry)
                 elif extension in sidecars.EXTENSIONS:
                     beside.setdefault(entry.name.split(".")[0], []).append(entry)

@@ -20,6 +20,7 @@ from clipworks.files import exclusive_lock
 from clipworks.search import matrix, schema
 from clipworks.search.exif import PictureFacts
 from clipworks.search.store import Halves, IndexHeader, Slots
+from clipworks.search.videos import file_of
 
 _LOCK = ".lock"
 _WORDS_APART = str.maketrans("/\\_-.", "     ")
@@ -130,6 +131,11 @@ class Writer:
         slots = schema.slots_array(self._connection.execute("SELECT slot FROM pictures ORDER BY slot"))
         return self.rows(slots[:: max(1, -(-len(slots) // most))])
 
+    def details(self, slots: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """The further columns of the pictures in slots."""
+        find = "SELECT details FROM pictures WHERE slot = ?"
+        return {slot: json.loads(self._connection.execute(find, (slot,)).fetchone()[0]) for slot in slots}
+
     def rows(self, slots: Slots) -> Halves:
         """The vectors in slots, float16 [len(slots), D]."""
         assert self.header is not None
@@ -231,6 +237,7 @@ class Writer:
         words, tagged = [], []
         for slot, name, facts in told:
             tags = json.loads(facts[_TAGS])
+            name = file_of(name)[0]
             words.append((slot, name.translate(_WORDS_APART), facts[_CAPTION], " ".join(tags), facts[_PLACE]))
             tagged += [(tag, slot) for tag in tags]
         self._connection.executemany(

@@ -35,7 +35,7 @@ def close_account(connection: Connection, account_id: str) -> None:
     sessions.end_sessions(connection, account_id)
     connection.execute(LOGINS.delete().where(LOGINS.c.account_id == account_id))
     connection.execute(WISHES.delete().where(WISHES.c.account_id == account_id))
-    connection.execute(REPEATS.delete().where(REPEATS.c.account_id == account_id, REPEATS.c.is_settled))
+    connection.execute(REPEATS.delete().where(REPEATS.c.account_id == account_id))
     mine = select(KEYS.c.id).where(KEYS.c.account_id == account_id)
     connection.execute(SECRETS.update().where(SECRETS.c.key_id.in_(mine)).values(start="cw_", ending=""))
     connection.execute(

@@ -49,7 +49,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self.address = engine.url.render_as_string(hide_password=True)
+        self.address = _shown(engine.url)
         """Where it is, without a password."""
         self._engine = engine
         self._reader = engine.execution_options(is_reading=True)
@@ -172,7 +172,7 @@ def open_database(
         MissingExtraError: the driver for PostgreSQL is not installed.
     """
     url = _read_address(address)
-    shown = url.render_as_string(hide_password=True)
+    shown = _shown(url)
     is_sqlite = url.get_backend_name() == "sqlite"
     engine = _sqlite(url, must_exist) if is_sqlite else _postgres(url, statement_seconds)
     try:
@@ -206,6 +206,12 @@ def _read_address(address: str) -> URL:
             "Write sqlite:///accounts.db or postgresql://user@host/name in CLIPWORKS_DATABASE.",
         )
     return url.set(drivername=kinds[url.drivername])
+
+
+def _shown(url: URL) -> str:
+    """An address without its passwords; PostgreSQL takes them behind the question mark, too."""
+    known = url.difference_update_query(["password", "sslpassword"])
+    return known.render_as_string(hide_password=True)
 
 
 def _sqlite(url: URL, must_exist: bool) -> Engine:

@@ -16,14 +16,19 @@ def read_days(request: Request) -> tuple[str, str]:
     Raises:
         RequestError: one is no day, or they are no span.
     """
-    today = datetime.now(UTC).date()
-    last = read_day(request, "to", today)
-    first = read_day(request, "from", max(last - timedelta(days=DAYS_SHOWN - 1), date(1970, 1, 1)))
+    last = read_day(request, "to", datetime.now(UTC).date())
+    first = read_day(request, "from", _first_day(last))
     if not 0 <= (last - first).days < MAX_DAYS:
         raise RequestError(
             f"from {first} to {last} is no span of 1 to {MAX_DAYS} days.", "Ask for less.", param="from"
         )
     return first.isoformat(), last.isoformat()
+
+
+def last_days() -> tuple[str, str]:
+    """The first and the last of the last 30 days."""
+    today = datetime.now(UTC).date()
+    return _first_day(today).isoformat(), today.isoformat()
 
 
 def read_day(request: Request, name: str, default: date | None = None) -> date:
@@ -46,3 +51,7 @@ def read_day(request: Request, name: str, default: date | None = None) -> date:
     if day.year < 1970 or len(text) != 10:
         raise RequestError(f"{name} is {shown(text)}; it must be a day such as 2026-11-22.", param=name)
     return day
+
+
+def _first_day(last: date) -> date:
+    return max(last - timedelta(days=DAYS_SHOWN - 1), date(1970, 1, 1))

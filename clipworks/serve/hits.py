@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from clipworks.model.decoder import count_pixels
+from clipworks.search.frames import picture_bytes
 from clipworks.search.store import Hit, Result
 from clipworks.search.thumbnails import SIDES, is_small, thumbnail
+from clipworks.search.videos import is_video
 from clipworks.serve.call import Call
 from clipworks.serve.pictures import picture_address
 from clipworks.serve.preparing import BYTES_PER_PIXEL
@@ -68,6 +70,8 @@ def describe(hit: Hit, place: int, found: Result) -> dict[str, Any]:
 async def gallery_picture(service: "Service", item_id: str, side: int | None) -> Response:
     """GET /gallery/{file}: the file, or with a `side` a picture that fits into a square of so many pixels.
 
+    Of a frame of a video, the file is the video, and the picture the frame.
+
     Raises:
         RequestError: the gallery has no such picture, or it cannot be read any more.
     """
@@ -75,13 +79,14 @@ async def gallery_picture(service: "Service", item_id: str, side: int | None) ->
     # Where it takes a key or a session to see it, no cache that others share may keep it.
     kept = {"cache-control": f"{'private' if service.settings.require_keys else 'public'}, max-age=86400"}
     side = None if side is None else next((one for one in SIDES if one >= side), SIDES[-1])
-    if side is None or is_small(path, side):
+    if side is None or (not is_video(path.name) and is_small(path, side)):
         return FileResponse(path, headers=kept)
-    ((content, kind),) = await service.fleet.preparing.answer([partial(_smaller, service, path, side)])
+    work = partial(_smaller, service, path, item_id, side)
+    ((content, kind),) = await service.fleet.preparing.answer([work])
     return Response(content, media_type=kind, headers=kept)
 
 
-def _smaller(service: "Service", path: Path, side: int) -> tuple[bytes, str]:
-    content = path.read_bytes()
+def _smaller(service: "Service", path: Path, item_id: str, side: int) -> tuple[bytes, str]:
+    content = picture_bytes(path, item_id)
     with service.fleet.room.taken(count_pixels(content) * BYTES_PER_PIXEL):
         return thumbnail(content, side, path.name)

@@ -16,6 +16,7 @@ from clipworks.errors import ConfigError
 ANY_MODEL = "*"
 MICRO = 1_000_000
 MAX_USD = Decimal(1_000_000_000)
+_MAX_CHARACTERS = 40
 _COLUMNS = ("model", "usd_per_1k_images", "usd_per_1k_texts")
 
 
@@ -115,7 +116,8 @@ def _decimal(text: str, name: str, *, may_be_negative: bool = False) -> Decimal:
         value = Decimal(text)
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite() or abs(value) > MAX_USD or (value < 0 and not may_be_negative):
+    is_long = len(text) > _MAX_CHARACTERS  # a ledger keeps a price as it is written
+    if is_long or not value.is_finite() or abs(value) > MAX_USD or (value < 0 and not may_be_negative):
         kind = "a decimal number" if may_be_negative else "a decimal number from 0 up"
         raise ConfigError(f"{name} is {text[:40]!r}; it must be {kind}, such as 0.047.")
     return value

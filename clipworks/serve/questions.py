@@ -17,6 +17,7 @@ from clipworks.model.heads import Vectors
 from clipworks.model.preprocess import Region, as_png, prepare_region
 from clipworks.search.answer import MAX_PARTS, Ask, Part, answer, joined_ask, part_like
 from clipworks.search.filters import read_filter
+from clipworks.search.frames import picture_bytes
 from clipworks.search.store import Result
 from clipworks.search.terms import Term, ids_of, read_region, read_term, words_of
 from clipworks.serve.call import Call
@@ -252,7 +253,7 @@ def _cut(service: "Service", model: "ServedModel", question: Question) -> list[P
         found.append(cut)
     for term in question.terms:
         if term.region is not None:
-            data = picture_path(service, str(term.like)).read_bytes()
+            data = picture_bytes(picture_path(service, str(term.like)), str(term.like))
             found.append(_region_of(service, model, data, term.region, "like"))
     return found
 

@@ -236,6 +236,10 @@ class ServeSettings:
     def _check_people(self) -> None:
         if not 0 <= self.signups_per_day <= 1_000_000:
             raise ConfigError(f"signups_per_day is {self.signups_per_day}; it must be from 0 to 1,000,000.")
+        if round(self.signup_credit_usd, 6) != self.signup_credit_usd:
+            raise ConfigError(
+                f"signup_credit_usd is {self.signup_credit_usd}; a US dollar has six decimals here."
+            )
         if self.public_url and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", self.public_url):
             raise ConfigError(
                 f"public_url is {self.public_url!r}; it must be scheme and host, such as "

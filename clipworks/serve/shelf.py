@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 
 from clipworks.errors import ClipworksError
+from clipworks.model.pull import known_row
 from clipworks.serve import model_terms, wishes
 from clipworks.serve.accounts import account_named
 from clipworks.serve.keys import list_keys, now_ms
@@ -64,6 +65,7 @@ class Shelf:
         self._service = service
         self._prices = prices
         self._started_as: dict[str, ModelSpec] = {name: one.spec for name, one in service.models.items()}
+        self._known_as = {name: _ids_of(name, spec) for name, spec in self._started_as.items()}
         self._terms: dict[str, ModelTerms] = {}
         self._votes: dict[str, int] = {}
         self._counted_at = float("-inf")
@@ -94,8 +96,8 @@ class Shelf:
             if terms != self._terms.get(name, ModelTerms(model=name)):
                 self._apply(terms)
         votes = await self.votes()
-        live = self._service.fleet.served_names()
-        wanted = {name: votes[name] for name in live if votes.get(name)}
+        live = {known for name in self._service.fleet.served_names() for known in self._known_as[name]}
+        wanted = {name: votes[name] for name in sorted(live) if votes.get(name)}
         if wanted != self._noted:
             for name in await self.books.write(partial(wishes.note_live, models=list(wanted))):
                 logger.info("%s was wanted and can be used", name)
@@ -196,6 +198,12 @@ class Shelf:
             model.providers.arrange(
                 named or known
             )  # a provider that is gone since leaves those that are there
+
+
+def _ids_of(name: str, spec: "ModelSpec") -> set[str]:
+    """What a model may have been wanted as: the catalogue had its own id before it was served here."""
+    row = known_row(spec.source or spec.id)
+    return {name} if row is None else {name, row.id}
 
 
 def _label(connection: Connection, account: str) -> str:

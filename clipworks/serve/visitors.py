@@ -48,6 +48,8 @@ class Visitors:
     """
 
     def __init__(self, books: Books, settings: ServeSettings) -> None:
+        self.body_seconds = settings.body_seconds
+        """How long a form may take to arrive."""
         self._books = books
         self._settings = settings
 

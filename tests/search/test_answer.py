@@ -81,6 +81,24 @@ def test_a_question_that_fits_nothing_gives_nothing_when_cut(tmp_path: Path) -> 
     assert [hit.id for hit in answer(library, [sense], Ask(is_cut=True)).hits] == ids(3)
 
 
+def test_a_picture_counts_where_it_would_for_one_wanted_term_alone(tmp_path: Path) -> None:
+    rows = np.eye(DIM, dtype=np.float32)
+    library = write_library(tmp_path / "index", rows[:8])
+
+    def text(number: int, weight: float = 1.0) -> Part:
+        return Part(label=f"#{number}", vector=rows[number], kind="text", weight=weight)
+
+    joined = [text(3), text(9, -20.0)]
+    (hit,) = answer(library, joined, Ask(is_cut=True)).hits
+    assert (hit.id, hit.score < 0.2, hit.margin) == (record(3).id, True, pytest.approx(0.8, abs=1e-3))
+    assert not answer(library, [text(9), text(3, -0.5)], Ask(limit=7)).is_relevant
+    mixed = answer(library, [text(3), part(library, 5, 0.3), text(9, 0.3)], Ask(limit=8))
+    assert {hit.id for hit in mixed.good} == set(ids(3, 5)) and mixed.threshold == 0.2
+    worded = answer(library, [text(9), text(10)], Ask(words="birthday", words_weight=0.5))
+    assert [hit.id for hit in worded.good] == ids(0)
+    assert answer(library, [text(3, -1.0)], Ask(limit=8)).threshold is None
+
+
 def test_words_lift_pictures_that_have_them(library: Library) -> None:
     question = [part(library, 20)]
     ask = Ask(limit=7, words="birthday cake", words_weight=1.0)

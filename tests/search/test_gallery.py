@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 import clipworks
+from benchmarks.relevance import UNSEEN
 from clipworks.files import sha256_file
+from clipworks.search.answer import Ask
 from clipworks.search.library import Library
 from clipworks.search.opening import open_index
-from clipworks.search.query import search
+from clipworks.search.query import search, search_terms
+from clipworks.search.terms import Term
 
 GALLERY = Path(clipworks.__file__).parent / "gallery"
 LICENCES = {"MIT", "Apache-2.0", "public-domain", "CC0-1.0", "CC-BY-2.0", "CC-BY-4.0"}
@@ -72,3 +75,23 @@ def test_its_index_was_made_by_the_built_in_model_and_finds_its_own_pictures(sto
     for name in ("images/emoji-1f34e.webp", "images/photo-g034.webp"):
         result = search(store, engine, image=GALLERY / name, limit=1)
         assert (result.hits[0].id, result.is_relevant) == (name, True)
+
+
+@pytest.mark.slow
+def test_joined_questions_are_cut_off_where_plain_ones_are(
+    store: Library, rows: list[dict[str, Any]]
+) -> None:
+    engine = clipworks.load("pictogram")
+    names = sorted({row["caption"] for row in rows if row["kind"] == "emoji"})  # not trained on
+
+    def relevant(pairs: list[tuple[str, str]], weight: float) -> float:
+        asked = ([Term(text=one), Term(text=two, weight=weight)] for one, two in pairs)
+        found = [search_terms(store, engine, terms, Ask(limit=10)) for terms in asked]
+        return sum(one.is_relevant for one in found) / len(found)
+
+    sample = names[::40]
+    others = sample[1:] + sample[:1]
+    for weight in (1.0, -0.5, -1.0):
+        assert relevant(list(zip(sample, others, strict=True)), weight) > 0.55
+        against = [*UNSEEN[1:], UNSEEN[0]] if weight > 0 else sample
+        assert relevant(list(zip(UNSEEN, against, strict=False)), weight) <= 0.15

@@ -144,12 +144,13 @@ def test_an_address_that_cannot_be_used_is_refused_without_repeating_it(address:
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
+@pytest.mark.parametrize("also", ["", "&password=s3cret"])
+def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: Path, also: str) -> None:
     pytest.importorskip("psycopg")
-    address = f"postgresql://me:s3cret@/data?host={tmp_path}"
+    address = f"postgresql://me:s3cret@/data?host={tmp_path}{also}"
     with pytest.raises(ConfigError, match="cannot be used: .*Check CLIPWORKS_DATABASE") as refused:
         open_database(address)
-    assert "s3cret" not in str(refused.value) and "me:***@" in str(refused.value)
+    assert "s3cret" not in str(refused.value) and "me:***@/data?host=" in str(refused.value)
 
 
 def test_postgresql_is_given_up_where_it_does_not_answer_in_time(postgres: str) -> None:

@@ -39,6 +39,7 @@ def test_a_file_of_ones_own_stands_over_the_rows_of_the_package(tmp_path: Path) 
         ("model,usd_per_1k_images,usd_per_1k_texts\na,1,-1\n", "usd_per_1k_texts of a is '-1'"),
         ("model,usd_per_1k_images,usd_per_1k_texts\na,1\n", "usd_per_1k_texts of a is ''"),
         ("model,usd_per_1k_images,usd_per_1k_texts\na,NaN,1\n", "NaN"),
+        (f"model,usd_per_1k_images,usd_per_1k_texts\na,0.{'0' * 40}1,1\n", "must be a decimal number"),
     ],
 )
 def test_a_file_that_is_no_table_of_prices_is_refused(tmp_path: Path, text: str, words: str) -> None:

@@ -26,6 +26,7 @@ def test_an_address_that_others_reach_must_be_asked_for(host: str) -> None:
     "values",
     [
         *({"port": -1}, {"port": 65536}, {"max_images": 0}, {"body_seconds": 0.0}, {"max_text_queue": 10}),
+        *({"signup_credit_usd": 0.0000001}, {"signup_credit_usd": -1.0}),
         *({"body_seconds": math.inf}, {"idempotency_hours": math.nan}),
         {"reservation_seconds": 60.0, "request_seconds": 60.0, "require_keys": True},
     ],

@@ -11,7 +11,7 @@ from clipworks.errors import ClipworksError
 from clipworks.serve import logins, sessions, tallies
 from clipworks.serve.clock import now_ms, show_minute
 from clipworks.serve.closing import close_account
-from clipworks.serve.days import read_days
+from clipworks.serve.days import last_days
 from clipworks.serve.keys import Key, list_keys
 from clipworks.serve.passwords import Passwords, check_password
 from clipworks.serve.problems import RequestError
@@ -45,7 +45,7 @@ class AccountPage:
     async def overview(self, request: Request) -> Response:
         """GET /account: credit, the last 30 days, the keys, and how to send the first request."""
         session = self._people.who(request)
-        first, last = read_days(request)
+        first, last = last_days()
         work = partial(_overview, account_id=session.account_id, first=first, last=last)
         credit, rows, keys = await self._people.books.report(work)
         chart = chart_of(rows, first, last, by="model")

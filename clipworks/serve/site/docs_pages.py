@@ -43,7 +43,7 @@ class DocsPages:
             return await self._show(request, self._manual.entries[0])
         found = await asyncio.to_thread(lambda: self._lookup.find(question))
         content = {"question": question, "found": found}
-        return self._page(request, "docs_found.html", content)
+        return await self._page(request, "docs_found.html", content)
 
     async def page(self, request: Request) -> Response:
         """GET /docs/{page}: a page of the book, or a drawing on one; 404 in words where there is neither."""
@@ -56,19 +56,19 @@ class DocsPages:
             return FileResponse(drawing, media_type="image/svg+xml", headers={"cache-control": "no-cache"})
         names = [entry.name for entry in self._manual.entries[1:]]
         message = f"The documentation has no page “{name[:80]}”. {nearest(name, names)}"
-        return self._page(request, "docs_missing.html", {"message": message}, 404)
+        return await self._page(request, "docs_missing.html", {"message": message}, 404)
 
     async def api(self, request: Request) -> Response:
         """GET /docs/api: every route with its fields, errors and examples."""
         address = self._layout.address(request)
         content = {"reference": self._reference, "address": address, "line": self._line}
-        return self._page(request, "docs_api.html", content)
+        return await self._page(request, "docs_api.html", content)
 
     async def _show(self, request: Request, entry: Entry) -> Response:
         article = await asyncio.to_thread(self._manual.article, entry)
         before, after = self._manual.beside(entry)
         content = {"article": article, "before": before, "after": after}
-        return self._page(request, "docs.html", content)
+        return await self._page(request, "docs.html", content)
 
     def _line(self, words: str) -> str:
         """Words of the document with their code marked; each is rendered once."""
@@ -76,9 +76,14 @@ class DocsPages:
             self._lines[words] = read_line(words)
         return self._lines[words]
 
-    def _page(self, request: Request, template: str, content: dict[str, Any], status: int = 200) -> Response:
-        frame = {"question": "", "parts": self._manual.parts}
-        return _packed(request, self._layout.page(request, template, frame | content, status))
+    async def _page(
+        self, request: Request, template: str, content: dict[str, Any], status: int = 200
+    ) -> Response:
+        """In a thread: the reference takes as long as many requests for work."""
+        whole = {"question": "", "parts": self._manual.parts, **content}
+        return await asyncio.to_thread(
+            lambda: _packed(request, self._layout.page(request, template, whole, status))
+        )
 
     @cached_property
     def _lookup(self) -> Lookup:

@@ -1,5 +1,7 @@
 """Forms of the pages: read whole and small, taken only with the token that the page's cookie stands for."""
 
+import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -54,21 +56,16 @@ async def read_form(request: Request, visitors: Visitors, *, is_signed_in: bool 
         is_signed_in: whether the token must be the session's; else it is that of the visit before.
 
     Raises:
-        RequestError: it is too large, cannot be read, or was not sent by a page of this session.
+        RequestError: it is too large or too slow, cannot be read, or was not sent by a page of this session.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise RequestError("This address takes the form of its page.", code="unsupported_media_type")
-    pieces, num_bytes = [], 0
-    async for piece in request.stream():
-        num_bytes += len(piece)
-        if num_bytes > MAX_FORM_BYTES:
-            raise RequestError(f"A form has at most {MAX_FORM_BYTES:,} bytes.", code="request_too_large")
-        pieces.append(piece)
     fields: dict[str, list[str]] = {}
+    body = await _read_body(request, visitors.body_seconds)
     try:
         pairs = parse_qsl(
-            b"".join(pieces).decode("utf-8"),
+            body.decode("utf-8"),
             keep_blank_values=True,
             max_num_fields=MAX_FIELDS,
             errors="strict",
@@ -85,6 +82,24 @@ async def read_form(request: Request, visitors: Visitors, *, is_signed_in: bool 
     wanted = viewer.form_token if is_signed_in and viewer else form_token(visitors.visit_token(request))
     check_token(given, wanted)
     return Form(fields=fields)
+
+
+async def _read_body(request: Request, seconds: float) -> bytes:
+    pieces, num_bytes = [], 0
+    try:
+        async with asyncio.timeout(seconds), aclosing(request.stream()) as stream:
+            async for piece in stream:
+                num_bytes += len(piece)
+                if num_bytes > MAX_FORM_BYTES:
+                    raise RequestError(
+                        f"A form has at most {MAX_FORM_BYTES:,} bytes.", code="request_too_large"
+                    )
+                pieces.append(piece)
+    except TimeoutError as error:
+        raise RequestError(
+            f"The form did not arrive within {seconds:g} seconds.", code="request_timeout"
+        ) from error
+    return b"".join(pieces)
 
 
 def own_path(wanted: str) -> str:

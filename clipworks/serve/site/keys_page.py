@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from clipworks.errors import ClipworksError
-from clipworks.serve import keys
+from clipworks.serve import keys, tallies
 from clipworks.serve.clock import now_ms, show_minute
 from clipworks.serve.keys import Key, KeyTerms
 from clipworks.serve.problems import RequestError
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 MAX_KEYS = 100
 """Working keys of one account that are made on the page."""
+
+DAY_SECONDS = 86_400
+MAX_NEW_KEYS = 500
+"""Keys, and secrets of rotated ones, that are made on the page in a day."""
 
 SCOPES = ("inference", "usage")
 """What a key that is made on the page may do; `admin` is for the operator's command line."""
@@ -64,6 +68,8 @@ class KeysPage:
         session = self._people.who(request)
         try:
             form = await self._people.form(request)
+            if request.path_params["id"] == session.pages_key_id:
+                raise RequestError("The key of the pages has no secret: your session opens it.", param="key")
             hours = form.number("grace_hours")
             work = partial(
                 _rotate,
@@ -120,12 +126,11 @@ class KeysPage:
         for scope in form.texts("scopes"):
             if scope not in SCOPES:
                 raise RequestError(f"A key made here may have {' and '.join(SCOPES)}.", param="scopes")
-        for model in form.texts("models"):
-            self._service.listed(model)
+        models = [self._service.listed(model).name for model in form.texts("models")]
         given: dict[str, Any] = {
             "name": form.text("name"),
             "scopes": list(form.texts("scopes")),
-            "models": list(form.texts("models")),
+            "models": models,
             "budget_usd": form.text("budget_usd") or None,
             "budget_period": form.text("budget_period"),
             "expires_in_days": form.number("expires_in_days"),
@@ -135,6 +140,7 @@ class KeysPage:
 
 
 def _create(connection: Connection, account_id: str, terms: KeyTerms) -> tuple[Key, str]:
+    _count_new(connection, account_id)  # first: PostgreSQL then makes keys of an account one after another
     keys.check_is_free(connection, account_id, terms.name)
     working = [key for key in keys.list_keys(connection, account_id) if key.is_working(now_ms())]
     if len(working) >= MAX_KEYS:
@@ -142,7 +148,14 @@ def _create(connection: Connection, account_id: str, terms: KeyTerms) -> tuple[K
     return keys.create_key(connection, account_id, terms)
 
 
+def _count_new(connection: Connection, account_id: str) -> None:
+    """Count a new secret: those that have ended stay in the tables, which no loop must fill."""
+    if tallies.count(connection, "new key", account_id, window_seconds=DAY_SECONDS) > MAX_NEW_KEYS:
+        raise tallies.too_many("Enough keys were made today.", DAY_SECONDS)
+
+
 def _rotate(connection: Connection, account_id: str, identity: str, seconds: float) -> tuple[Key, str]:
+    _count_new(connection, account_id)
     return keys.rotate_key(connection, _own(connection, account_id, identity), grace_seconds=seconds)
 
 

@@ -20,6 +20,7 @@ from clipworks.errors import ClipworksError
 from clipworks.search.answer import Ask
 from clipworks.search.store import Hit, Item, Result
 from clipworks.search.terms import Term
+from clipworks.search.videos import clock, file_of
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.inputs import Payload
@@ -142,7 +143,7 @@ class SearchPage:
             found=found,
             start=start,
             good=good,
-            rest=hits[len(good) :],
+            rest=tuple(hit for hit in hits if not found.counts(hit)),
             has_more=has_more and start + NUM_HITS < MAX_HITS,
             is_question=bool(question.terms or question.picture),
             chosen=library.get(like) if library is not None and like is not None else None,
@@ -182,7 +183,8 @@ class SearchPage:
 
     async def _render(self, request: Request, results: dict[str, Any], status: int = 200) -> Response:
         samples = self._samples if status >= 500 else await self.sample_pictures()
-        content = {"results": results, "samples": samples, "facts_of": facts_of, **self._gallery()}
+        shows = {"facts_of": facts_of, "clock": clock, "second_of": second_of}
+        content = {"results": results, "samples": samples, **shows, **self._gallery()}
         if request.query_params.get("fragment"):
             return self._layout.fragment("results.html", content, status)
         library = self._service.gallery
@@ -227,6 +229,7 @@ class SearchPage:
 
 def facts_of(hit: Hit) -> list[tuple[str, str]]:
     """What is known of a picture, for people: names and texts."""
+    second = second_of(hit)
     position = "" if hit.latitude is None else f"{hit.latitude:.5f}, {hit.longitude:.5f}"
     facts = [
         ("Taken", hit.taken.replace("T", " ")),
@@ -235,13 +238,22 @@ def facts_of(hit: Hit) -> list[tuple[str, str]]:
         ("Position", position),
         ("Size", f"{hit.width:,} × {hit.height:,} pixels" if hit.width else ""),
         ("Tags", ", ".join(hit.tags)),
-        ("File", hit.id),
+        ("At", "" if second is None else clock(second)),
+        ("File", file_of(hit.id)[0]),
         ("Licence", hit.licence),
         ("Author", hit.author),
         ("Nearly the same", ", ".join(hit.alike)),
     ]
-    further = [(name.replace("_", " "), str(value)) for name, value in hit.details.items() if name != "tags"]
+    hidden = ("tags", "second", "scene", "frames") if second is not None else ("tags",)
+    further = [
+        (name.replace("_", " "), str(value)) for name, value in hit.details.items() if name not in hidden
+    ]
     return [(name, text) for name, text in [*facts, *further] if text]
+
+
+def second_of(hit: Item) -> float | None:
+    """Where in its video a frame is; None of a picture."""
+    return file_of(hit.id)[1]
 
 
 def _payload(request: Request) -> Payload:

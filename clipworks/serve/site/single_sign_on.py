@@ -85,9 +85,8 @@ class SingleSignOn:
         return await self._door.admit(request, account_id, wanted)
 
     async def _account_of(self, request: Request, person: Person) -> str:
-        found = await self._gate.books.read(
-            partial(logins.login_at, issuer=self._issuer.issuer, subject=person.subject)
-        )
+        known = partial(logins.login_at, issuer=self._issuer.issuer, subject=person.subject)
+        found = await self._gate.books.read(known)
         if found is not None:
             return found.account_id
         await self._door.may_join(request)
@@ -97,7 +96,13 @@ class SingleSignOn:
             issuer=self._issuer.issuer,
             credit_micro_usd=self._door.credit_micro_usd(),
         )
-        account_id = await self._gate.books.write(work)
+        try:
+            account_id = await self._gate.books.write(work)
+        except RequestError:  # who came back twice at once has an account now
+            again = await self._gate.books.read(known)
+            if again is None:
+                raise
+            return again.account_id
         logger.info("account %s was made by signing in elsewhere", account_id)
         return account_id
 

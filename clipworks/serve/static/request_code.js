@@ -9,6 +9,9 @@ export function shellText(text) {
 const literal = (value) => JSON.stringify(value);
 const list = (values) => `[${values.map(literal).join(", ")}]`;
 
+// -F would take a semicolon for the end of a text.
+const curlText = (name, text) => `--form-string ${shellText(`${name}=${text}`)}`;
+
 // curl reads quotes and backslashes in the name of a file by itself.
 const curlFile = (name) => shellText(`file=@"${name.replace(/["\\]/g, "\\$&")}"`);
 
@@ -37,12 +40,12 @@ function curl(ask) {
   const saved = ask.chosen.filter((one) => one.id).map((one) => ["curl -so", shellText(fileName(one)), key, shellText(ask.address + one.from)].filter(Boolean).join(" "));
   const lines = [`curl ${ask.address}${ask.path}`];
   if (key) lines.push(key);
-  lines.push(`-F ${shellText(`model=${ask.model}`)}`);
+  lines.push(curlText("model", ask.model));
   for (const picture of ask.chosen) {
-    lines.push(picture.address ? `-F ${shellText(`${ask.pictures}=${picture.address}`)}` : `-F ${curlFile(fileName(picture))}`);
+    lines.push(picture.address ? curlText(ask.pictures, picture.address) : `-F ${curlFile(fileName(picture))}`);
   }
-  if (ask.texts) lines.push(`-F ${shellText(`${ask.texts}=${list(ask.words)}`)}`);
-  if (ask.patterns.length) lines.push(`-F ${shellText(`templates=${list(ask.patterns)}`)}`);
+  if (ask.texts) lines.push(curlText(ask.texts, list(ask.words)));
+  if (ask.patterns.length) lines.push(curlText("templates", list(ask.patterns)));
   return [...saved, lines.join(" \\\n  ")].join("\n");
 }
 

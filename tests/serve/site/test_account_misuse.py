@@ -1,20 +1,35 @@
 """What could be done to accounts by guessing, flooding and caches between the server and its readers."""
 
+import asyncio
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from clipworks.serve.database import Database
-from clipworks.serve.site import account_page, sign_in_page
-from clipworks.serve.tables import TALLIES
+from clipworks.serve.books import Books
+from clipworks.serve.closing import close_account
+from clipworks.serve.database import Database, open_database
+from clipworks.serve.keys import KeyTerms, key_named
+from clipworks.serve.logins import find_login
+from clipworks.serve.problems import RequestError
+from clipworks.serve.repeats import Answer, Repeat
+from clipworks.serve.roster import ModelSpec
+from clipworks.serve.settings import ServeSettings
+from clipworks.serve.site import account_page, keys_page, sign_in_page
+from clipworks.serve.site.forms import read_form
+from clipworks.serve.tables import REPEATS, TALLIES
+from clipworks.serve.visitors import Visitors
 from tests.serve.cluster import new_sqlite
-from tests.serve.paying import paid_server
+from tests.serve.paying import assert_books_agree, new_key, order_of, paid_server, reserve, settle
 from tests.serve.people import PASSWORD, Person, problem_on
+from tests.serve.site.people import people_server, send
 
 Served = tuple[TestClient, Database]
 
@@ -91,6 +106,84 @@ def test_a_mistake_at_the_door_does_not_change_where_it_leads(served: Served, pa
     assert re.findall(r'name="next" value="([^"]*)"', answer.text) == ["/playground?mode=heat"]
     fields["next"] = "https://evil.example"
     assert "evil.example" not in Person(served[0]).send(path, path, fields).text
+
+
+def test_the_key_of_the_pages_gets_no_secret(served: Served, person: Person) -> None:
+    with served[1].read() as connection:
+        login = find_login(connection, "mira")
+    assert login is not None
+    answer = person.send("/account/keys", f"/account/keys/{login.pages_key_id}/rotate")
+    assert answer.status_code == 400 and "has no secret" in problem_on(answer.text)
+
+
+def test_keys_made_and_ended_in_a_loop_fill_no_table(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_page, "MAX_NEW_KEYS", 2)
+    person.make_key("one")
+    page = person.get("/account/keys").text
+    (identity,) = re.findall(r"/account/keys/(\w+)/rotate", page)
+    rotate = f"/account/keys/{identity}/rotate"
+    assert [person.send("/account/keys", rotate).status_code for _ in range(2)] == [200, 429]
+    refused = person.send("/account/keys", "/account/keys", {"name": "two", "scopes": "usage"})
+    assert refused.status_code == 429 and "Enough keys" in problem_on(refused.text)
+
+
+def test_two_keys_of_one_name_are_not_made_at_the_same_time(database: Database) -> None:
+    owner = new_key(database, "ann")[0].account_id
+    start = threading.Barrier(2)
+
+    def make(name: str) -> bool:
+        start.wait(timeout=30)
+        try:
+            with database.write() as connection:
+                keys_page._create(connection, owner, KeyTerms(name=name))
+        except RequestError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as threads:
+        made = [list(threads.map(make, (name, name))) for name in map(str, range(8))]
+    assert [sorted(both) for both in made] == [[False, True]] * 8
+
+
+def test_what_is_answered_after_an_account_was_closed_is_not_kept(database: Database) -> None:
+    key, _ = new_key(database)
+    order = order_of(key, repeat=Repeat(key="again", digest="d"))
+    charge = reserve(database, order).charge_id
+    with database.write() as connection:
+        close_account(connection, key.account_id)
+    settle(database, order, charge, Answer(body=b"secret", media_type="text/plain"))
+    with database.read() as connection:
+        assert connection.execute(REPEATS.select()).all() == []
+    assert_books_agree(database)
+
+
+def test_a_key_for_a_model_by_another_of_its_names_opens_that_model(tmp_path: Path) -> None:
+    specs = [ModelSpec(id="colours", aliases=("hues",))]
+    with people_server(new_sqlite(tmp_path), specs) as (client, people, database):
+        people.as_account("ann")
+        answer = send(client, "/account/keys", name="app", scopes="inference", models="hues")
+        assert answer.status_code == 200
+        with database.read() as connection:
+            assert key_named(connection, "app").terms.models == ("colours",)
+
+
+def test_a_form_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    settings = ServeSettings(database=new_sqlite(tmp_path), body_seconds=0.01)
+    database = open_database(settings.database)
+    headers = [(b"content-type", b"application/x-www-form-urlencoded")]
+    request = Request({"type": "http", "method": "POST", "path": "/sign-in", "headers": headers}, receive)
+    reading = read_form(request, Visitors(Books(database), settings), is_signed_in=False)
+    with pytest.raises(RequestError, match="did not arrive within 0.01 seconds"):
+        asyncio.run(asyncio.wait_for(reading, 10))
+    database.close()
+
+
+def test_the_overview_is_of_the_last_days_whatever_the_address_says(person: Person) -> None:
+    assert person.get("/account?from=nonsense&to=1999").status_code == 200
 
 
 def test_examples_name_the_address_that_people_know(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_the_code_on_the_page_asks_what_the_page_asked(page: Page, red_file: Pat
     page.open("/playground?picture=blue+one.png")
     page.wait_for("a blue square", ".answer > h2")
     page.find("#files").send_keys(str(red_file))
-    overwrite(page, "#labels", 'red\nit\'s "blue" \\ $(touch pwned) `id`\ngrün')
+    overwrite(page, "#labels", 'red; reddish\nit\'s "blue" \\ $(touch pwned) `id`\ngrün')
     overwrite(page, "#templates", "a {} square")
     page.click("#playground button.main")
     wait_until(page, "!document.querySelector('[aria-busy]')")

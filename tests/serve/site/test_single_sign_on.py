@@ -11,6 +11,7 @@ from joserfc import jwk
 from starlette.testclient import TestClient
 
 from clipworks.errors import ConfigError
+from clipworks.serve import logins
 from clipworks.serve.database import Database
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.tables import LOGINS
@@ -86,6 +87,23 @@ def test_who_comes_for_the_first_time_has_an_account_and_later_the_same(
     assert balance(database, "mira") == 1_000_000, "credit is given once"
     done = Person(client).send("/account/settings", "/account/close", {"name": "mira"})
     assert done.headers["location"] == "/sign-in?bye=closed"
+
+
+def test_who_comes_back_twice_at_once_has_one_account(
+    served: Served, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, database = served
+    assert go(client).status_code == 303
+    real, answers = logins.login_at, [None]
+
+    def login_at(connection: Any, issuer: str, subject: str) -> Any:
+        return answers.pop() if answers else real(connection, issuer, subject)
+
+    monkeypatch.setattr(logins, "login_at", login_at)
+    again = go(client)
+    assert again.status_code == 303 and not answers, "it was not there yet when it was looked for"
+    with database.read() as connection:
+        assert len(connection.execute(LOGINS.select()).all()) == 1
 
 
 def test_a_name_or_address_that_the_issuer_tells_opens_nobodys_account(

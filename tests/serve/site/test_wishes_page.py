@@ -111,6 +111,18 @@ def test_who_wanted_a_model_is_told_when_the_next_start_serves_it(tmp_path: Path
         assert len(events(connection, limit=9)) == 1  # told once
 
 
+def test_who_wanted_a_model_is_told_also_where_it_is_served_by_another_name(tmp_path: Path) -> None:
+    address = new_sqlite(tmp_path)
+    with people_server(address, SPECS) as (client, people, _):
+        people.as_account("ann")
+        send(client, "/account/wishes", model=METACLIP, wants="yes")
+    with people_server(address, [ModelSpec(id="ours", source=METACLIP)]) as (client, people, _):
+        people.as_account("ann")
+        page = client.get("/account/wishes").text
+        assert f"{METACLIP}</a> is live</strong>" in page
+        assert client.get(f"/models/{METACLIP}", headers=HTML).status_code == 200
+
+
 def test_votes_are_kept_in_either_database(database: Database) -> None:
     new_key(database, "ann")
     new_key(database, "bob")
