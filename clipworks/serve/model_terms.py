@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import IntegrityError
 
 from clipworks.serve.keys import now_ms
 from clipworks.serve.model_tables import MODEL_EVENTS, MODEL_TERMS
@@ -74,19 +75,7 @@ def write_terms(connection: Connection, terms: ModelTerms, *, words: str, operat
         raise RequestError(
             f"A change needs a note of 1 to {MAX_NOTE} characters.", "Say why in a word.", param="note"
         )
-    connection.execute(MODEL_TERMS.delete().where(MODEL_TERMS.c.model == terms.model))
-    if not terms.is_empty:
-        connection.execute(
-            MODEL_TERMS.insert().values(
-                model=terms.model,
-                status=terms.status,
-                shutdown_date=None if terms.shutdown_date is None else terms.shutdown_date.isoformat(),
-                usd_per_1k_images=None if terms.price is None else terms.price.usd_per_1k_images,
-                usd_per_1k_texts=None if terms.price is None else terms.price.usd_per_1k_texts,
-                providers=None if terms.providers is None else ",".join(terms.providers),
-                updated_at_ms=now_ms(),
-            )
-        )
+    _put(connection, terms)
     connection.execute(
         MODEL_EVENTS.insert().values(
             model=terms.model,
@@ -125,6 +114,29 @@ def described(terms: ModelTerms, before: ModelTerms) -> str:
     if terms.providers != before.providers:
         parts.append(f"providers {_list(before.providers)} -> {_list(terms.providers)}")
     return "; ".join(parts)
+
+
+def _put(connection: Connection, terms: ModelTerms) -> None:
+    mine = MODEL_TERMS.c.model == terms.model
+    if terms.is_empty:
+        connection.execute(MODEL_TERMS.delete().where(mine))
+        return
+    values = {
+        "status": terms.status,
+        "shutdown_date": None if terms.shutdown_date is None else terms.shutdown_date.isoformat(),
+        "usd_per_1k_images": None if terms.price is None else terms.price.usd_per_1k_images,
+        "usd_per_1k_texts": None if terms.price is None else terms.price.usd_per_1k_texts,
+        "providers": None if terms.providers is None else ",".join(terms.providers),
+        "updated_at_ms": now_ms(),
+    }
+    change = MODEL_TERMS.update().where(mine).values(values)
+    if connection.execute(change).rowcount:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(MODEL_TERMS.insert().values(model=terms.model, **values))
+    except IntegrityError:  # another operator set it between the two statements: the last one holds
+        connection.execute(change)
 
 
 def _terms(row: Any) -> ModelTerms:

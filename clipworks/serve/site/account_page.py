@@ -123,7 +123,10 @@ class AccountPage:
             "name": session.account_name,
             "has_password": session.has_password,
             "done": request.query_params.get("done", ""),
-            "sessions": [_session_row(one, is_this=one.digest == session.digest) for one in found],
+            "sessions": sorted(
+                (_session_row(one, is_this=one.digest == session.digest) for one in found),
+                key=lambda row: not row["is_this"],
+            ),
         }
         return self._people.page(request, "account_settings.html", content, error=error)
 

@@ -329,6 +329,7 @@ def test_browsers_are_signed_out_one_by_one_or_all_at_once(served: Served, perso
     person.sign_in()
     page = person.get("/account/settings").text
     assert page.count("This one") == 1 and page.count("Another one") == 1
+    assert page.index("This one") < page.index("Another one")
     start = sessions.digest_of(first)[:16]
     answer = person.send("/account/settings", "/account/sign-out", {"session": start})
     assert answer.headers["location"] == "/account/settings?done=session"

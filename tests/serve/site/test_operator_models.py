@@ -1,8 +1,10 @@
 """What an operator sets while the server runs: it holds at once, after a restart, and on other servers."""
 
 import datetime
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -247,3 +249,24 @@ def test_pages_are_shown_also_where_the_database_does_not_answer(
     people.as_account("ann")
     page = client.get("/models/next/model", headers={"accept": "text/html"})
     assert page.status_code == 200 and "Votes cannot be read now." in page.text and "YOUR_KEY" in page.text
+
+
+def test_two_operators_at_the_same_time_are_both_noted_and_one_holds(database: Database) -> None:
+    start = threading.Barrier(2)
+    models = [f"model {number}" for number in range(8)]
+
+    def set_all(price: str) -> None:
+        for model in models:
+            terms = ModelTerms(
+                model=model, price=Price(model=model, usd_per_1k_images=price, usd_per_1k_texts="1")
+            )
+            start.wait(timeout=30)
+            with database.write() as connection:
+                write_terms(connection, terms, words="price", operator=price, note="why")
+
+    with ThreadPoolExecutor(2) as threads:
+        for one in [threads.submit(set_all, price) for price in ("1", "2")]:
+            one.result()
+    with database.read() as connection:
+        assert sorted(read_terms(connection)) == models
+        assert len(events(connection, limit=99)) == 16

@@ -307,3 +307,14 @@ def test_a_word_of_any_length_fits_a_phone(chrome: Chrome, address: str, page: s
     look(chrome, width=375)
     chrome.get(address + page)
     assert chrome.execute_script(TOO_WIDE) == []  # type: ignore[no-untyped-call]
+
+
+def test_tables_of_two_columns_in_the_docs_fit_a_phone(chrome: Chrome, address: str) -> None:
+    look(chrome, width=375)
+    chrome.get(f"{address}/docs/keys")
+    wide = chrome.execute_script("""
+      const hasTwo = (one) => one.tHead.rows[0].cells.length == 2;
+      const tables = [...document.querySelectorAll(".prose table")].filter(hasTwo);
+      return [tables.length, tables.filter((one) => one.offsetWidth > one.parentElement.clientWidth).length];
+    """)  # type: ignore[no-untyped-call]
+    assert wide[0] > 1 and wide[1] == 0
