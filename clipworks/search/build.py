@@ -231,7 +231,7 @@ class _Build:
 
     def run(self, engine: Engine, batch_size: int, on_each: Callable[[], None]) -> None:
         """Bring the library to what was found; `on_each` is called after each file."""
-        reader = Reader(engine, self._slots.__contains__)
+        reader = Reader(engine, self._slots.__contains__, len(self._todo))
         batches = (self._todo[at : at + batch_size] for at in range(0, len(self._todo), batch_size))
         # Written in a thread: the disk is waited for while the model goes on.
         with ThreadPoolExecutor(1, thread_name_prefix="clipworks-write") as thread:

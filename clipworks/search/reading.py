@@ -32,8 +32,9 @@ class Reading:
 class Reader:
     """Reads files for one engine; may be called from several threads at once."""
 
-    def __init__(self, engine: Engine, is_known: Callable[[bytes], bool]) -> None:
-        """Begin; `is_known` says of a sha256 whether its vector is there."""
+    def __init__(self, engine: Engine, is_known: Callable[[bytes], bool], num_files: int) -> None:
+        """Begin; `is_known` says of a sha256 whether its vector is there; `num_files` will be read."""
+        self._is_compiled = num_files >= WORTH_COMPILING
         self._engine = engine
         self._is_known = is_known
         self._claimed: set[bytes] = set()
@@ -57,12 +58,11 @@ class Reader:
         with self._lock:
             is_wanted = not self._is_known(sha256) and sha256 not in self._claimed
             self._claimed.add(sha256)
-            is_many = len(self._claimed) >= WORTH_COMPILING
         facts = read_sidecars(found.sidecars, read_facts(content))
         if not is_wanted:
             return Reading(sha256=sha256, facts=facts, pixels=None)
         try:
-            pixels = self._engine.prepare_image(content, str(found.path), compiled=is_many)
+            pixels = self._engine.prepare_image(content, str(found.path), compiled=self._is_compiled)
         except InputError as error:
             return Reading(sha256=sha256, facts=facts, pixels=None, reason=str(error))
         return Reading(sha256=sha256, facts=facts, pixels=pixels)

@@ -86,7 +86,8 @@ class VideoBuild:
             try:
                 self._take(one, engine, batch_size)
             except InputError as error:
-                self._fail(one, str(error))
+                is_away = error.code == "not_found"  # another time it may be there
+                self._fail(replace(one, mtime_ns=-1) if is_away else one, str(error))
             except OSError as error:
                 reason = f"Video {one.place!r} cannot be read: {error.strerror}."
                 self._fail(replace(one, mtime_ns=-1), reason)
@@ -162,15 +163,17 @@ class VideoBuild:
             )
             for name, frame in frames.items()
         }
+        # A note of an earlier failure goes, and what another file of this name had.
+        gone = [one.id] if video == one.id else [one.id, *self._known.get(one.id, {})]
         if video == one.id or video in self._gone:
-            self._writer.write(Batch(updated=list(records.items()), gone=[one.id]))
+            self._writer.write(Batch(updated=list(records.items()), gone=gone))
             if video != one.id:
                 self._gone.discard(video)
                 self.num_moved += len(records)
         else:
             vectors = self._writer.rows(np.array(sorted(records), dtype=np.int64))
             new = [(records[slot], vector) for slot, vector in zip(sorted(records), vectors, strict=True)]
-            self._writer.write(Batch(new=new, gone=[one.id]))
+            self._writer.write(Batch(new=new, gone=gone))
 
     def _embedded(self, one: Found, engine: "Engine", batch_size: int) -> Iterator[tuple[Frame, Halves]]:
         """Frames with their vectors; frames are decoded while the model runs on those before."""

@@ -12,6 +12,8 @@ from pictures import encoded, picture
 from clipworks.model.engine import Engine
 from tests.cli.conftest import Run
 from tests.conftest import TinyClip
+from tests.search.movies import write_video
+from tests.search.test_stores import needs
 
 
 def test_a_folder_is_indexed_in_place_and_searched(run: Run, folder: Path) -> None:
@@ -211,3 +213,25 @@ def test_captions_are_found_by_a_picture(run: Run, folder: Path, tmp_path: Path)
     assert "2 captions in" in run("index", tmp_path / "words.txt", "--out", tmp_path / "words").stderr
     found = json.loads(run("search", tmp_path / "words", "--image", folder / "b.jpg", "--json").stdout)
     assert {hit["caption"] for hit in found["hits"]} <= {"a dog", "a cat"} and found["hits"]
+
+
+@pytest.mark.slow
+def test_videos_are_searched_by_frames_with_their_times(run: Run, folder: Path) -> None:
+    needs("av")
+    write_video(folder / "film.mp4", ("red", "blue"))
+    assert "5 pictures" in run("index", folder, "--frames", "scenes").stderr
+    lines = run("search", folder, "blue", "--all", "--where", "words=film").stdout.splitlines()
+    assert "at" in lines[0].split() and any("0:02" in line for line in lines)
+    shown = run("search", folder, "blue", "--all", "--thumbnails", "--where", "words=film").stdout
+    assert "▀" in shown and "0:02" in shown
+    assert "frames is 'often'" in run("index", folder, "--frames", "often", status=1).stderr
+
+
+def test_videos_that_cannot_be_read_are_said_once_and_listed(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipworks.search.video_build.reads_videos", lambda: False)
+    (folder / "film.mp4").write_bytes(b"whatever")
+    said = run("index", folder).stderr
+    assert '1 video left out: pip install "clipworks[video]"' in said and "Skipped" not in said
+    assert "film.mp4" in run("index", folder, "--report").stdout

@@ -11,6 +11,7 @@ from clipworks.search import frames
 from clipworks.search.answer import Ask
 from clipworks.search.build import build_index
 from clipworks.search.check import check_index
+from clipworks.search.frames import read_video_facts
 from clipworks.search.opening import open_index
 from clipworks.search.query import search_terms
 from clipworks.search.terms import Term
@@ -88,6 +89,35 @@ def test_frames_follow_their_file_without_being_embedded_again(
     assert check_index(index, with_files=True).problems == ()
     closer = build_index(folder, index, engine, sampling=Sampling(seconds=1))
     assert closer.embedded == 4 and build_index(folder, index, engine).embedded == 0
+
+
+def test_a_video_may_take_the_place_of_another(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    write_video(folder / "other.mp4", ["green", "red", "green"])
+    build_index(folder, index, engine)
+    (folder / "other.mp4").replace(folder / "trips" / "two.mp4")
+    moved = build_index(folder, index, engine)
+    assert (moved.embedded, moved.moved, moved.count) == (0, 3, 7)
+    shutil.copy(folder / "trips" / "two.mp4", folder / "third.mp4")
+    write_video(folder / "fourth.mp4", ["blue", "red", "blue", "red"])
+    assert build_index(folder, index, engine).embedded == 4
+    shutil.copy(folder / "third.mp4", folder / "fourth.mp4")
+    assert (build_index(folder, index, engine).count, len(frames_in(index))) == (13, 9)
+    assert check_index(index).problems == ()
+
+
+def test_a_video_that_is_away_is_tried_again(
+    folder: Path, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(path: Path) -> None:
+        path.rename(path.with_suffix(".away"))
+        read_video_facts(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clipworks.search.video_build.read_video_facts", away)
+        assert "No such file" in build_index(folder, tmp_path / "index", engine).skipped[0].reason
+    (folder / "trips" / "two.away").rename(folder / "trips" / "two.mp4")
+    assert build_index(folder, tmp_path / "index", engine).embedded == 4
 
 
 def test_bad_videos_are_noted_and_the_rest_goes_on(folder: Path, engine: Engine, tmp_path: Path) -> None:
