@@ -1,9 +1,10 @@
 // Asking the API from a page, as whoever is signed in: the page's form token goes with every request.
 export class Refusal extends Error {
-  constructor(message, status, code) {
+  constructor(message, status, code, param = "") {
     super(message);
     this.status = status;
     this.code = code;
+    this.param = param;
   }
 }
 
@@ -25,8 +26,8 @@ export async function post(path, body, signal) {
     throw new Refusal("The server does not answer. Is it still running?", response?.status ?? 0, "unreachable");
   }
   if (!response.ok) {
-    const { message = `The server answered with status ${response.status}.`, code = "" } = answer.error ?? {};
-    throw new Refusal(message, response.status, code);
+    const { message = `The server answered with status ${response.status}.`, code = "", param } = answer.error ?? {};
+    throw new Refusal(message, response.status, code, param ?? "");
   }
   return { answer, milliseconds: Number(response.headers.get("openai-processing-ms")) };
 }

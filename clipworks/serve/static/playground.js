@@ -44,7 +44,7 @@ function readAsk() {
     model: names[0] ?? options[0]?.value ?? "",
     labels: readLabels(),
     templates: lines(value("template")),
-    pictures: tray.pictures,
+    pictures: tray.pictures.filter((picture) => !picture.fault),
   };
 }
 
@@ -93,7 +93,7 @@ async function run({ isAsked = true } = {}) {
   try {
     // One after another: on one machine they would slow each other, and their times would say nothing.
     for (const model of ask.models) {
-      found.push(await outcome(ask, model, mine.signal));
+      found.push(await outcomeOfReadable(ask, model, mine.signal));
       if (running !== mine) return;
     }
     [results, asked] = [found, ask];
@@ -102,6 +102,18 @@ async function run({ isAsked = true } = {}) {
     if (error.name !== "AbortError") problem("The page failed: ", error.message);
   } finally {
     if (running === mine) answers.removeAttribute("aria-busy");
+  }
+}
+
+// A picture that cannot be read is marked and left out of what is asked; the last one is said below.
+async function outcomeOfReadable(ask, model, signal) {
+  for (;;) {
+    const result = await outcome(ask, model, signal);
+    const bad = ask.pictures.length > 1 ? ask.pictures[result.place] : undefined;
+    if (!bad) return result;
+    ask.pictures = ask.pictures.filter((picture) => picture !== bad);
+    tray.mark(bad, `${result.message} It is left out.`);
+    ofPictures(tray.pictures.flatMap((picture) => picture.fault ?? []).join(" "));
   }
 }
 
@@ -116,7 +128,8 @@ async function outcome(ask, model, signal) {
     };
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    return { model, status: error.status, message: named(error.message, ask.pictures) };
+    const place = /^(?:input|images)\[(\d+)\]/.exec(error.param ?? "")?.[1] ?? error.place;
+    return { model, status: error.status, message: named(error.message, ask.pictures, error.place), place };
   }
 }
 
@@ -128,8 +141,20 @@ function askModel(ask, model, signal) {
     return one("/v1/similarity", requestForm(model, pictures, "images", "texts", { labels, templates: [] }), signal);
   }
   const words = { ...ask, labels: ask.labels.slice(0, MOST_MAPS) };
-  const forms = ask.pictures.map((picture) => requestForm(model, [picture], "image", "texts", words));
-  return forms.reduce(async (before, body) => [...(await before), await post("/v1/heatmap", body, signal)], Promise.resolve([]));
+  return heatMaps(ask.pictures.map((picture) => requestForm(model, [picture], "image", "texts", words)), signal);
+}
+
+async function heatMaps(forms, signal) {
+  const parts = [];
+  for (const [place, body] of forms.entries()) {
+    try {
+      parts.push(await post("/v1/heatmap", body, signal));
+    } catch (error) {
+      if (error.param?.startsWith("image")) error.place = place;
+      throw error;
+    }
+  }
+  return parts;
 }
 
 const one = async (path, body, signal) => [await post(path, body, signal)];
@@ -146,9 +171,9 @@ function requestForm(model, pictures, pictureField, textField, { labels, templat
 }
 
 // The server names a picture by its place in the request; the reader knows its name.
-function named(message, pictures) {
+function named(message, pictures, only) {
   const place = /(?:Image )?'?(?:input|images|image)(?:\[(\d+)\])?'?/g;
-  return message.replace(place, (words, i) => (pictures[i ?? 0] ? `“${pictures[i ?? 0].name}”` : words));
+  return message.replace(place, (words, i) => (pictures[only ?? i ?? 0] ? `“${pictures[only ?? i ?? 0].name}”` : words));
 }
 
 async function draw() {

@@ -61,16 +61,22 @@ export class Tray {
     for (const picture of this.#pictures) if (picture.id === id) this.remove(picture);
   }
 
-  #draw() {
+  // A picture that the server cannot read stays, so that one sees which it is.
+  mark(picture, fault) {
+    picture.fault = fault;
+    this.#draw({ isChange: false });
+  }
+
+  #draw({ isChange = true } = {}) {
     this.#list.replaceChildren(
       ...this.pictures.map((picture) => {
         const button = element("button", { type: "button", textContent: "×", title: `Take away ${picture.name}` });
         button.setAttribute("aria-label", `Take away ${picture.name}`);
         button.addEventListener("click", () => this.remove(picture));
-        return element("li", {}, face(picture), button);
+        return element("li", picture.fault ? { className: "faulty", title: picture.fault } : {}, face(picture), button);
       }),
     );
-    this.#changed();
+    if (isChange) this.#changed();
   }
 }
 

@@ -144,7 +144,21 @@ def test_models_that_fail_and_files_that_are_no_pictures_are_named(page: Page, t
     page.open("/playground?label=red&picture=red+one.png")
     page.wait_for("red", ".answer tbody")
     page.find("#files").send_keys(str(tmp_path / "notes.jpg"))
-    page.wait_for("“notes.jpg” is not a readable picture", "[role=alert]")
+    page.wait_for("“notes.jpg” is not a readable picture", "#tray-note")
+    assert "It is left out." in page.find("#tray-note").text
+    page.wait_for("red", ".answer tbody")
+    assert "notes" in page.find("#chosen .faulty").get_attribute("title") and len(page.all(".answer")) == 1
+    for mode in ("matrix", "heat"):
+        page.find("#chosen .faulty button").click()
+        page.find("#files").send_keys(str(tmp_path / "notes.jpg"))
+        page.click(f"label:has(input[value={mode}])")
+        wait_until(page, "document.querySelector('#chosen .faulty') && !document.querySelector('[aria-busy]')")
+        assert page.find("#answers").text and not page.find("#answers").text.count("notes.jpg")
+    page.click("label:has(input[value=classify])")
+    page.click("#chosen li:not(.faulty) button")
+    page.find("#chosen .faulty button").click()
+    page.find("#files").send_keys(str(tmp_path / "notes.jpg"))
+    page.wait_for("“notes.jpg” is not a readable picture", "#answers [role=alert]")
     overwrite(page, "#labels", " ")
     page.click("#playground button.main")
     page.wait_for("Write at least one label", "[role=alert]")
