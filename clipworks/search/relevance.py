@@ -97,7 +97,7 @@ def _alike_threshold(vectors: Vectors) -> float | None:
 
 
 def _best_scores(questions: Vectors, vectors: Vectors, own: Slots | None = None) -> Vectors:
-    """The best cosine of each question, float32 [Q]; `own` are rows that are the questions and do not count."""
+    """The best cosine of each question, float32 [Q]; `own` are their own rows, which do not count."""
     best: Vectors = np.full(len(questions), -1.0, dtype=np.float32)
     for start in range(0, len(vectors), 65_536):
         scores = vectors[start : start + 65_536] @ questions.T
