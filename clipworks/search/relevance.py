@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipworks.files import NPZ_DAMAGE, atomic_write, cache_folder
-from clipworks.search.store import Relevance, Vectors
+from clipworks.search.store import Relevance, Slots, Vectors
 
 if TYPE_CHECKING:
     from clipworks.model.engine import Engine
@@ -80,8 +80,8 @@ def background_vectors(engine: "Engine") -> Vectors:
 def _neighbour_threshold(vectors: Vectors) -> float | None:
     if len(vectors) < MIN_PICTURES_FOR_NEIGHBOURS:
         return None
-    step = -(-len(vectors) // _NEIGHBOUR_SAMPLE)
-    nearest = [_nearest_score(vectors, place) for place in range(0, len(vectors), step)]
+    places = np.arange(0, len(vectors), -(-len(vectors) // _NEIGHBOUR_SAMPLE))
+    nearest = _best_scores(vectors[places], vectors, places)
     return float(np.quantile(nearest, IMAGE_QUANTILE))
 
 
@@ -96,17 +96,15 @@ def _alike_threshold(vectors: Vectors) -> float | None:
     return 1.0 - ALIKE_SHARE * (1.0 - usual)
 
 
-def _nearest_score(vectors: Vectors, place: int) -> float:
-    """Cosine of one picture with the nearest other one."""
-    scores = vectors @ vectors[place]
-    scores[place] = -1.0
-    return float(scores.max())
-
-
-def _best_scores(questions: Vectors, vectors: Vectors) -> Vectors:
+def _best_scores(questions: Vectors, vectors: Vectors, own: Slots | None = None) -> Vectors:
+    """The best cosine of each question, float32 [Q]; `own` are their own rows, which do not count."""
     best: Vectors = np.full(len(questions), -1.0, dtype=np.float32)
     for start in range(0, len(vectors), 65_536):
-        best = np.maximum(best, (vectors[start : start + 65_536] @ questions.T).max(axis=0))
+        scores = vectors[start : start + 65_536] @ questions.T
+        if own is not None:
+            inside = np.flatnonzero((own >= start) & (own < start + len(scores)))
+            scores[own[inside] - start, inside] = -1.0
+        best = np.maximum(best, scores.max(axis=0))
     return best
 
 
