@@ -3,12 +3,13 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cameras import KINDS
 from PIL import ExifTags, Image
 
-from clipworks.search.exif import PictureFacts, read_facts, read_time
+from clipworks.search.exif import PictureFacts, bare_jpeg_size, read_facts, read_time
 from clipworks.search.sidecars import Sidecar, read_sidecars
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description photoshop:City="Rome"
@@ -57,6 +58,24 @@ def test_words_of_xmp_win_over_those_of_exif() -> None:
 @pytest.mark.parametrize("text", ["0000:00:00 00:00:00", "2024:13:40 99:00:00", "", "soon", None, 7])
 def test_a_date_that_is_none_is_no_date(text: object) -> None:
     assert read_time(text) is None
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"dpi": (72, 72)}, {"comment": b"made by hand"}]
+)
+def test_a_jpeg_without_facts_is_known_by_its_header(options: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 20), "red").save(file, "JPEG", **options)
+    content = file.getvalue()
+    assert bare_jpeg_size(content) == (300, 20) and read_facts(content) == PictureFacts(width=300, height=20)
+    assert all(bare_jpeg_size(content[:end]) in (None, (300, 20)) for end in range(len(content)))
+
+
+@pytest.mark.parametrize(
+    "content", [photo(), photo(xmp=XMP), photo("PNG"), b"", b"\xff\xd8", b"\xff\xd8" + b"\xff" * 40]
+)
+def test_every_other_file_is_left_to_pillow(content: bytes) -> None:
+    assert bare_jpeg_size(content) is None
 
 
 def test_no_damage_of_a_file_is_an_error() -> None:
