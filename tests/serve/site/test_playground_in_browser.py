@@ -152,7 +152,7 @@ def test_models_that_fail_and_files_that_are_no_pictures_are_named(page: Page, t
         page.find("#chosen .faulty button").click()
         page.find("#files").send_keys(str(tmp_path / "notes.jpg"))
         page.click(f"label:has(input[value={mode}])")
-        wait_until(page, "document.querySelector('#chosen .faulty') && !document.querySelector('[aria-busy]')")
+        wait_until(page, "!document.querySelector('[aria-busy]') && document.querySelector('.faulty')")
         assert page.find("#answers").text and not page.find("#answers").text.count("notes.jpg")
     page.click("label:has(input[value=classify])")
     page.click("#chosen li:not(.faulty) button")
