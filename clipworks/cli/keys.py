@@ -76,13 +76,14 @@ def create(
         chosen = asdict(with_settings(KeyChoices(), choices))
         given = {"name": name, "scopes": list(scopes) or None, "models": list(models) or None}
         terms = read_terms({**given, **chosen})
-        owner = _owner(connection, settings, account or name, credit)
+        owner, is_new = _owner(connection, settings, account or name, credit)
         details = create_key(connection, owner.id, terms)
     if as_json:
         print_json(details)
         return
     click.echo(details["key"])
-    note(f"The key {name!r} of account {owner.name!r}. It is shown only now: keep it.")
+    whose = f"a new account {owner.name!r}" if is_new else f"account {owner.name!r}"
+    note(f"The key {name!r} of {whose}. It is shown only now: keep it.")
 
 
 @keys.command("list", context_settings=SETTINGS)
@@ -182,19 +183,21 @@ def rotate(key: str, grace_hours: float, database: str | None, as_json: bool) ->
     note(f"The old secret of {rotated.terms.name!r} {words}. The new one is shown only now: keep it.")
 
 
-def _owner(connection: "Connection", settings: "ServeSettings", name: str, credit: str | None) -> "Account":
-    """The account of a name, with credit added where some is given, or a new one."""
+def _owner(
+    connection: "Connection", settings: "ServeSettings", name: str, credit: str | None
+) -> "tuple[Account, bool]":
+    """The account of a name, with credit added where some is given, or a new one; whether it is new."""
     from clipworks.serve.accounts import account_named, create_account, find_account
     from clipworks.serve.ledger import grant
 
     found = find_account(connection, name)
     if found is None:
-        return create_account(connection, name, credit_micro_usd=credit_of(credit, settings))
+        return create_account(connection, name, credit_micro_usd=credit_of(credit, settings)), True
     if credit is not None:
         amount = credit_of(credit, settings)
         if amount:
             grant(connection, found.id, amount, note="given with a new key")
-    return account_named(connection, found.id)
+    return account_named(connection, found.id), False
 
 
 def _show(found: list[dict[str, Any]], as_json: bool) -> None:

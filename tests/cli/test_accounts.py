@@ -39,8 +39,9 @@ def test_without_json_the_key_alone_is_on_stdout(run: Run) -> None:
 
 
 def test_a_second_key_of_an_account_adds_the_credit_that_is_named(run: Run) -> None:
-    run("keys", "create", "--name", "demo", "--credit", "5")
-    run("keys", "create", "--name", "other", "--account", "demo", "--credit", "1.5")
+    first = run("keys", "create", "--name", "demo", "--credit", "5")
+    other = run("keys", "create", "--name", "other", "--account", "demo", "--credit", "1.5")
+    assert "of a new account 'demo'" in first.stderr and "of account 'demo'" in other.stderr
     run("keys", "create", "--name", "third", "--account", "demo")
     assert json.loads(run("accounts", "show", "demo", "--json").stdout)["balance_usd"] == "6.500000"
     assert len(run("keys", "list", "--account", "demo", "--json").stdout.splitlines()) == 3
