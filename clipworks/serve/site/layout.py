@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from clipworks.serve.pictures import picture_address
+from clipworks.serve.problems import headers_of, status_and_code
 from clipworks.serve.settings import ServeSettings
 from clipworks.serve.site.wording import filters
 
@@ -108,9 +109,8 @@ def viewer_of(request: Request) -> Viewer | None:
 
 def say_when(answer: Response, error: Exception) -> None:
     """Let the answer to a refusal say when the same may go well, where that is known."""
-    seconds = getattr(error, "retry_after_seconds", None)
-    if seconds is not None:
-        answer.headers["retry-after"] = str(max(1, round(seconds)))
+    said = headers_of(error, *status_and_code(error))
+    answer.headers.update({name: said[name] for name in said if name.startswith("retry-after")})
 
 
 def _version_of(folder: Path) -> str:

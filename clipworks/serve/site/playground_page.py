@@ -25,9 +25,9 @@ from clipworks.serve.endpoints import work_endpoint
 from clipworks.serve.heatmap import patch_cosines
 from clipworks.serve.inputs import Picture, read_labels, read_picture, read_texts
 from clipworks.serve.pictures import picture_address
-from clipworks.serve.problems import RequestError, UnavailableError, problem, shown, status_and_code
+from clipworks.serve.problems import RequestError, UnavailableError, message_of, shown, status_and_code
 from clipworks.serve.questions import picture_path
-from clipworks.serve.site.layout import Layout, viewer_of
+from clipworks.serve.site.layout import Layout, say_when, viewer_of
 from clipworks.serve.site.trial import ALL_MODELS, FIELDS, MAX_PICTURES, Trial, read_trial
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import TOKEN_FIELD, check_form_of
@@ -98,13 +98,11 @@ class PlaygroundPage:
 
     async def _refuse(self, request: Request, trial: Trial, error: ClipworksError) -> Response:
         status, current_trace().code = status_and_code(error)
-        message = str(error)
         if status >= 500 and not isinstance(error, UnavailableError):
-            message = f"The server failed on this request; its log says why under {request_id(request)}."
             log_failure(error, request_id(request))
+        message = message_of(error, status, request_id(request))
         answer = await self._render(request, trial, {"message": message}, status)
-        said = problem(error, request_id(request), request.scope["path"]).headers
-        answer.headers.update({name: said[name] for name in said if name.startswith("retry-after")})
+        say_when(answer, error)
         return answer
 
     async def _outcomes(self, call: Call, trial: Trial) -> list[dict[str, Any]]:

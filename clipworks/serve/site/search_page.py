@@ -24,9 +24,9 @@ from clipworks.search.videos import clock, file_of
 from clipworks.serve.bodies import read_payload
 from clipworks.serve.edge import log_failure, request_id
 from clipworks.serve.inputs import Payload
-from clipworks.serve.problems import UnavailableError, problem, status_and_code
+from clipworks.serve.problems import UnavailableError, message_of, status_and_code
 from clipworks.serve.questions import Question, find, read_question
-from clipworks.serve.site.layout import Layout
+from clipworks.serve.site.layout import Layout, say_when
 from clipworks.serve.traces import current_trace
 from clipworks.serve.visitors import TOKEN_FIELD, TOKEN_HEADER, check_form_of
 
@@ -155,14 +155,12 @@ class SearchPage:
                 shown = await self._in_time(search)
         except ClipworksError as error:
             status, current_trace().code = status_and_code(error)
-            if status < 500 or isinstance(error, UnavailableError):
-                message = re.sub("^(Image 'image'|image) ", "The file ", str(error))
-            else:
-                message = f"The server failed on this request; its log says why under {request_id(request)}."
+            if status >= 500 and not isinstance(error, UnavailableError):
                 log_failure(error, request_id(request))
+            told = message_of(error, status, request_id(request))
+            message = re.sub("^(Image 'image'|image) ", "The file ", told)
             answer = await self._render(request, {"mode": "error", "message": message}, status)
-            said = problem(error, request_id(request), request.scope["path"]).headers
-            answer.headers.update({name: said[name] for name in said if name.startswith("retry-after")})
+            say_when(answer, error)
             return answer
         finally:
             search.close()

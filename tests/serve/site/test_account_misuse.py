@@ -3,7 +3,6 @@
 import asyncio
 import re
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,19 +31,6 @@ from tests.serve.people import PASSWORD, Person, problem_on
 from tests.serve.site.people import people_server, send
 
 Served = tuple[TestClient, Database]
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    with paid_server(new_sqlite(tmp_path)) as server:
-        yield server
-
-
-@pytest.fixture
-def person(served: Served) -> Person:
-    person = Person(served[0])
-    assert person.sign_up().status_code == 303
-    return person
 
 
 def test_nothing_of_who_is_signed_in_is_kept_by_a_cache(person: Person) -> None:

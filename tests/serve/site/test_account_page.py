@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +37,6 @@ FORMS = (
 """Page and address of every form of the account."""
 
 Served = tuple[TestClient, Database]
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    with paid_server(new_sqlite(tmp_path)) as server:
-        yield server
-
-
-@pytest.fixture
-def person(served: Served) -> Person:
-    person = Person(served[0])
-    assert person.sign_up().status_code == 303
-    return person
 
 
 def mine(database: Database, name: str = "mira") -> list[keys.Key]:
