@@ -83,16 +83,6 @@ def write_shards(
         DataError: the folder is complete already or holds shards of another tool, there is no sample,
             or two neighbours share a key.
     """
-    manifest = write_tars(samples, folder, samples_per_shard=samples_per_shard) | (details or {})
-    finish_shards(folder, manifest)
-    return manifest
-
-
-def write_tars(samples: Iterable[Sample], folder: Path, *, samples_per_shard: int = 5000) -> dict[str, Any]:
-    """`write_shards` without its end: the folder is unfinished until `finish_shards` is called.
-
-    For a caller who puts more files into the folder. Arguments, result and errors as in `write_shards`.
-    """
     if samples_per_shard < 1:
         raise ConfigError(f"samples_per_shard is {samples_per_shard}; it must be at least 1.")
     _start(folder)
@@ -103,13 +93,11 @@ def write_tars(samples: Iterable[Sample], folder: Path, *, samples_per_shard: in
         shards.append({"name": path.name, "samples": len(group), "sha256": sha256_file(path)})
     if not shards:
         raise DataError(f"No sample was given for {folder}.")
-    return {"format": FORMAT, "samples": sum(shard["samples"] for shard in shards), "shards": shards}
-
-
-def finish_shards(folder: Path, manifest: dict[str, Any]) -> None:
-    """End a folder that `write_tars` filled: from now on it can be read."""
+    count = sum(shard["samples"] for shard in shards)
+    manifest = {"format": FORMAT, "samples": count, "shards": shards, **(details or {})}
     write_manifest(folder, manifest)
     (folder / UNFINISHED).unlink(missing_ok=True)
+    return manifest
 
 
 def list_shards(folder: Path) -> list[Path]:

@@ -36,12 +36,22 @@ from clipworks.train.probs import probs_of
 from clipworks.train.recipes import pictogram
 from clipworks.train.step import build_learner, take_step
 from recipes.ablation_report import write_report
-from recipes.pictogram_captions import WEIGHTS
 
 SIDE = 48
 STEPS = 900
 BATCH_SIZE = 128
 FASHION_PICTURES = 2000
+
+HAND_WEIGHTS = {
+    "emoji": 8.0,
+    "coloured": 2.0,
+    "clip art": 2.0,
+    "photograph": 2.0,
+    "flag": 0.5,
+    "glyph of a thing": 0.8,
+    "glyph": 0.15,
+}
+"""The entry `hand`: how often a picture of a kind is drawn, relative to the others."""
 
 
 def small_config(seed: int, *, steps: int = STEPS) -> TrainConfig:
@@ -58,6 +68,9 @@ def small_config(seed: int, *, steps: int = STEPS) -> TrainConfig:
         steps=steps,
         batch_size=BATCH_SIZE,
         warmup_steps=min(30, steps // 10),
+        schedule="cosine",
+        cooldown_steps=0,
+        ema_decay=0.0,
         patch_dropout=0.0,
         unmasked_steps=0,
         seed=seed,
@@ -144,7 +157,7 @@ def read_entry(tables: Path, work: Path, config: TrainConfig, *, is_weighted: bo
         some = kept.get(row["uid"], ())
         texts.append(tuple(numbers.setdefault(text, len(numbers)) for text in some))
         probs.append(tuple(probs_of(some, row, row["uid"]) or [1.0] * len(some)))
-        weights[place] = (WEIGHTS[row["kind"]] if is_weighted else 1.0) if some else 0.0
+        weights[place] = (HAND_WEIGHTS[row["kind"]] if is_weighted else 1.0) if some else 0.0
     tokens = tokenize(list(numbers), context_length=config.model.text.context_length)
     token_rows, places = np.unique(tokens, return_inverse=True)
     return Dataset(

@@ -11,17 +11,6 @@ from typing import Literal
 
 from recipes.pictogram_words import Emoji, Emojibase, Meaning, WordNet
 
-WEIGHTS = {
-    "emoji": 8.0,
-    "coloured": 2.0,
-    "clip art": 2.0,
-    "photograph": 2.0,
-    "flag": 0.5,
-    "glyph of a thing": 0.8,
-    "glyph": 0.15,
-}
-"""Kinds of pictures, and how often one of each is drawn in training, relative to the others."""
-
 MAX_EMOJI_TAGS = 6
 _EMPTY_TAGS = frozenset(
     "and the with not one two three done off for out yes whoa yolo major slay lol omg".split()
@@ -49,7 +38,7 @@ class Picture:
     licence: str
     """SPDX id."""
     kind: str
-    """A key of WEIGHTS."""
+    """`emoji`, `flag`, `clip art`, `photograph`, `coloured`, `glyph` or `glyph of a thing`."""
     is_mono: bool = False
     """One-colour glyph: black ink, the shape in the alpha channel."""
     form: Literal["svg", "svg file", "photograph"]

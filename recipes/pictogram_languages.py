@@ -24,12 +24,16 @@ from clipworks.model.network import TextTower
 from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint, read_checkpoint, write_checkpoint
 from clipworks.tables import read_batches
+from clipworks.train.arithmetic import autocast_processor
 from recipes.pool_captions import sentences
 
 STEPS = 3000
 TRANSLATED, ENGLISH = 384, 128
 """Sentences of each kind in a batch."""
-MAX_TOKENS = 32
+MAX_TOKENS = 24
+"""Longer sentences are left out: they would make a whole batch long."""
+MAX_CAPTIONS = 60_000
+"""English captions of the pool, drawn at random."""
 RATE = 1e-3
 WARMUP_STEPS = 100
 SCALE = 30.0
@@ -54,8 +58,9 @@ def gather(emojibase: Path, tables: Path, context_length: int) -> Material:
     """All pairs of translations and their English names, and the English captions of the pool."""
     pairs = _short(sentences(emojibase), context_length)
     foreign = {text for text, _ in pairs}
-    english = dict.fromkeys(name for _, name in pairs)
-    english |= dict.fromkeys(text for text in _captions(tables) if text not in foreign)
+    captions = sorted({text for text in _captions(tables) if text not in foreign})
+    some = np.random.default_rng(0).permutation(len(captions))[:MAX_CAPTIONS]
+    english = dict.fromkeys([*(name for _, name in pairs), *(captions[place] for place in some)])
     place = {text: len(pairs) + number for number, text in enumerate(english)}
     tokens = tokenize([*(text for text, _ in pairs), *english], context_length=context_length)
     token_rows, places = np.unique(tokens, return_inverse=True)
@@ -85,7 +90,7 @@ def teach(
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP_STEPS, 1 - step / steps)
         targets_BE = targets[torch.from_numpy(material.wanted[rows] - material.num_translations)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast_processor("bf16"):
             features_BE = student(_cut(material, rows))
         vectors_BE = F.normalize(features_BE.float(), dim=-1)
         loss = _loss(vectors_BE, targets_BE, material.wanted[rows])
@@ -132,7 +137,7 @@ def _batches(material: Material, steps: int, seed: int) -> Iterator[NDArray[np.i
 
 def _vectors(tower: TextTower, material: Material, rows: NDArray[np.int64]) -> Tensor:
     """Unit vectors of some sentences, float32 [B, E]."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast_processor("bf16"):
         return F.normalize(tower(_cut(material, rows)).float(), dim=-1)
 
 
@@ -176,7 +181,7 @@ def _begin_unknown(student: TextTower, ids: NDArray[np.int64], material: Materia
 
 
 def _short(pairs: list[tuple[str, str]], context_length: int) -> list[tuple[str, str]]:
-    """Without those that would make a whole batch long: some scripts take several tokens for a letter."""
+    """Without those of many tokens: some scripts take several for a letter."""
     lengths = tokenize([text for text, _ in pairs], context_length=context_length).argmax(axis=1)
     return [pair for pair, length in zip(pairs, lengths, strict=True) if length < MAX_TOKENS]
 

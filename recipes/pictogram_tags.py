@@ -1,7 +1,7 @@
 """Tags that four icon packages publish beside their pictures, by icon name.
 
 lucide, Tabler, Material Design Icons and Phosphor. A tag is a further caption of every icon of that
-name, whatever its set. Called by `pictogram_shards`.
+name, whatever its set. Called by `pool_lists`.
 """
 
 import json

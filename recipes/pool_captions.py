@@ -1,7 +1,8 @@
 """Captions of a picture of the pool by kind, and how likely each is drawn in training.
 
 Names come first; then names in a phrase that fits the style of the picture ("an icon of", "a photo of"),
-tags, synonyms, hypernyms, kinds in plain words, and for emoji their names in other languages.
+tags, synonyms, hypernyms and kinds in plain words, alone and in such a phrase, and for emoji their names in
+other languages.
 """
 
 import json
@@ -12,8 +13,9 @@ from typing import Any
 
 from recipes.pictogram_captions import Captions, Picture, digest
 
-SHARES = {"name": 0.40, "phrase": 0.22, "tag": 0.13, "synonym": 0.05, "kind": 0.20, "translation": 0.30}
-"""How likely a caption of each kind is drawn, relative to the other kinds that a picture has."""
+SHARES = {"name": 0.36, "phrase": 0.16, "tag": 0.12, "synonym": 0.06, "kind": 0.30, "translation": 0.05}
+"""How likely a caption of each kind is drawn, relative to the other kinds that a picture has. Translations
+are few, since the text tower learns them better from their English names (`pictogram_languages`)."""
 
 MAX_TRANSLATED_TAGS = 2
 
@@ -84,6 +86,8 @@ def captions_of(picture: Picture, captions: Captions, translations: Translations
         found.setdefault(phrase, "phrase")
     for text in picture.texts[1:]:
         found.setdefault(text, kinds.get(text, "tag"))
+        if kinds.get(text) == "kind":
+            found.setdefault(phrases(text, picture.kind)[0], "kind")
     for text in translations.of(picture.name):
         found.setdefault(text, "translation")
     return with_probs(found.items())
@@ -101,7 +105,7 @@ def with_probs(texts: Iterable[tuple[str, str]]) -> tuple[Caption, ...]:
 
 def phrases(name: str, kind: str) -> tuple[str, ...]:
     """A phrase that fits the style of the picture and one that fits any, chosen by the name."""
-    if name.startswith("flag"):
+    if name.startswith("flag:"):
         return ()
     is_plural = name.endswith("s") and not name.endswith(("ss", "us"))
     article = "" if is_plural else "an " if name[0] in "aeiou" else "a "

@@ -34,8 +34,7 @@ WEIGHTS = {
     "glyph of a thing": 0.4,
     "glyph": 0.1,
 }
-"""How often a picture of a kind is drawn in training, relative to the others; no name is capped here, so that
-glyphs weigh less than in `pictogram_captions.WEIGHTS`."""
+"""How often a picture of a kind is drawn in training, relative to the others."""
 
 LISTS = {
     "emoji": "emoji",
@@ -53,7 +52,7 @@ def main() -> None:
     """Read the packages and write a list for each kind of picture, and what was left out."""
     options = _parse_arguments()
     tally = Tally()
-    packages: Path = options.packages
+    options.packages = packages = options.packages.resolve()  # a list names files for whoever reads it
     emojibase = Emojibase(packages / "emojibase-data")
     captions = Captions(WordNet(options.wordnet), emojibase, read_tags(packages / "tags"))
     locales = find_locales(options.locales, packages / "emojibase-data")

@@ -12,17 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipworks.errors import ConfigError, DataError
-from clipworks.files import is_complete, read_manifest, sha256_file, write_json
+from clipworks.files import read_manifest, sha256_file, write_json
 from clipworks.shards import (
     Sample,
     count_samples,
-    finish_shards,
     hash_shards,
     list_shards,
     read_shard,
     read_shards,
     write_shards,
-    write_tars,
 )
 
 
@@ -133,15 +131,6 @@ def test_a_write_that_was_cut_short_is_refused_until_it_is_repeated(tmp_path: Pa
     write_shards(samples(5), tmp_path, samples_per_shard=5)
     assert list(read_shards(tmp_path)) == samples(5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000.tar", "manifest.json"]
-
-
-def test_a_folder_is_unfinished_until_its_writer_says_so(tmp_path: Path) -> None:
-    manifest = write_tars(samples(3), tmp_path)
-    assert not is_complete(tmp_path)
-    with pytest.raises(DataError, match="is unfinished"):
-        list_shards(tmp_path)
-    finish_shards(tmp_path, manifest)
-    assert list(read_shards(tmp_path)) == samples(3)
 
 
 def test_shards_of_another_tool_are_not_written_over(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ Parallel = Literal["ddp", "fsdp"]
 
 TrainPrecision = Literal["f32", "bf16", "fp16"]
 """`bf16` and `fp16` multiply matrices in 16 bits and keep weights, optimizer and loss in float32; `fp16`
-scales the loss so that small gradients do not vanish."""
+scales the loss so that small gradients do not vanish. On a processor without bfloat16 instructions
+`bf16` computes in float32."""
 
 Reading = Literal["memory", "stream"]
 """`memory` holds all pictures decoded, `stream` reads and decodes them while training."""

@@ -10,7 +10,8 @@ import time
 import torch
 
 from clipworks.model.config import TextConfig, VisionConfig
-from clipworks.train.config import TrainConfig
+from clipworks.train.arithmetic import autocast_type
+from clipworks.train.config import TrainConfig, TrainPrecision
 
 PEAKS = {
     **{"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "V100": 125e12},
@@ -49,7 +50,7 @@ def step_flops(config: TrainConfig, *, text_tokens: int, image_patches: int) -> 
     return round(2 * (pairs + logits))
 
 
-def peak_flops(device: torch.device, precision: str) -> float | None:
+def peak_flops(device: torch.device, precision: TrainPrecision) -> float | None:
     """Operations a second that the device can do at most in a precision.
 
     From data sheets for graphics cards, None for an unknown one; a CPU is measured with one large matrix
@@ -59,7 +60,7 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
         name = torch.cuda.get_device_name(device)
         table = F32_PEAKS if precision == "f32" else PEAKS
         return next((peak for part, peak in table.items() if part in name), None)
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    kind = autocast_type(precision, device) or torch.float32
     a = torch.ones(_PROBE, _PROBE, dtype=kind)
     best = float("inf")
     for _ in range(_PROBE_ROUNDS):

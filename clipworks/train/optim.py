@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clipworks.errors import ConfigError
 from clipworks.train.config import TrainConfig
+from clipworks.train.muon import Muon
 
 MUON_MOMENTUM = 0.95
 
@@ -16,8 +17,7 @@ MUON_MOMENTUM = 0.95
 def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW for the whole model, or Muon for the matrices inside the towers and AdamW for the rest.
 
-    Muon (Jordan et al. 2024) steps along the nearest orthogonal matrix of the mean gradient; its
-    steps are scaled to the size of AdamW's (arXiv:2502.16982), so that rates and decay compare.
+    Muon's steps are scaled to the size of AdamW's, so that rates and decay compare.
     Weight decay acts on matrices alone: vectors, norms and the temperature have none. What is locked is
     in no optimizer. With `layer_decay` each block has its own share of the rate.
     """
@@ -38,12 +38,11 @@ def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.
     if inner:
         assert config.matrix_learning_rate is not None
         optimizers.append(
-            torch.optim.Muon(
+            Muon(
                 inner,
                 lr=config.matrix_learning_rate,
                 weight_decay=config.weight_decay,
                 momentum=MUON_MOMENTUM,
-                adjust_lr_fn="match_rms_adamw",
             )
         )
     return optimizers
@@ -52,7 +51,7 @@ def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.
 def set_rates(optimizers: list[torch.optim.Optimizer], step: int, config: TrainConfig) -> None:
     """Give every optimizer its rate of the step with this number."""
     for optimizer in optimizers:
-        is_muon = isinstance(optimizer, torch.optim.Muon)
+        is_muon = isinstance(optimizer, Muon)
         peak = config.matrix_learning_rate if is_muon else config.learning_rate
         assert peak is not None
         for group in optimizer.param_groups:

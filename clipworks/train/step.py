@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clipworks.errors import DataError
 from clipworks.model.network import Clip, initialise
 from clipworks.train.accumulate import push_gradients
+from clipworks.train.arithmetic import autocast_type
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import (
     Processes,
@@ -218,7 +219,7 @@ def make_gradients(learner: Learner, batch: Batch) -> "Outcome":
     config, processes = learner.config, learner.processes
     teaching: list[Teaching] = []
     is_replay = False
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.precision)
+    kind = autocast_type(config.precision, processes.device)
     spreads: list[Tensor] = []
 
     def encode(part: Batch) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clipworks.model.config import ClipConfig
 from clipworks.model.network import Clip, TextTower, VisionTower
+from clipworks.train.arithmetic import autocast_processor
 from clipworks.train.augment import draw_moves, move, normalise
 from clipworks.train.config import TrainPrecision
 from clipworks.train.lora import add_lora
@@ -158,7 +159,7 @@ def _retrieval_loss(logits_NU: Tensor, is_own_NU: NDArray[np.bool_], columns: ND
 @contextmanager
 def _inference(precision: TrainPrecision) -> Iterator[None]:
     """No gradients, and the run's arithmetic."""
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with torch.inference_mode(), autocast_processor(precision):
         yield
 
 

@@ -21,6 +21,7 @@ from clipworks.errors import CheckpointError, DataError
 from clipworks.files import atomic_write
 from clipworks.model.config import ClipConfig
 from clipworks.model.tensorfiles import read_safetensors, safetensors_bytes
+from clipworks.train.arithmetic import autocast_processor
 from clipworks.train.config import TrainConfig
 from clipworks.train.distributed import Processes
 from clipworks.train.loss import Captions as Positives
@@ -272,7 +273,7 @@ def _loss(
     rng: np.random.Generator,
 ) -> tuple[torch.Tensor, float]:
     """The loss of a batch and how many of its pictures are right."""
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=job.tune.precision == "bf16")
+    autocast = autocast_processor(job.tune.precision)
     if job.captions is None:
         assert job.labels is not None
         labels = torch.from_numpy(job.labels[places])

@@ -106,6 +106,8 @@ def test_a_name_comes_first_and_each_caption_has_its_kind(captions: Captions, ge
     keys = {one.text: one.key for one in found}
     assert found[0].text == "umbrella" and keys["Schirm"] == "translation" and keys["rain"] == "tag"
     assert "UV" not in keys and any(key == "phrase" for key in keys.values())
+    kinds = [text for text, key in keys.items() if key == "kind"]
+    assert any(f"n icon of a {kind}" in text or f" of a {kind}" in text for kind in kinds for text in kinds)
     assert abs(sum(one.prob for one in found) - 1) < 1e-9
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from clipworks.model.network import Clip
+from clipworks.train.muon import Muon
 from clipworks.train.optim import build_optimizers, schedule, set_rates
 from clipworks.train.recipes import tiny
 
@@ -39,7 +40,7 @@ def test_muon_takes_the_matrices_inside_the_towers_and_adamw_the_rest() -> None:
     config = replace(tiny(), matrix_learning_rate=0.02, warmup_steps=0)
     model = Clip(config.model)
     adamw, muon = build_optimizers(model, config)
-    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, torch.optim.Muon)
+    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, Muon)
     names = {id(p): name for name, p in model.named_parameters()}
     inner = {names[id(p)] for group in muon.param_groups for p in group["params"]}
     rest = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
