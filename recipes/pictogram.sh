@@ -17,11 +17,16 @@ export PACKAGES PYTHON="$python"
 
 [ -f "$work/ATTRIBUTION.md" ] || recipes/pool.sh "$work"
 
-if [ ! -f "$work/run/manifest.json" ]; then
-    # Keep large temporaries mapped: without these, page faults take most of a step (docs/log.md).
+# Keep large temporaries mapped: without these, page faults take most of a step (docs/log.md).
+train() {
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=20000000000 MALLOC_TOP_PAD_=500000000 THP_MEM_ALLOC_ENABLE=1 \
-        "$python" -m clipworks train --recipe pictogram --data "$work/shards" --out "$work/run"
-fi
+        "$python" -m clipworks train --recipe pictogram --data "$work/shards" "$@"
+}
+[ -f "$work/first/manifest.json" ] || train --out "$work/first"
+# On from there at half the rate, a quarter of the patches shown: twice the steps for the time.
+[ -f "$work/run/manifest.json" ] || train --from "$work/first" --out "$work/run" --set steps=1100 \
+    --set warmup_steps=40 --set learning_rate=5e-4 --set matrix_learning_rate=1e-3 --set check_rate=false \
+    --set patch_dropout=0.75 --set unmasked_steps=50
 
 if [ ! -f "$work/languages/manifest.json" ]; then
     "$python" -m recipes.pictogram_languages "$work/run" "$work/languages" \

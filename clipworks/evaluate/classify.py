@@ -20,7 +20,7 @@ from clipworks.model.tallies import wilson
 
 ROWS = 4096
 """Pictures whose logits are in memory at a time."""
-_TILE = 64
+_STEPS = 2**26
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,13 +125,12 @@ def check_targets(shard: Pictures, num_classes: int) -> None:
 
 
 def scores(rows: Vectors, others: Vectors) -> Vectors:
-    """Cosines, float32 [rows, others]; equal vectors give equal cosines wherever they stand.
+    """Cosines of unit vectors, float32 [rows, others]; equal vectors give equal cosines wherever they stand.
 
-    Both sides are filled up to whole tiles, since what is left at the edges of a matrix product is added up
-    in another order.
+    A matrix product adds up in another order at its edges, on another processor and with more threads. Here no
+    order matters: of numbers rounded to multiples of 2^-26 every product and every sum is exact in float64.
     """
-    filled = _filled(rows) @ _filled(others).T
-    return filled[: len(rows), : len(others)]
+    return (_rounded(rows) @ _rounded(others).T / _STEPS**2).astype(np.float32)
 
 
 def ranks_of(logits: Vectors, labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -165,6 +164,5 @@ def confusion(outcomes: Outcomes) -> list[list[int]]:
     return [[*divmod(int(pairs[place]), size), int(counts[place])] for place in order]
 
 
-def _filled(rows: Vectors) -> Vectors:
-    missing = -len(rows) % _TILE
-    return np.concatenate([rows, np.zeros((missing, rows.shape[1]), np.float32)]) if missing else rows
+def _rounded(rows: Vectors) -> NDArray[np.float64]:
+    return np.rint(rows * np.float64(_STEPS))
