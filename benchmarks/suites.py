@@ -65,9 +65,7 @@ def score_suite(engine: Engine, suite: Suite, vectors: NDArray[np.float32] | Non
 
 def fashion_suite(folder: Path, count: int | None = None) -> Suite:
     """The test pictures of Fashion-MNIST, dark on light, of Debian's `dataset-fashion-mnist`, unpacked."""
-    pixels = _read_idx(folder, "t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:count]
-    truth = _read_idx(folder, "t10k-labels-idx1-ubyte.gz", 8)[:count].astype(np.intp)
-    pictures = [np.repeat(255 - one[:, :, None], 3, axis=2) for one in pixels]
+    pictures, truth = read_fashion(folder, "t10k", count)
     return Suite(
         name="fashion_mnist_zero_shot",
         kind="classes",
@@ -76,6 +74,15 @@ def fashion_suite(folder: Path, count: int | None = None) -> Suite:
         truth=truth,
         templates=PHOTO_TEMPLATES,
     )
+
+
+def read_fashion(
+    folder: Path, split: str, count: int | None = None
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.intp]]:
+    """The first pictures of a split, `train` or `t10k`, dark on light, and their labels."""
+    pixels = _read_idx(folder, f"{split}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:count]
+    labels = _read_idx(folder, f"{split}-labels-idx1-ubyte.gz", 8)[:count].astype(np.intp)
+    return [np.repeat(255 - one[:, :, None], 3, axis=2) for one in pixels], labels
 
 
 def photograph_suite(folder: Path, *, without: Callable[[dict[str, str]], bool] | None = None) -> Suite:

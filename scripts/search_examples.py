@@ -1,7 +1,7 @@
-"""Write the table of searches in docs/pictogram.md: what the gallery of the package answers to fixed questions.
+"""Write the table of searches in docs/pictogram.md: what the package's gallery answers to fixed questions.
 
-`python scripts/search_examples.py` asks and writes. The questions are in this file and were written down before
-the answers were seen; none is left out.
+`python -m scripts.search_examples` asks and writes. The questions are in this file and were written down
+before the answers were seen; none is left out.
 """
 
 from pathlib import Path
@@ -23,7 +23,12 @@ QUESTIONS = {
     "moods and signs": ("somebody is angry", "love", "danger", "a happy birthday", "stop"),
     "other languages": ("ein Hund", "un poisson", "una casa", "猫", "自転車", "Wissenschaft"),
     "more than a name": ("a red car", "two dogs", "a cat on a sofa", "a man rides a horse", "no smoking"),
-    "what no picture shows": ("democracy", "the price of oil in 1973", "x squared plus one", "tomorrow maybe"),
+    "what no picture shows": (
+        "democracy",
+        "the price of oil in 1973",
+        "x squared plus one",
+        "tomorrow maybe",
+    ),
 }
 SHOWN = 3
 

@@ -127,8 +127,8 @@ def check_targets(shard: Pictures, num_classes: int) -> None:
 def scores(rows: Vectors, others: Vectors) -> Vectors:
     """Cosines of unit vectors, float32 [rows, others]; equal vectors give equal cosines wherever they stand.
 
-    A matrix product adds up in another order at its edges, on another processor and with more threads. Here no
-    order matters: of numbers rounded to multiples of 2^-26 every product and every sum is exact in float64.
+    A matrix product adds up in another order at its edges, on another processor and with more threads. Here
+    no order matters: of multiples of 2^-26 every product and every sum is exact in float64.
     """
     return (_rounded(rows) @ _rounded(others).T / _STEPS**2).astype(np.float32)
 
