@@ -23,6 +23,9 @@ from clipworks.search.opening import open_index
 from clipworks.search.relevance import BACKGROUND_TEXTS
 from clipworks.search.store import Result, Vectors
 
+UNSEEN_KIND = "emoji"
+"""3-D emoji: pictures of the gallery that no training has seen."""
+
 UNSEEN = (
     "Reykjavik",
     "Angela Merkel",
@@ -105,9 +108,11 @@ def main() -> None:
     store = open_index(Path(clipworks.__file__).parent / "gallery" / "index")
     threshold = store.relevance.text_threshold
     assert threshold is not None
-    captions = sorted({item.caption for item, _ in store.entries() if item.details["kind"] == "emoji"})
+    captions = sorted({item.caption for item, _ in store.entries() if item.details["kind"] == UNSEEN_KIND})
     places = _places(store, captions)
-    cosines = engine.embed_texts(captions) @ store.vectors.T
+    # Flat drawings of the same emoji are in the gallery too, and those were trained on.
+    is_unseen = np.array([item.details["kind"] == UNSEEN_KIND for item, _ in store.entries()])
+    cosines = np.where(is_unseen, engine.embed_texts(captions) @ store.vectors.T, np.float32(-1))
     best = np.array([row[place].max() for row, place in zip(cosines, places, strict=True)])
     is_found = (cosines > best[:, None]).sum(axis=1) < 10
     is_relevant = cosines.max(axis=1) >= threshold
@@ -160,10 +165,11 @@ def _ask(store: Library, first: Vectors, second: Vectors, weight: float) -> Resu
 
 
 def _places(store: Library, captions: list[str]) -> list[list[int]]:
-    """For each caption the rows of the pictures that have it."""
+    """For each caption the rows of the unseen pictures that have it."""
     rows: dict[str, list[int]] = {caption: [] for caption in captions}
     for row, (item, _) in enumerate(store.entries()):
-        rows.get(item.caption, []).append(row)
+        if item.details["kind"] == UNSEEN_KIND:
+            rows.get(item.caption, []).append(row)
     return [rows[caption] for caption in captions]
 
 

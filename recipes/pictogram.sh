@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the built-in model `pictogram`: pool -> training -> names in other languages -> eight bits -> scores ->
+# Make the built-in model `pictogram`: pool -> training in two parts -> mean of both -> eight bits -> scores ->
 # clipworks/model/builtin/pictogram.
 #
 # Each step is skipped if its output is there, and training goes on where it stopped. Needs npm, apt-get, dpkg-deb,
@@ -28,30 +28,26 @@ train() {
     --set warmup_steps=40 --set learning_rate=5e-4 --set matrix_learning_rate=1e-3 --set check_rate=false \
     --set patch_dropout=0.75 --set unmasked_steps=50
 
-if [ ! -f "$work/languages/manifest.json" ]; then
-    "$python" -m recipes.pictogram_languages "$work/run" "$work/languages" \
-        --emojibase "$PACKAGES/emojibase-data" --tables "$work/shards"
-fi
+[ -f "$work/mixed/manifest.json" ] || "$python" -m recipes.pictogram_mix "$work/first" "$work/run" "$work/mixed"
 
 # The package carries weights in eight bits; what is scored is what is shipped.
-if [ ! -f "$work/model/manifest.json" ]; then
-    "$python" -m recipes.pictogram_export "$work/languages" "$work/model"
+if [ ! -f "$work/pictogram/manifest.json" ]; then
+    "$python" -m recipes.pictogram_export "$work/mixed" "$work/pictogram"
 fi
 
-if [ ! -f "$work/model/scores.json" ]; then
-    "$python" -m benchmarks.pictogram --model "$work/model" --emoji "$PACKAGES/fluent-emoji-3d" \
+if [ ! -f "$work/pictogram/scores.json" ]; then
+    "$python" -m benchmarks.pictogram --model "$work/pictogram" --emoji "$PACKAGES/fluent-emoji-3d" \
         --clip-art "$PACKAGES/openclipart" --fashion "$PACKAGES/fashion-mnist" \
         --emojibase "$PACKAGES/emojibase-data" ${PHOTOS:+--photos "$PHOTOS"}
-    cp benchmarks/results/pictogram.json "$work/model/scores.json"
+    cp benchmarks/results/pictogram.json "$work/pictogram/scores.json"
 fi
 
 builtin=clipworks/model/builtin/pictogram
 mkdir -p "$builtin"
 for file in config.json model.safetensors scores.json manifest.json; do
-    cp "$work/model/$file" "$builtin/"
+    cp "$work/pictogram/$file" "$builtin/"
 done
 cp "$work/run/train.json" "$builtin/"
 awk 'NR % 20 == 1' "$work/run/metrics.jsonl" >"$builtin/metrics.jsonl" # every twentieth step draws the same curve
-cp "$work/shards/manifest.json" "$builtin/data_manifest.json"
-cp "$work/ATTRIBUTION.md" "$builtin/"
+cp "$work/data_manifest.json" "$work/ATTRIBUTION.md" "$builtin/"
 echo "The model is in $builtin."

@@ -1,15 +1,18 @@
 """Teach a trained model the names of emoji in other languages.
 
     python -m recipes.pictogram_languages MODEL OUT --emojibase DIR --tables DIR
+    python -m recipes.pictogram_languages MODEL OUT2 --student OUT --english 384 --steps 300 …
 
 The text tower learns to give a name in another language the vector that it gives to the English one, and to
 keep its own vectors of English captions (Reimers and Gurevych, arXiv:2004.09813, with one tower in both
-parts). The image tower is not touched. Sentences: labels and tags of emojibase-data, which stand for the same
-emoji in every language; English captions: the tables of the pool.
+parts). The image tower is not touched. The second command goes on from what the first one made, with more
+English, since that has forgotten some. Sentences: labels and tags of emojibase-data, which stand for the
+same emoji in every language; English captions: the tables of the pool.
 """
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,13 +30,13 @@ from clipworks.tables import read_batches
 from clipworks.train.arithmetic import autocast_processor
 from recipes.pool_captions import sentences
 
-STEPS = 3000
-TRANSLATED, ENGLISH = 384, 128
-"""Sentences of each kind in a batch."""
+STEPS = 900
+BATCH_SIZE, ENGLISH = 512, 128
+"""Sentences of a batch, and how many of them are English."""
 MAX_TOKENS = 24
 """Longer sentences are left out: they would make a whole batch long."""
 MAX_CAPTIONS = 60_000
-"""English captions of the pool, drawn at random."""
+"""English captions of the pool, those that training draws most."""
 RATE = 1e-3
 WARMUP_STEPS = 100
 SCALE = 30.0
@@ -58,9 +61,11 @@ def gather(emojibase: Path, tables: Path, context_length: int) -> Material:
     """All pairs of translations and their English names, and the English captions of the pool."""
     pairs = _short(sentences(emojibase), context_length)
     foreign = {text for text, _ in pairs}
-    captions = sorted({text for text in _captions(tables) if text not in foreign})
-    some = np.random.default_rng(0).permutation(len(captions))[:MAX_CAPTIONS]
-    english = dict.fromkeys([*(name for _, name in pairs), *(captions[place] for place in some)])
+    drawn = defaultdict[str, float](float)
+    for text, share in _captions(tables):
+        drawn[text] += share if text not in foreign else 0.0
+    often = sorted(drawn, key=lambda text: (-drawn[text], text))[:MAX_CAPTIONS]
+    english = dict.fromkeys([*(name for _, name in pairs), *(text for text in often if drawn[text] > 0)])
     place = {text: len(pairs) + number for number, text in enumerate(english)}
     tokens = tokenize([*(text for text, _ in pairs), *english], context_length=context_length)
     token_rows, places = np.unique(tokens, return_inverse=True)
@@ -74,19 +79,26 @@ def gather(emojibase: Path, tables: Path, context_length: int) -> Material:
 
 
 def teach(
-    checkpoint: Checkpoint, material: Material, *, steps: int, seed: int
+    checkpoint: Checkpoint,
+    material: Material,
+    *,
+    steps: int,
+    seed: int,
+    begun: Checkpoint | None = None,
+    num_english: int = ENGLISH,
 ) -> dict[str, NDArray[np.float32]]:
-    """The weights with a text tower that knows the translations."""
+    """The weights with a text tower that knows the translations; `begun` is what an earlier call has made."""
     torch.manual_seed(seed)
+    begun = begun or checkpoint
     teacher = _tower(checkpoint, material)
-    student = _tower(checkpoint, material)
-    _begin_unknown(student, material.token_rows[~_known(checkpoint)[material.token_rows]], material)
+    student = _tower(begun, material)
+    _begin_unknown(student, material.token_rows[~_known(begun)[material.token_rows]], material)
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     english = np.arange(material.num_translations, len(material.tokens))
     targets = torch.cat(
         [_vectors(teacher, material, rows) for rows in np.array_split(english, -(-len(english) // 512))]
     )
-    for step, rows in enumerate(_batches(material, steps, seed)):
+    for step, rows in enumerate(_batches(material, steps, seed, num_english)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP_STEPS, 1 - step / steps)
         targets_BE = targets[torch.from_numpy(material.wanted[rows] - material.num_translations)]
@@ -104,7 +116,7 @@ def teach(
                 f"step {step}  loss {loss.item():.3f}  cosine to the English vector {cosine:.3f}\n"
             )
     learned = {f"text.{name}": value.detach().numpy() for name, value in student.state_dict().items()}
-    table = checkpoint.tensors[_TABLE].copy()
+    table = begun.tensors[_TABLE].copy()
     table[material.token_rows] = learned[_TABLE]
     return {**checkpoint.tensors, **learned, _TABLE: table}
 
@@ -117,7 +129,7 @@ def _loss(vectors_BE: Tensor, targets_BE: Tensor, wanted: NDArray[np.int64]) -> 
     return distance + 0.1 * F.cross_entropy(logits, torch.from_numpy(inverse))
 
 
-def _batches(material: Material, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
+def _batches(material: Material, steps: int, seed: int, num_english: int) -> Iterator[NDArray[np.int64]]:
     """Random sentences of about one length, so that little of a batch is padding."""
     random = np.random.default_rng(seed)
     split = material.num_translations
@@ -128,7 +140,7 @@ def _batches(material: Material, steps: int, seed: int) -> Iterator[NDArray[np.i
     ]
     for _ in range(steps):
         at, chosen = random.random(), list[NDArray[np.int64]]()
-        for ordered, count in zip(by_length, (TRANSLATED, ENGLISH), strict=True):
+        for ordered, count in zip(by_length, (BATCH_SIZE - num_english, num_english), strict=True):
             width = max(count, len(ordered) // 10)
             first = int(at * max(0, len(ordered) - width))
             chosen.append(random.choice(ordered[first : first + width], count))
@@ -186,11 +198,12 @@ def _short(pairs: list[tuple[str, str]], context_length: int) -> list[tuple[str,
     return [pair for pair, length in zip(pairs, lengths, strict=True) if length < MAX_TOKENS]
 
 
-def _captions(tables: Path) -> Iterator[str]:
+def _captions(tables: Path) -> Iterator[tuple[str, float]]:
+    """Every caption of every picture, and how often training draws it."""
     for path in sorted(tables.glob("*.parquet")):
-        for batch in read_batches(path, ["texts"]):
-            for texts in batch.columns[0].to_pylist():
-                yield from (one["text"] for one in texts)
+        for batch in read_batches(path, ["probs", "weight"]):
+            for probs, weight in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield from ((one["text"], one["prob"] * weight) for one in probs)
 
 
 def main() -> None:
@@ -202,7 +215,15 @@ def main() -> None:
         f"{material.num_translations} translations, {len(material.token_rows)} tokens, "
         f"{len(material.tokens) - material.num_translations} English sentences.\n"
     )
-    tensors = teach(checkpoint, material, steps=options.steps, seed=options.seed)
+    begun = read_checkpoint(options.student) if options.student is not None else None
+    tensors = teach(
+        checkpoint,
+        material,
+        steps=options.steps,
+        seed=options.seed,
+        begun=begun,
+        num_english=options.english,
+    )
     sys.stdout.write(write_checkpoint(options.out, checkpoint.config, tensors) + "\n")
 
 
@@ -212,6 +233,8 @@ def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     parser.add_argument("out", type=Path, help="folder of the new one")
     parser.add_argument("--emojibase", type=Path, required=True, help="npm's emojibase-data, unpacked")
     parser.add_argument("--tables", type=Path, required=True, help="folder with the pool's tables")
+    parser.add_argument("--student", type=Path, help="go on with this model, which an earlier call has made")
+    parser.add_argument("--english", type=int, default=ENGLISH, help=f"English sentences of {BATCH_SIZE}")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """The data card of a pool and its credits: `python -m recipes.pool_card WORK PACKAGES [--docs]`.
 
-Writes `pool.md`, `pool.svg` and `ATTRIBUTION.md` beside the shards that `recipes/pool.sh` made; with `--docs`
-the card and its plot go to docs/ as well. Every number is counted in the shards' tables.
+Writes `pool.md`, `pool.svg`, `ATTRIBUTION.md` and `data_manifest.json` beside what `recipes/pool.sh` made;
+with `--docs` the card and its plot go to docs/ as well. Every number is counted in the shards' tables.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from clipworks.files import atomic_write, read_json, read_manifest
+from clipworks.files import atomic_write, read_json, read_manifest, write_json
 from clipworks.plots import Line, draw_lines
 from clipworks.stage import part_files
 from clipworks.tables import read_batches
@@ -46,7 +46,7 @@ class Counts:
 
 
 def main() -> None:
-    """Count, and write the three files."""
+    """Count, and write the four files."""
     options = _parse_arguments()
     work: Path = options.work
     before, after = count(work / "pictures"), count(work / "shards")
@@ -54,6 +54,7 @@ def main() -> None:
     _write(work / "pool.md", card)
     _write(work / "pool.svg", plot(before, after))
     _write(work / "ATTRIBUTION.md", attribution(after))
+    write_json(work / "data_manifest.json", data_manifest(work, options.packages, after))
     if options.docs:
         for name in ("pool.md", "pool.svg"):
             shutil.copyfile(work / name, ROOT / "docs" / name)
@@ -89,7 +90,7 @@ def render(work: Path, packages: Path, before: Counts, after: Counts) -> str:
     manifest = read_manifest(work / "shards")
     rules = manifest["config"]["rules"]
     settings = manifest["config"]["settings"]
-    inputs = [json.loads(line) for line in (packages / "packages.jsonl").read_text().splitlines()]
+    inputs = _inputs(packages)
     texts = sum(after.captions.values())
     sections = [
         _HEAD.format(
@@ -166,6 +167,23 @@ def attribution(counts: Counts) -> str:
     """The credits that CC BY and the other licences ask for."""
     rows = [(name, *counts.origins[name], number) for name, number in sorted(counts.sets.items())]
     return _CREDITS + "\n" + table(("set", "title", "author", "licence", "address", "pictures"), rows)
+
+
+def data_manifest(work: Path, packages: Path, counts: Counts) -> dict[str, Any]:
+    """What the pool was made from and which bytes it has, without the places where they lay."""
+    manifest = read_manifest(work / "shards")
+    tars = [(name, file) for part in manifest["parts"] for name, file in part["files"].items()]
+    return {
+        "pictures": counts.pictures,
+        "inputs": _inputs(packages),
+        "counts": {"kind": counts.kinds, "licence": counts.licences, "set": counts.sets},
+        "rules": manifest["config"]["rules"],
+        "shards": {name: file["sha256"] for name, file in tars if name.endswith(".tar")},
+    }
+
+
+def _inputs(packages: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (packages / "packages.jsonl").read_text().splitlines()]
 
 
 def _rules_words(settings: dict[str, Any], lists: dict[str, Any]) -> str:

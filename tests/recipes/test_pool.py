@@ -152,5 +152,8 @@ def test_the_card_counts_what_the_commands_made(
     assert "| contaminated |" not in card or "evaluation" not in card.split("contaminated")[0]
     assert (tmp_path / "pool.svg").read_text().startswith("<svg")
     credits = (tmp_path / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    manifest = json.loads((tmp_path / "data_manifest.json").read_bytes())
+    assert manifest["pictures"] == sum(manifest["counts"]["kind"].values()) and manifest["shards"]
+    assert str(tmp_path) not in json.dumps(manifest)
     assert "| noto | Noto | The noto people | Apache-2.0 | https://noto.example |" in credits
     assert not any(sample.details["source"] == "openclipart" for sample in samples)  # all look the same there
