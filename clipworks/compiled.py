@@ -4,6 +4,7 @@ It is kept in our cache folder and never beside the package, which may be read-o
 """
 
 import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
@@ -14,6 +15,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
+
+_NUMBA_SETTINGS = threading.Lock()
+"""Held while numba's settings differ: threads that decode their first pictures at once come here together, and
+the machine code of the second one landed in the folder that the program was started in."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -67,9 +72,10 @@ def keep_machine_code(place: Callable[[], Path], *functions: Callable[..., Any])
     if not os.access(folder, os.W_OK):
         return
     settings: Any = config
-    before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
-    try:
-        for function in functions:
-            cast(Any, function).enable_caching()
-    finally:
-        settings.CACHE_DIR = before
+    with _NUMBA_SETTINGS:
+        before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
+        try:
+            for function in functions:
+                cast(Any, function).enable_caching()
+        finally:
+            settings.CACHE_DIR = before

@@ -1,7 +1,9 @@
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numba
 import pytest
 
 from clipworks.compiled import compiled, keep_machine_code
@@ -67,3 +69,29 @@ def test_the_folder_is_named_by_all_files_that_the_code_is_of(
     files[1].write_text("def b(x):\n    return x + 1\n")
     keep_machine_code(cache_folder, *functions())  # type: ignore[arg-type]
     assert len(list(tmp_path.glob("numba-*"))) == 2
+
+
+def test_threads_that_come_at_once_all_keep_it_in_the_folder(tmp_path: Path) -> None:
+    seen = list[str]()
+    second_is_near = threading.Event()
+
+    class Slow:
+        py_func = staticmethod(keep_machine_code.__wrapped__)
+
+        def enable_caching(self) -> None:
+            second_is_near.wait(10)
+            seen.append(numba.core.config.CACHE_DIR)
+
+    def place_and_tell() -> Path:
+        second_is_near.set()
+        return tmp_path
+
+    before = numba.core.config.CACHE_DIR
+    first = threading.Thread(target=keep_machine_code, args=(lambda: tmp_path, Slow()))
+    second = threading.Thread(target=keep_machine_code, args=(place_and_tell, Slow()))
+    first.start()
+    second.start()
+    first.join()
+    second.join()
+    assert len(seen) == 2 and all(Path(one).parent == tmp_path for one in seen)
+    assert before == numba.core.config.CACHE_DIR
