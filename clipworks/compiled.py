@@ -17,8 +17,8 @@ from numba.core import config
 from numba.extending import intrinsic
 
 _NUMBA_SETTINGS = threading.Lock()
-"""Held while numba's settings differ: threads that decode their first pictures at once come here together, and
-the machine code of the second one landed in the folder that the program was started in."""
+"""Held while numba's settings differ: threads that decode their first pictures at once come here together,
+and the machine code of the second one landed in the folder that the program was started in."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
