@@ -1,20 +1,21 @@
 """Teach a trained model the names of emoji in other languages.
 
-    python -m recipes.pictogram_languages MODEL OUT --emojibase DIR --tables DIR
-    python -m recipes.pictogram_languages MODEL OUT2 --student OUT --english 384 --steps 300 …
+    python -m recipes.pictogram_languages MODEL OUT --emojibase DIR --wordnet DIR --tables DIR
 
 The text tower learns to give a name in another language the vector that it gives to the English one, and to
-keep its own vectors of English captions (Reimers and Gurevych, arXiv:2004.09813, with one tower in both
-parts). The image tower is not touched. The second command goes on from what the first one made, with more
-English, since that has forgotten some. Sentences: labels and tags of emojibase-data, which stand for the
-same emoji in every language; English captions: the tables of the pool.
+keep its own vectors of English (Reimers and Gurevych, arXiv:2004.09813, with one tower in both parts). The
+image tower is not touched. Sentences: labels and tags of emojibase-data, which stand for the same emoji in
+every language. English that is kept: those names, captions of the pool's tables, and words and definitions
+of WordNet, most of which no picture shows: without them the tower forgets that they are far from pictures.
 """
 
 import argparse
+import random
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +31,15 @@ from clipworks.tables import read_batches
 from clipworks.train.arithmetic import autocast_processor
 from recipes.pool_captions import sentences
 
-STEPS = 900
-BATCH_SIZE, ENGLISH = 512, 128
-"""Sentences of a batch, and how many of them are English."""
+STEPS = 2400
+GROUPS = {"translations": 256, "names": 64, "captions": 128, "words": 64}
+"""Sentences of each group in a batch; all but the first are English."""
 MAX_TOKENS = 24
 """Longer sentences are left out: they would make a whole batch long."""
 MAX_CAPTIONS = 60_000
 """English captions of the pool, those that training draws most."""
+MAX_WORDS = 60_000
+"""Words and definitions of WordNet, by chance."""
 RATE = 1e-3
 WARMUP_STEPS = 100
 SCALE = 30.0
@@ -49,59 +52,72 @@ class Material:
     """Tokens of all sentences, as rows of the token table that is trained."""
 
     tokens: NDArray[np.int64]
-    """int64 [S, T]: translations first, then English sentences."""
+    """int64 [S, T]: translations first, then English sentences, in the order of GROUPS."""
     wanted: NDArray[np.int64]
     """int64 [S]: the English sentence whose vector a sentence shall get; its own index for an English one."""
-    num_translations: int
+    ends: tuple[int, ...]
+    """Where each group of sentences ends."""
     token_rows: NDArray[np.int64]
     """int64 [K]: ids of the vocabulary that occur, ascending."""
 
 
-def gather(emojibase: Path, tables: Path, context_length: int) -> Material:
-    """All pairs of translations and their English names, and the English captions of the pool."""
+def gather(emojibase: Path, wordnet: Path, tables: Path, context_length: int) -> Material:
+    """All pairs of translations and their English names, the English captions of the pool, and WordNet."""
     pairs = _short(sentences(emojibase), context_length)
     foreign = {text for text, _ in pairs}
     drawn = defaultdict[str, float](float)
     for text, share in _captions(tables):
-        drawn[text] += share if text not in foreign else 0.0
-    often = sorted(drawn, key=lambda text: (-drawn[text], text))[:MAX_CAPTIONS]
-    english = dict.fromkeys([*(name for _, name in pairs), *(text for text in often if drawn[text] > 0)])
+        drawn[text] += share
+    often = sorted((text for text in drawn if drawn[text] > 0), key=lambda text: (-drawn[text], text))
+    groups = (name for _, name in pairs), often[:MAX_CAPTIONS], read_words(wordnet)
+    english = dict[str, None]()
+    ends = [len(pairs)]
+    for group in groups:
+        english |= dict.fromkeys(text for text in group if text not in foreign)
+        ends.append(len(pairs) + len(english))
     place = {text: len(pairs) + number for number, text in enumerate(english)}
     tokens = tokenize([*(text for text, _ in pairs), *english], context_length=context_length)
     token_rows, places = np.unique(tokens, return_inverse=True)
-    wanted = [*(place[name] for _, name in pairs), *place.values()]
     return Material(
         tokens=places.reshape(tokens.shape),
-        wanted=np.array(wanted),
-        num_translations=len(pairs),
+        wanted=np.array([*(place[name] for _, name in pairs), *place.values()]),
+        ends=tuple(ends),
         token_rows=token_rows,
     )
 
 
+def read_words(wordnet: Path, count: int = MAX_WORDS) -> list[str]:
+    """Words of every part of speech and their definitions, without examples, in an order of chance."""
+    found = dict[str, None]()
+    for path in sorted(wordnet.glob("data.*")):
+        for line in path.read_text("latin-1").splitlines():
+            if line[:1] != " ":
+                facts, _, gloss = line.partition("|")
+                found[facts.split()[4].replace("_", " ").partition("(")[0]] = None
+                found[gloss.partition(";")[0].strip()] = None
+    shuffled = sorted(found)
+    random.Random(0).shuffle(shuffled)
+    return shuffled[:count]
+
+
 def teach(
-    checkpoint: Checkpoint,
-    material: Material,
-    *,
-    steps: int,
-    seed: int,
-    begun: Checkpoint | None = None,
-    num_english: int = ENGLISH,
+    checkpoint: Checkpoint, material: Material, *, steps: int, seed: int
 ) -> dict[str, NDArray[np.float32]]:
-    """The weights with a text tower that knows the translations; `begun` is what an earlier call has made."""
+    """The weights with a text tower that knows the translations."""
     torch.manual_seed(seed)
-    begun = begun or checkpoint
-    teacher = _tower(checkpoint, material)
-    student = _tower(begun, material)
-    _begin_unknown(student, material.token_rows[~_known(begun)[material.token_rows]], material)
+    teacher, student = _tower(checkpoint, material), _tower(checkpoint, material)
+    known = np.any(checkpoint.tensors[_TABLE], axis=1)
+    _begin_unknown(student, material.token_rows[~known[material.token_rows]], material)
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    english = np.arange(material.num_translations, len(material.tokens))
+    first_english = material.ends[0]
+    english = np.arange(first_english, len(material.tokens))
     targets = torch.cat(
         [_vectors(teacher, material, rows) for rows in np.array_split(english, -(-len(english) // 512))]
     )
-    for step, rows in enumerate(_batches(material, steps, seed, num_english)):
+    for step, rows in enumerate(_batches(material, steps, seed)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP_STEPS, 1 - step / steps)
-        targets_BE = targets[torch.from_numpy(material.wanted[rows] - material.num_translations)]
+        targets_BE = targets[torch.from_numpy(material.wanted[rows] - first_english)]
         with autocast_processor("bf16"):
             features_BE = student(_cut(material, rows))
         vectors_BE = F.normalize(features_BE.float(), dim=-1)
@@ -111,14 +127,17 @@ def teach(
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
         if step % 100 == 0:
-            cosine = (vectors_BE * targets_BE).sum(dim=-1).mean().item()
-            sys.stderr.write(
-                f"step {step}  loss {loss.item():.3f}  cosine to the English vector {cosine:.3f}\n"
-            )
+            _report(step, loss, (vectors_BE * targets_BE).sum(dim=-1))
     learned = {f"text.{name}": value.detach().numpy() for name, value in student.state_dict().items()}
-    table = begun.tensors[_TABLE].copy()
+    table = checkpoint.tensors[_TABLE].copy()
     table[material.token_rows] = learned[_TABLE]
     return {**checkpoint.tensors, **learned, _TABLE: table}
+
+
+def _report(step: int, loss: Tensor, cosines_B: Tensor) -> None:
+    means = [part.mean().item() for part in torch.split(cosines_B, list(GROUPS.values()))]
+    told = "  ".join(f"{name} {mean:.3f}" for name, mean in zip(GROUPS, means, strict=True))
+    sys.stderr.write(f"step {step}  loss {loss.item():.3f}  cosines to the wanted vectors: {told}\n")
 
 
 def _loss(vectors_BE: Tensor, targets_BE: Tensor, wanted: NDArray[np.int64]) -> Tensor:
@@ -129,21 +148,19 @@ def _loss(vectors_BE: Tensor, targets_BE: Tensor, wanted: NDArray[np.int64]) -> 
     return distance + 0.1 * F.cross_entropy(logits, torch.from_numpy(inverse))
 
 
-def _batches(material: Material, steps: int, seed: int, num_english: int) -> Iterator[NDArray[np.int64]]:
+def _batches(material: Material, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
     """Random sentences of about one length, so that little of a batch is padding."""
-    random = np.random.default_rng(seed)
-    split = material.num_translations
+    chance = np.random.default_rng(seed)
     lengths = material.tokens.argmax(axis=1)
     by_length = [
-        np.argsort(lengths[:split], kind="stable"),
-        split + np.argsort(lengths[split:], kind="stable"),
+        start + np.argsort(lengths[start:end], kind="stable") for start, end in pairwise((0, *material.ends))
     ]
     for _ in range(steps):
-        at, chosen = random.random(), list[NDArray[np.int64]]()
-        for ordered, count in zip(by_length, (BATCH_SIZE - num_english, num_english), strict=True):
+        at, chosen = chance.random(), list[NDArray[np.int64]]()
+        for ordered, count in zip(by_length, GROUPS.values(), strict=True):
             width = max(count, len(ordered) // 10)
             first = int(at * max(0, len(ordered) - width))
-            chosen.append(random.choice(ordered[first : first + width], count))
+            chosen.append(chance.choice(ordered[first : first + width], count))
         yield np.concatenate(chosen)
 
 
@@ -176,12 +193,6 @@ def _tower(checkpoint: Checkpoint, material: Material) -> TextTower:
     return tower
 
 
-def _known(checkpoint: Checkpoint) -> NDArray[np.bool_]:
-    """bool [vocabulary]: tokens that the model was trained with."""
-    known: NDArray[np.bool_] = np.any(checkpoint.tensors[_TABLE], axis=1)
-    return known
-
-
 def _begin_unknown(student: TextTower, ids: NDArray[np.int64], material: Material) -> None:
     """Random rows for tokens that the model has never seen, as wide as those that it has."""
     places = torch.from_numpy(np.searchsorted(material.token_rows, ids))
@@ -210,20 +221,12 @@ def main() -> None:
     """Train and write the model."""
     options = _parse_arguments()
     checkpoint = read_checkpoint(options.model)
-    material = gather(options.emojibase, options.tables, checkpoint.config.text.context_length)
-    sys.stderr.write(
-        f"{material.num_translations} translations, {len(material.token_rows)} tokens, "
-        f"{len(material.tokens) - material.num_translations} English sentences.\n"
+    material = gather(
+        options.emojibase, options.wordnet, options.tables, checkpoint.config.text.context_length
     )
-    begun = read_checkpoint(options.student) if options.student is not None else None
-    tensors = teach(
-        checkpoint,
-        material,
-        steps=options.steps,
-        seed=options.seed,
-        begun=begun,
-        num_english=options.english,
-    )
+    counts = [end - start for start, end in pairwise((0, *material.ends))]
+    sys.stderr.write(f"{dict(zip(GROUPS, counts, strict=True))}, {len(material.token_rows)} tokens.\n")
+    tensors = teach(checkpoint, material, steps=options.steps, seed=options.seed)
     sys.stdout.write(write_checkpoint(options.out, checkpoint.config, tensors) + "\n")
 
 
@@ -232,9 +235,8 @@ def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespa
     parser.add_argument("model", type=Path, help="folder of the trained model")
     parser.add_argument("out", type=Path, help="folder of the new one")
     parser.add_argument("--emojibase", type=Path, required=True, help="npm's emojibase-data, unpacked")
+    parser.add_argument("--wordnet", type=Path, required=True, help="folder of WordNet's database")
     parser.add_argument("--tables", type=Path, required=True, help="folder with the pool's tables")
-    parser.add_argument("--student", type=Path, help="go on with this model, which an earlier call has made")
-    parser.add_argument("--english", type=int, default=ENGLISH, help=f"English sentences of {BATCH_SIZE}")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)

@@ -1,7 +1,6 @@
 """Names in other languages are learned by the text tower alone, from its own English vectors."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import clipworks
 from clipworks.model.weights import read_checkpoint, write_checkpoint
 from clipworks.tables import write_table
 from recipes import pictogram_languages
-from recipes.pictogram_languages import gather, teach
+from recipes.pictogram_languages import gather, read_words, teach
 from recipes.pool_captions import sentences
 
 
@@ -45,32 +44,57 @@ def tables(tmp_path: Path) -> Path:
     return tmp_path / "tables"
 
 
+@pytest.fixture
+def wordnet(tmp_path: Path) -> Path:
+    (tmp_path / "wordnet").mkdir()
+    lines = [
+        "  1 This software and database is being provided to you",
+        '00001740 03 n 01 free_will 0 000 | the power to choose; "he left of his own free will"  ',
+        "00002137 00 a 01 outer(a) 0 000 | being on the outside",
+    ]
+    (tmp_path / "wordnet" / "data.noun").write_text("\n".join(lines), "latin-1")
+    return tmp_path / "wordnet"
+
+
 def test_names_and_names_with_tags_stand_beside_the_english_ones(emojibase: Path) -> None:
     found = sentences(emojibase)
     assert ("fuchs", "fox") in found and ("犬, ペット", "dog, pet") in found
     assert len(found) == 8
 
 
-def test_each_translation_wants_the_vector_of_its_english_name(emojibase: Path, tables: Path) -> None:
-    material = gather(emojibase, tables, 77)
-    english = material.tokens[material.wanted[: material.num_translations]]
-    assert material.num_translations == 8 and len(material.tokens) == 8 + 4 + 1  # "hund" is no English
+def test_words_and_definitions_stand_without_examples_and_notices(wordnet: Path) -> None:
+    wanted = {"free will", "the power to choose", "outer", "being on the outside"}
+    assert set(read_words(wordnet)) == wanted and len(read_words(wordnet, count=3)) == 3
+
+
+def test_each_translation_wants_the_vector_of_its_english_name(
+    emojibase: Path, wordnet: Path, tables: Path
+) -> None:
+    material = gather(emojibase, wordnet, tables, 77)
+    assert material.ends == (8, 8 + 4, 8 + 4 + 1, 8 + 4 + 1 + 4)  # "hund" is no English
+    assert len(material.tokens) == material.ends[-1]
+    english = material.tokens[material.wanted[:8]]
     for number, (_, name) in enumerate(sentences(emojibase)):
         row = material.token_rows[english[number]]
         assert row[0] == 49406 and (row == 49407).sum() == 1, name
-    own = np.arange(material.num_translations, len(material.tokens))
+    own = np.arange(8, len(material.tokens))
     assert (material.wanted[own] == own).all()
 
 
 @pytest.mark.slow
 def test_translations_come_near_and_pictures_stay(
-    emojibase: Path, tables: Path, tiny_clip: TinyClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emojibase: Path,
+    wordnet: Path,
+    tables: Path,
+    tiny_clip: TinyClip,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pictogram_languages, "BATCH_SIZE", 12)
+    monkeypatch.setattr(
+        pictogram_languages, "GROUPS", {"translations": 6, "names": 2, "captions": 2, "words": 2}
+    )
     before = read_checkpoint(Path(tiny_clip.native))
-    material = gather(emojibase, tables, 77)
-    begun = replace(before, tensors=teach(before, material, steps=40, seed=0, num_english=4))
-    tensors = teach(before, material, steps=20, seed=1, begun=begun, num_english=8)
+    tensors = teach(before, gather(emojibase, wordnet, tables, 77), steps=60, seed=0)
     assert all(
         (tensors[name] == before.tensors[name]).all() for name in tensors if name.startswith("vision.")
     )
