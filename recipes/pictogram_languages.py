@@ -63,17 +63,18 @@ class Material:
 
 def gather(emojibase: Path, wordnet: Path, tables: Path, context_length: int) -> Material:
     """All pairs of translations and their English names, the English captions of the pool, and WordNet."""
-    pairs = _short(sentences(emojibase), context_length)
+    pairs = sentences(emojibase)
+    short = set(_short([text for text, _ in pairs], context_length))
+    pairs = [pair for pair in pairs if pair[0] in short]
     foreign = {text for text, _ in pairs}
     drawn = defaultdict[str, float](float)
     for text, share in _captions(tables):
         drawn[text] += share
     often = sorted((text for text in drawn if drawn[text] > 0), key=lambda text: (-drawn[text], text))
-    groups = (name for _, name in pairs), often[:MAX_CAPTIONS], read_words(wordnet)
-    english = dict[str, None]()
-    ends = [len(pairs)]
-    for group in groups:
-        english |= dict.fromkeys(text for text in group if text not in foreign)
+    english = dict.fromkeys(name for _, name in pairs)
+    ends = [len(pairs), len(pairs) + len(english)]
+    for group in (often[:MAX_CAPTIONS], read_words(wordnet)):
+        english |= dict.fromkeys(text for text in _short(group, context_length) if text not in foreign)
         ends.append(len(pairs) + len(english))
     place = {text: len(pairs) + number for number, text in enumerate(english)}
     tokens = tokenize([*(text for text, _ in pairs), *english], context_length=context_length)
@@ -110,10 +111,7 @@ def teach(
     _begin_unknown(student, material.token_rows[~known[material.token_rows]], material)
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     first_english = material.ends[0]
-    english = np.arange(first_english, len(material.tokens))
-    targets = torch.cat(
-        [_vectors(teacher, material, rows) for rows in np.array_split(english, -(-len(english) // 512))]
-    )
+    targets = _english_vectors(teacher, material)
     for step, rows in enumerate(_batches(material, steps, seed)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP_STEPS, 1 - step / steps)
@@ -164,10 +162,15 @@ def _batches(material: Material, steps: int, seed: int) -> Iterator[NDArray[np.i
         yield np.concatenate(chosen)
 
 
-def _vectors(tower: TextTower, material: Material, rows: NDArray[np.int64]) -> Tensor:
-    """Unit vectors of some sentences, float32 [B, E]."""
-    with torch.no_grad(), autocast_processor("bf16"):
-        return F.normalize(tower(_cut(material, rows)).float(), dim=-1)
+def _english_vectors(tower: TextTower, material: Material) -> Tensor:
+    """Unit vectors of the English sentences, float32 [S, E], in their order; made by length."""
+    start = material.ends[0]
+    ordered = np.argsort(material.tokens[start:].argmax(axis=1), kind="stable")
+    found = torch.empty(len(ordered), tower.projection.out_features)
+    for rows in np.array_split(ordered, -(-len(ordered) // 512)):
+        with torch.no_grad(), autocast_processor("bf16"):
+            found[rows] = F.normalize(tower(_cut(material, start + rows)).float(), dim=-1)
+    return found
 
 
 def _cut(material: Material, rows: NDArray[np.int64]) -> Tensor:
@@ -203,10 +206,10 @@ def _begin_unknown(student: TextTower, ids: NDArray[np.int64], material: Materia
         table[places] = torch.randn(len(places), table.shape[1]) * table[seen].std()
 
 
-def _short(pairs: list[tuple[str, str]], context_length: int) -> list[tuple[str, str]]:
+def _short(texts: Sequence[str], context_length: int) -> list[str]:
     """Without those of many tokens: some scripts take several for a letter."""
-    lengths = tokenize([text for text, _ in pairs], context_length=context_length).argmax(axis=1)
-    return [pair for pair, length in zip(pairs, lengths, strict=True) if length < MAX_TOKENS]
+    lengths = tokenize(texts, context_length=context_length).argmax(axis=1)
+    return [text for text, length in zip(texts, lengths, strict=True) if length < MAX_TOKENS]
 
 
 def _captions(tables: Path) -> Iterator[tuple[str, float]]:
