@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clipworks.errors import ConfigError
 from clipworks.model.config import TOWERS, ClipConfig, Tower
-from clipworks.model.graph import Weights, openvino, reading_graph, tower_graph
+from clipworks.model.graph import Weights, largest_sum_graph, openvino, reading_graph, tower_graph
 from clipworks.model.pipeline import num_cores
 from clipworks.model.readings import Reading
 from clipworks.model.scales import Scales
@@ -188,6 +188,19 @@ def has_bf16() -> bool:
 def has_int8() -> bool:
     """Whether this machine's processor computes in int8."""
     return "INT8" in _capabilities()
+
+
+@cache
+def weight_limit() -> int:
+    """Largest absolute int8 weight with which this processor's products are exact: 127 or 64.
+
+    Processors without VNNI add each two products in sixteen bits and cut off what is over; with
+    weights of at most 64 nothing is, since 2 x 255 x 64 is 32,640. Found by one product.
+    """
+    count = 64
+    request = compile_graph(largest_sum_graph(count), "f32").create_infer_request()
+    request.infer([np.full((1, count), 255, dtype=np.float32)])
+    return 127 if request.get_output_tensor(0).data.item() == count * 127 * 255 else 64
 
 
 def describe_processor() -> str:

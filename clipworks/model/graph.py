@@ -84,6 +84,20 @@ def reading_graph(config: ClipConfig, weights: Weights, reading: Reading) -> "op
     return openvino.Model([x], [inputs], "reading")
 
 
+def largest_sum_graph(count: int = 64) -> "openvino.Model":
+    """The largest int8 products, added up: float32 [B, count] -> float32 [B, 1], `count` x 127 x input.
+
+    Inputs are rounded to whole numbers of 0..255.
+    """
+    scale = LinearScale(
+        smooth=np.ones(count, dtype=np.float32), low=0.0, high=LEVELS - 1.0, limit=127, error=0.0
+    )
+    inputs = op.parameter([-1, count], np.float32)
+    rows = op.convert(op.constant(np.full((1, count), scale.limit, dtype=np.int8)), "f32")
+    found = op.matmul(_rounded(inputs, scale), op.multiply(rows, _floats(np.ones((1, 1)))), False, True)
+    return openvino.Model([found], [inputs], "largest_sum")
+
+
 def _write_images(config: ClipConfig, layers: "_Layers") -> tuple[Node, Node]:
     """The image tower up to its projection: uint8 [B, S, S, 3] RGB -> float32 [B, D]."""
     vision = config.vision

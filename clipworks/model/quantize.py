@@ -28,6 +28,7 @@ from clipworks.model.executor import (
     describe_processor,
     has_bf16,
     has_int8,
+    weight_limit,
 )
 from clipworks.model.fidelity import Fidelity, compare
 from clipworks.model.graph import Weights, tower_graph
@@ -44,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 _FOLDER = "precision"
 """Below the cache folder."""
-_VERSION = 2
+_VERSION = 3
 """Changes whenever the same checkpoint and samples would give other scales or figures."""
 _SHARES_KEPT = (0.0, 0.125, 0.25, 0.5)
 """Tried shares of a tower's linear layers that stay out of int8; those with the largest error."""
@@ -185,8 +186,9 @@ class _Trial:
                 peak = np.abs(seen).max(axis=0)
                 peaks[name] = np.maximum(peaks.get(name, peak), peak)
                 rows[name].append(_choose_rows(seen, -(-_ROWS_PER_LAYER // len(batches))))
+        limit = weight_limit()
         return {
-            name: fit(np.concatenate(rows[name]), peaks[name], self._weights[f"{name}.weight"])
+            name: fit(np.concatenate(rows[name]), peaks[name], self._weights[f"{name}.weight"], limit=limit)
             for name in names
         }
 
@@ -218,7 +220,7 @@ def _to_bytes(plan: Plan) -> bytes:
     about = {
         "precision": plan.precision,
         "fidelity": {tower: one.to_json() for tower, one in plan.fidelity.items()},
-        "scales": {name: [one.low, one.high, one.error] for name, one in plan.scales.items()},
+        "scales": {name: [one.low, one.high, one.limit, one.error] for name, one in plan.scales.items()},
     }
     arrays: dict[str, Any] = {name: one.smooth for name, one in plan.scales.items()}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
@@ -234,8 +236,8 @@ def _read_plan(name: str) -> Plan | None:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
             scales = {
-                name: LinearScale(smooth=arrays[name], low=low, high=high, error=error)
-                for name, (low, high, error) in about["scales"].items()
+                name: LinearScale(smooth=arrays[name], low=low, high=high, limit=limit, error=error)
+                for name, (low, high, limit, error) in about["scales"].items()
             }
         fidelity = {tower: Fidelity(**values) for tower, values in about["fidelity"].items()}
         return Plan(precision=about["precision"], scales=scales, fidelity=fidelity)

@@ -2,12 +2,13 @@
 
 A layer y = W x + b runs as (W * smooth)(x / smooth): channels whose inputs are large are made smaller
 and their weights larger, which changes no result and spares the eight bits (SmoothQuant,
-arXiv:2211.10438). Inputs are then rounded to 256 levels of one range, weights to 255 levels per row.
+arXiv:2211.10438). Inputs are then rounded to 256 levels of one range, weights to 255 levels per row,
+or to 129 where the processor needs that (`weight_limit` of executor.py).
 Plain numpy; `graph.py` builds with these numbers, `quantize.py` decides which layers use them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ class LinearScale:
     """Smallest smoothed input that is not clipped; a whole number of steps below zero."""
     high: float
     """Largest smoothed input that is not clipped; high - low is LEVELS - 1 steps."""
+    limit: int
+    """Largest absolute weight of a row after rounding, 1..127."""
     error: float
     """Root mean square error of the layer's outputs on the calibration inputs, as a share of theirs."""
 
@@ -50,21 +53,22 @@ def quantised_rows(weight: Floats, scale: LinearScale) -> tuple[NDArray[np.int8]
         scale: of the layer.
 
     Returns:
-        int8 [N, D] in -127..127 and the step of each row, float32 [N, 1]; their product is the
+        int8 [N, D] in -limit..limit and the step of each row, float32 [N, 1]; their product is the
         smoothed weight, rounded.
     """
     smoothed = weight * scale.smooth
-    steps = np.maximum(np.abs(smoothed).max(axis=1, keepdims=True), _SMALLEST) / 127
+    steps = np.maximum(np.abs(smoothed).max(axis=1, keepdims=True), _SMALLEST) / scale.limit
     return np.round(smoothed / steps).astype(np.int8), steps.astype(np.float32)
 
 
-def fit(inputs: Floats, peaks: Floats, weight: Floats) -> LinearScale:
+def fit(inputs: Floats, peaks: Floats, weight: Floats, *, limit: int = 127) -> LinearScale:
     """The strength of smoothing and the range whose int8 outputs are nearest to the true ones.
 
     Args:
         inputs: float32 [M, D], rows that reach the layer in the calibration.
         peaks: float32 [D], largest absolute input of each channel in the whole calibration.
         weight: float32 [N, D] of the layer.
+        limit: largest absolute int8 weight.
     """
     true = inputs @ weight.T
     power = float(np.sqrt(np.square(true).mean())) or 1.0
@@ -74,11 +78,11 @@ def fit(inputs: Floats, peaks: Floats, weight: Floats) -> LinearScale:
     def attempt(smooth: Floats, clip: float) -> LinearScale:
         smoothed = inputs / smooth
         low, high = _range(clip * float(smoothed.min()), clip * float(smoothed.max()))
-        scale = LinearScale(smooth=smooth, low=low, high=high, error=0.0)
+        scale = LinearScale(smooth=smooth, low=low, high=high, limit=limit, error=0.0)
         rows, steps = quantised_rows(weight, scale)
         found = _rounded(smoothed, scale) @ (rows * steps).T
         error = float(np.sqrt(np.square(found - true).mean())) / power
-        return LinearScale(smooth=smooth, low=low, high=high, error=error)
+        return replace(scale, error=error)
 
     best = min((attempt(_smooth(peaks, columns, s), 1.0) for s in _STRENGTHS), key=lambda scale: scale.error)
     narrower = (attempt(best.smooth, clip) for clip in _CLIPS)

@@ -10,8 +10,8 @@ from tiny_clip import TinyClip, tiny_pixels, tiny_tokens
 
 from clipworks.errors import ConfigError
 from clipworks.model import executor as executors
-from clipworks.model.executor import GraphExecutor, has_bf16
-from clipworks.model.graph import tower_graph
+from clipworks.model.executor import GraphExecutor, compile_graph, has_bf16, weight_limit
+from clipworks.model.graph import largest_sum_graph, tower_graph
 
 Vectors = NDArray[np.float32]
 
@@ -137,3 +137,11 @@ def test_ctrl_c_reaches_python_after_the_processor_was_asked() -> None:
     has_bf16()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_int8_weights_are_smaller_where_the_largest_products_are_cut_off() -> None:
+    request = compile_graph(largest_sum_graph(8), "f32").create_infer_request()
+    request.infer([np.array([[255.0] * 8, [255.0, 0.0] * 4], dtype=np.float32)])
+    pairs, singles = request.get_output_tensor(0).data[:, 0].tolist()
+    assert singles == 4 * 255 * 127  # one product of each pair is zero, which every processor holds
+    assert (pairs == 8 * 255 * 127) == (weight_limit() == 127)

@@ -51,6 +51,15 @@ def test_the_rows_of_the_weights_use_the_whole_range_of_a_byte() -> None:
     np.testing.assert_allclose(rows * steps, weight * scale.smooth, atol=steps.max() / 2 + 1e-7)
 
 
+def test_weights_keep_the_limit_that_a_processor_needs() -> None:
+    inputs, weight = layer()
+    wide, narrow = fitted(inputs, weight), fit(inputs, np.abs(inputs).max(axis=0), weight, limit=64)
+    rows, steps = quantised_rows(weight, narrow)
+    assert (np.abs(rows).max(axis=1) == 64).all()
+    np.testing.assert_allclose(rows * steps, weight * narrow.smooth, atol=steps.max() / 2 + 1e-7)
+    assert wide.error < narrow.error < 2 * wide.error
+
+
 def test_smoothing_saves_inputs_with_outliers() -> None:
     calm = fitted(*layer())
     wild_inputs, wild_weight = layer(outlier=50)
@@ -58,7 +67,7 @@ def test_smoothing_saves_inputs_with_outliers() -> None:
     assert calm.error < 0.012
     assert wild.error < 0.02
     plain = LinearScale(
-        smooth=np.ones(64, dtype=np.float32), low=-1.0, high=1.0, error=0.0
+        smooth=np.ones(64, dtype=np.float32), low=-1.0, high=1.0, limit=127, error=0.0
     )  # what is left without smoothing
     step = np.abs(wild_inputs).max() / 127
     rows, steps = quantised_rows(wild_weight, plain)
