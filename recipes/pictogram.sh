@@ -28,7 +28,7 @@ train() {
     --set warmup_steps=40 --set learning_rate=5e-4 --set matrix_learning_rate=1e-3 --set check_rate=false \
     --set patch_dropout=0.75 --set unmasked_steps=50
 
-[ -f "$work/mixed/manifest.json" ] || "$python" -m recipes.pictogram_mix "$work/first" "$work/run" "$work/mixed"
+[ -f "$work/mixed/manifest.json" ] || "$python" -m recipes.pictogram_mix "$work/first" "$work/run" "$work/mixed" --share 0.6
 
 # The package carries weights in eight bits; what is scored is what is shipped.
 if [ ! -f "$work/pictogram/manifest.json" ]; then
