@@ -2,13 +2,14 @@
 # A DataComp of our own, small enough to rerun: one pool, one model, one number of samples seen, one training recipe,
 # five suites; the entries differ in what `clipworks curate` keeps. Three seeds each. docs/ablation.md says what came out.
 #
-# Needs what recipes/pool.sh needs, pip install "clipworks[train]", and a folder of photographs. About two hours of one
-# core besides the pool. Runs that are there are not repeated.
+# Needs what recipes/pool.sh needs, pip install "clipworks[train]", and a folder of photographs. Some three hours of
+# one core besides the pool. Runs that are there are not repeated.
 #
 #   PHOTOS=DIR recipes/ablation.sh [WORK_FOLDER]    default: build/ablation
 #   ENTRIES="none balance-20" SEEDS="0 1 2" STEPS=900 TABLE=no   some entries, seeds, another length, no report
 set -eu
 cd "$(dirname "$0")/.."
+: "${PHOTOS:?is not set: give the folder of photographs that the suites are scored on}"
 work=$(realpath -m "${1:-build/ablation}")
 python=${PYTHON:-python3}
 packages=$(realpath -m "${PACKAGES:-$work/packages}")

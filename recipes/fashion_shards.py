@@ -5,6 +5,7 @@ dataset-fashion-mnist`. PER_CLASS training pictures of each class are taken (def
 pictures at most.
 """
 
+import argparse
 import gzip
 import io
 import subprocess
@@ -28,15 +29,19 @@ SIDE_PIXELS = 28
 
 
 def main() -> None:
-    package, target = map(Path, sys.argv[1:3])
-    per_class = int(sys.argv[3]) if len(sys.argv) > 3 else 200
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("package", type=Path, help="Debian's package, or the folder it was unpacked into")
+    parser.add_argument("target", type=Path, help="folder of the shards")
+    parser.add_argument("per_class", type=int, nargs="?", default=200, help="training pictures")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = package
-        if package.is_file():
-            subprocess.run(["dpkg-deb", "-x", package, scratch], check=True)
+        folder = options.package
+        if folder.is_file():
+            subprocess.run(["dpkg-deb", "-x", folder, scratch], check=True)
             folder = Path(scratch)
-        manifest = write_shards(samples(folder, per_class), target, details={"source": "Fashion-MNIST, MIT"})
-    print(f"{manifest['samples']} pictures in {target}", file=sys.stderr)
+        pictures = samples(folder, options.per_class)
+        manifest = write_shards(pictures, options.target, details={"source": "Fashion-MNIST, MIT"})
+    print(f"{manifest['samples']} pictures in {options.target}", file=sys.stderr)
 
 
 def samples(folder: Path, per_class: int) -> Iterator[Sample]:

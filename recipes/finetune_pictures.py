@@ -3,6 +3,7 @@
 Classes are those of `benchmarks/emoji3d.jsonl`; the CLASSES largest are taken, 12 unless said otherwise.
 """
 
+import argparse
 import json
 import shutil
 import sys
@@ -15,13 +16,16 @@ CLASSES_FILE = Path(__file__).parent.parent / "benchmarks" / "emoji3d.jsonl"
 
 
 def main() -> None:
-    gallery, target = map(Path, sys.argv[1:3])
-    num_classes = int(sys.argv[3]) if len(sys.argv) > 3 else 12
-    if target.is_dir():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("gallery", type=Path, help="folder of the gallery")
+    parser.add_argument("target", type=Path, help="folder to make; nothing is done where it is there")
+    parser.add_argument("classes", type=int, nargs="?", default=12, help="how many")
+    options = parser.parse_args()
+    if options.target.is_dir():
         return
-    with atomic_folder(target) as folder:
-        count = copy_classes(gallery, folder, num_classes)
-    print(f"{count} pictures of {num_classes} classes in {target}", file=sys.stderr)
+    with atomic_folder(options.target) as folder:
+        count = copy_classes(options.gallery, folder, options.classes)
+    print(f"{count} pictures of {options.classes} classes in {options.target}", file=sys.stderr)
 
 
 def copy_classes(gallery: Path, folder: Path, num_classes: int) -> int:

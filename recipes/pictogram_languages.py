@@ -5,8 +5,9 @@
 The text tower learns to give a name in another language the vector that it gives to the English one, and to
 keep its own vectors of English (Reimers and Gurevych, arXiv:2004.09813, with one tower in both parts). The
 image tower is not touched. Sentences: labels and tags of emojibase-data, which stand for the same emoji in
-every language. English that is kept: those names, captions of the pool's tables, and words and definitions
-of WordNet, most of which no picture shows: without them the tower forgets that they are far from pictures.
+every language. English that is kept: those names, captions of the pool's tables, and words, definitions and
+examples of WordNet, most of which no picture shows: without them the tower forgets that they are far from
+pictures.
 """
 
 import argparse
@@ -32,14 +33,16 @@ from clipworks.train.arithmetic import autocast_processor
 from recipes.pool_captions import sentences
 
 STEPS = 2400
-GROUPS = {"translations": 256, "names": 64, "captions": 128, "words": 64}
+GROUPS = {"translations": 192, "names": 64, "captions": 128, "words": 192}
 """Sentences of each group in a batch; all but the first are English."""
 MAX_TOKENS = 24
 """Longer sentences are left out: they would make a whole batch long."""
 MAX_CAPTIONS = 60_000
 """English captions of the pool, those that training draws most."""
-MAX_WORDS = 60_000
-"""Words and definitions of WordNet, by chance."""
+MAX_WORDS = 150_000
+"""Words, definitions and examples of WordNet, by chance."""
+MIN_SENTENCES = 2
+"""Translations that a token has to stand in for a row in the model, where it had none before."""
 RATE = 1e-3
 WARMUP_STEPS = 100
 SCALE = 30.0
@@ -59,6 +62,8 @@ class Material:
     """Where each group of sentences ends."""
     token_rows: NDArray[np.int64]
     """int64 [K]: ids of the vocabulary that occur, ascending."""
+    uses: NDArray[np.int64]
+    """int64 [K]: in how many translations each of them stands."""
 
 
 def gather(emojibase: Path, wordnet: Path, tables: Path, context_length: int) -> Material:
@@ -79,23 +84,26 @@ def gather(emojibase: Path, wordnet: Path, tables: Path, context_length: int) ->
     place = {text: len(pairs) + number for number, text in enumerate(english)}
     tokens = tokenize([*(text for text, _ in pairs), *english], context_length=context_length)
     token_rows, places = np.unique(tokens, return_inverse=True)
+    places = places.reshape(tokens.shape)
+    used = np.concatenate([np.unique(row) for row in places[: len(pairs)]])
     return Material(
-        tokens=places.reshape(tokens.shape),
+        tokens=places,
         wanted=np.array([*(place[name] for _, name in pairs), *place.values()]),
         ends=tuple(ends),
         token_rows=token_rows,
+        uses=np.bincount(used, minlength=len(token_rows)),
     )
 
 
 def read_words(wordnet: Path, count: int = MAX_WORDS) -> list[str]:
-    """Words of every part of speech and their definitions, without examples, in an order of chance."""
+    """Words of every part of speech, their definitions and examples, in an order of chance."""
     found = dict[str, None]()
     for path in sorted(wordnet.glob("data.*")):
         for line in path.read_text("latin-1").splitlines():
             if line[:1] != " ":
                 facts, _, gloss = line.partition("|")
                 found[facts.split()[4].replace("_", " ").partition("(")[0]] = None
-                found[gloss.partition(";")[0].strip()] = None
+                found |= dict.fromkeys(part.strip(' "') for part in gloss.split(";"))
     shuffled = sorted(found)
     random.Random(0).shuffle(shuffled)
     return shuffled[:count]
@@ -107,8 +115,8 @@ def teach(
     """The weights with a text tower that knows the translations."""
     torch.manual_seed(seed)
     teacher, student = _tower(checkpoint, material), _tower(checkpoint, material)
-    known = np.any(checkpoint.tensors[_TABLE], axis=1)
-    _begin_unknown(student, material.token_rows[~known[material.token_rows]], material)
+    known = np.any(checkpoint.tensors[_TABLE], axis=1)[material.token_rows]
+    _begin_rows(student, known, material.uses >= MIN_SENTENCES)
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     first_english = material.ends[0]
     targets = _english_vectors(teacher, material)
@@ -196,14 +204,15 @@ def _tower(checkpoint: Checkpoint, material: Material) -> TextTower:
     return tower
 
 
-def _begin_unknown(student: TextTower, ids: NDArray[np.int64], material: Material) -> None:
-    """Random rows for tokens that the model has never seen, as wide as those that it has."""
-    places = torch.from_numpy(np.searchsorted(material.token_rows, ids))
+def _begin_rows(student: TextTower, known: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> None:
+    """Random rows, as wide as the known ones, for wanted tokens without one; all others stay empty."""
     table = student.token_embedding.weight
+    rows = torch.from_numpy(~known & wanted)
     with torch.no_grad():
-        seen = torch.ones(len(table), dtype=torch.bool)
-        seen[places] = False
-        table[places] = torch.randn(len(places), table.shape[1]) * table[seen].std()
+        spread = table[torch.from_numpy(known)].std()
+        table[rows] = torch.randn(int(rows.sum()), table.shape[1]) * spread
+    is_taught = torch.from_numpy(known | wanted).float()[:, None]
+    table.register_hook(lambda gradient: gradient * is_taught)
 
 
 def _short(texts: Sequence[str], context_length: int) -> list[str]:

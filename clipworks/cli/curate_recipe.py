@@ -71,9 +71,10 @@ def recipe(
 
     config = with_settings(find(recipe), settings)
     if not folder.is_dir():
+        reason = "it is a file" if folder.exists() else "it does not exist"
         raise DataError(
-            f"{folder} is not a folder of tables: it does not exist.",
-            "Give a folder of fetched pictures, or one of the steps: metadata, match, balance.",
+            f"{folder} is not a folder of tables: {reason}.",
+            "Give a folder of fetched pictures, or a step: metadata, texts, hashes, match, balance.",
         )
     if dry_run:
         place = find_input(folder)

@@ -137,7 +137,7 @@ def _facts() -> Mapping[str, Facts]:
                 num_pairs=222_037,
                 num_seen=1_305_600,
                 batch_size=256,
-                recipe=("recipes/pictogram.sh; all settings in train.json beside the weights",),
+                recipe=("recipes/pictogram.sh; settings of the last 1,100 of 5,100 steps in train.json",),
                 paper="docs/pictogram.md",
                 data_licence="Open licences only; ATTRIBUTION.md names each source and its licence.",
             ),
@@ -146,7 +146,7 @@ def _facts() -> Mapping[str, Facts]:
             use="Demo, tests and examples without a network; search among icons, emoji and drawings.",
             limits=(
                 "Weak on photographs beyond the few dozen kinds of things that it was trained on.",
-                "Words that are not in its captions mean little to it. English only.",
+                "Words that are not in its captions mean little to it. Other languages: names of emoji only.",
                 "Out of scope: anything about people.",
             ),
             traps=("Its scores are of other tasks than those of published models: not comparable.",),

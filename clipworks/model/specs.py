@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clipworks.files import read_json
 from clipworks.model.catalogue import CatalogueRow, find
 from clipworks.model.config import ClipConfig
 from clipworks.model.costs import operation_count, parameter_count
@@ -56,7 +55,6 @@ def describe_row(row: CatalogueRow) -> Specs:
         assert folder is not None
         found = outline(folder)
         config, fingerprint = found.config, found.fingerprint
-        facts["training"] |= _trained(folder)
     assert config is not None
     imagenet, average = headline(row.id)
     return {
@@ -102,13 +100,6 @@ def describe_outline(found: Outline) -> Specs:
         "weights_bytes": None if weights is None else weights.stat().st_size,
         "fingerprint": found.fingerprint,
     }
-
-
-def _trained(folder: Path) -> Specs:
-    """What the settings of a training run of ours say of its length."""
-    settings = read_json(folder / "train.json")["config"]
-    num_seen = settings["steps"] * settings["batch_size"]
-    return {"batch_size": settings["batch_size"], "num_seen": num_seen}
 
 
 def _shape(config: ClipConfig) -> Specs:

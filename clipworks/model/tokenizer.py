@@ -60,12 +60,13 @@ def tokenize(texts: Sequence[str], *, context_length: int = 77) -> npt.NDArray[n
         int64 [len(texts), context_length]: SOT, the ids of the text, EOT, then zeros.
 
     Raises:
-        InputError: `texts` is a single string, or one of its items is not a string or is longer than
+        InputError: `texts` is None or a single string, or one of its items is not a string or is longer than
             MAX_TEXT_CHARS.
         ConfigError: context_length is below 2.
     """
-    if isinstance(texts, str):
-        raise InputError(f"texts is the single string {texts[:40]!r}.", "Give a list: [text].")
+    if texts is None or isinstance(texts, str):
+        what = "None" if texts is None else f"the single string {texts[:40]!r}"
+        raise InputError(f"texts is {what}.", "Give a list: [text].")
     if context_length < 2:
         raise ConfigError(f"context_length is {context_length}; it must be at least 2.")
     row_bytes = context_length * _ID.itemsize

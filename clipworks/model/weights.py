@@ -281,7 +281,8 @@ def _rounded(name: str, array: NDArray[np.float32], dtype: Dtype) -> NDArray[np.
         return unpack(pack(name, array))[name]
     if np.abs(array).max() > np.finfo(np.float16).max:
         raise CheckpointError(f"{name} has values that f16 cannot hold.", "Write with dtype='f32'.")
-    return array.astype(np.float16).astype(np.float32)
+    # Adding zero makes -0.0 to 0.0: a row of zeros that is not stored is read back so.
+    return array.astype(np.float16).astype(np.float32) + np.float32(0)
 
 
 def _config_files(config: ClipConfig, family: Family) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from clipworks.search.store import Condition, Slots
 FIELDS = ("taken", "folder", "camera", "place", "tag", "width", "height", "bytes", "words")
 
 _NUMBERS = {"width": "width", "height": "height", "bytes": "size_bytes"}
+_LARGEST_NUMBER = 10**15
+"""SQLite and PostgreSQL hold no integers of any size."""
 _LIKE = ("camera", "place")
 _WRITTEN = re.compile(r"\s*([a-z]+)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*", re.DOTALL)
 _DATE = re.compile(r"(\d{4})(?:-(\d\d?))?(?:-(\d\d?))?")
@@ -152,6 +154,8 @@ def _number_range(one: Filter) -> tuple[float, float]:
         number = int(one.value.replace(",", "").replace("_", ""))
     except ValueError as error:
         raise ConfigError(f"{one.field} takes a whole number, not {one.value!r}.") from error
+    if abs(number) > _LARGEST_NUMBER:
+        raise ConfigError(f"{one.field} takes a whole number up to 1e15, not {one.value!r}.")
     return number, number + 1
 
 

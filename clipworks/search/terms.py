@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _REGION = re.compile(r"(.*)\[([-\d.,\s]+,[-\d.,\s]+)\]", re.DOTALL)
 _WEIGHT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*[*x]\s*(.+)", re.DOTALL)
+_NO_WEIGHT = re.compile(r"\s*([-+][\d.]+|[-+]?(?:nan|inf)|[-+]?[\d.]+e[-+]?\d+)\s*\*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +45,14 @@ def read_term(text: str, sign: int = 1) -> Term:
     """`horse`, `0.5*stripes`, `@dog.jpg`, `id:rome/1.jpg[0,0,0.5,1]` and `0.1*words:party`.
 
     Raises:
-        ConfigError: a region is not one.
+        ConfigError: a region or a weight is not one.
     """
+    wrong = _NO_WEIGHT.match(text)
+    if wrong:
+        raise ConfigError(
+            f"The weight {wrong.group(1)} of {text!r} cannot be used.",
+            "Give a plain number from 0 on, as in 0.5*stripes; --minus turns a term round.",
+        )
     found = _WEIGHT.fullmatch(text)
     weight, rest = (sign * float(found.group(1)), found.group(2)) if found else (float(sign), text)
     if rest.startswith("words:"):

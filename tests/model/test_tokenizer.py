@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -174,6 +174,11 @@ def test_decode_refuses_what_is_not_an_id(wrong: int) -> None:
 
 def test_a_surrogate_pair_is_the_character_that_it_stands_for() -> None:
     assert encode("\ud83d\ude00") == encode("\U0001f600")
+
+
+def test_no_list_is_refused() -> None:
+    with pytest.raises(InputError, match="texts is None"):
+        tokenize(cast("list[str]", None))
 
 
 def test_a_single_string_is_refused() -> None:

@@ -69,6 +69,14 @@ def test_half_precision_rounds_and_is_named_by_what_is_read_back(tiny_clip: Tiny
         np.testing.assert_allclose(checkpoint.tensors[name], array, rtol=1e-3, atol=1e-6)
 
 
+def test_rows_that_half_precision_makes_zero_are_read_back(tiny_clip: TinyClip, tmp_path: Path) -> None:
+    table = np.zeros_like(tiny_clip.weights["text.token_embedding.weight"])
+    table[:3] = [[1.0], [-1e-9], [1e-9]]
+    weights = {**tiny_clip.weights, "text.token_embedding.weight": table}
+    written = write_checkpoint(tmp_path, tiny_clip.config, weights, dtype="f16")
+    assert read_checkpoint(tmp_path).fingerprint == written
+
+
 def test_values_beyond_half_precision_are_refused(tiny_clip: TinyClip, tmp_path: Path) -> None:
     weights = {**tiny_clip.weights, "vision.ln_pre.bias": np.full(128, 1e6, dtype=np.float32)}
     with pytest.raises(CheckpointError, match="vision.ln_pre.bias has values that f16 cannot hold"):

@@ -135,11 +135,18 @@ def test_out_of_range_is_refused(library: Library) -> None:
         ("id:rome/1.jpg", Term(like="rome/1.jpg")),
         ("0.1*words:birthday cake", Term(words="birthday cake", weight=0.1)),
         ("3 dogs", Term(text="3 dogs")),
+        ("-40 degrees", Term(text="-40 degrees")),
     ],
 )
 def test_terms_are_read(text: str, term: Term) -> None:
     assert read_term(text) == term
     assert read_term(text, -1).weight == -term.weight
+
+
+@pytest.mark.parametrize("text", ["-1*dog", "nan*dog", "+inf * dog", "1e999*dog", "-.5*@dog.jpg"])
+def test_numbers_that_are_no_weights_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be used"):
+        read_term(text)
 
 
 @pytest.mark.parametrize("text", ["0,0,1", "0,0,0,1", "0.5,0,0.2,1", "0,0,2,1", "a,b,c,d"])
@@ -157,6 +164,8 @@ def test_a_region_that_is_none_is_refused(text: str) -> None:
         ("taken>=soon", "takes a date"),
         ("taken=2024-13", "takes a date"),
         ("width=wide", "takes a whole number"),
+        ("bytes<99999999999999999999", "takes a whole number up to 1e15"),
+        ("width>=-99999999999999999999", "takes a whole number up to 1e15"),
         ("tag=", "cannot be read"),
     ],
 )
