@@ -212,7 +212,7 @@ def _begin_rows(student: TextTower, known: NDArray[np.bool_], wanted: NDArray[np
         spread = table[torch.from_numpy(known)].std()
         table[rows] = torch.randn(int(rows.sum()), table.shape[1]) * spread
     is_taught = torch.from_numpy(known | wanted).float()[:, None]
-    table.register_hook(lambda gradient: gradient * is_taught)
+    table.register_hook(lambda gradient: gradient * is_taught)  # type: ignore[no-untyped-call]
 
 
 def _short(texts: Sequence[str], context_length: int) -> list[str]:
