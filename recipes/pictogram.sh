@@ -1,9 +1,9 @@
 #!/bin/sh
-# Make the built-in model `pictogram`: pool -> training in two parts -> mean of both -> eight bits -> scores ->
-# clipworks/model/builtin/pictogram.
+# Make the built-in model `pictogram`: pool -> training in two parts -> mean of both -> names in other languages ->
+# eight bits -> scores -> clipworks/model/builtin/pictogram.
 #
 # Each step is skipped if its output is there, and training goes on where it stopped. Needs npm, apt-get, dpkg-deb,
-# rsvg-convert (librsvg2-bin) and pip install "clipworks[train,curate]". Two and a half hours on two cores.
+# rsvg-convert (librsvg2-bin) and pip install "clipworks[train,curate]". Four hours on two cores.
 #
 #   recipes/pictogram.sh [WORK_FOLDER]          default: build/pictogram
 #   PHOTOS=DIR recipes/pictogram.sh             with a folder of photographs (metadata.jsonl)
@@ -28,11 +28,18 @@ train() {
     --set warmup_steps=40 --set learning_rate=5e-4 --set matrix_learning_rate=1e-3 --set check_rate=false \
     --set patch_dropout=0.75 --set unmasked_steps=50
 
-[ -f "$work/mixed/manifest.json" ] || "$python" -m recipes.pictogram_mix "$work/first" "$work/run" "$work/mixed" --share 0.6
+# A mean with the weights before keeps more of what they knew.
+mix() { [ -f "$3/manifest.json" ] || "$python" -m recipes.pictogram_mix "$1" "$2" "$3" --share "$4"; }
+mix "$work/first" "$work/run" "$work/mixed" 0.6
+if [ ! -f "$work/languages/manifest.json" ]; then
+    "$python" -m recipes.pictogram_languages "$work/mixed" "$work/languages" --tables "$work/shards" \
+        --emojibase "$PACKAGES/emojibase-data" --wordnet "$PACKAGES/wordnet/usr/share/wordnet"
+fi
+mix "$work/mixed" "$work/languages" "$work/taught" 0.9
 
 # The package carries weights in eight bits; what is scored is what is shipped.
 if [ ! -f "$work/pictogram/manifest.json" ]; then
-    "$python" -m recipes.pictogram_export "$work/mixed" "$work/pictogram"
+    "$python" -m recipes.pictogram_export "$work/taught" "$work/pictogram"
 fi
 
 if [ ! -f "$work/pictogram/scores.json" ]; then

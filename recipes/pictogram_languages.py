@@ -32,7 +32,7 @@ from clipworks.tables import read_batches
 from clipworks.train.arithmetic import autocast_processor
 from recipes.pool_captions import sentences
 
-STEPS = 2400
+STEPS = 3000
 GROUPS = {"translations": 192, "names": 64, "captions": 128, "words": 192}
 """Sentences of each group in a batch; all but the first are English."""
 MAX_TOKENS = 24
