@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -53,6 +54,7 @@ CLIP_ART_PACKAGE = "openclipart-svg=1:0.18+dfsg-19"
 
 CLASS_TEMPLATES = ("{}", "a picture of a {}", "an icon of a {}", "a drawing of a {}")
 SIDE_PIXELS = 224
+_SKIN_TONE = re.compile("1f3f[b-f]")
 
 
 def main() -> None:
@@ -120,14 +122,13 @@ def score_languages(engine: Engine, package: Path, emojibase: Path) -> Scores:
 
     Args:
         engine: the model.
-        package: the unpacked folder of the 3-D emoji.
+        package: the packed npm package of the 3-D emoji, or its unpacked folder.
         emojibase: the unpacked emojibase-data.
     """
-    codes = sorted(path.stem for path in (package / "assets").glob("*.webp") if "1f3f" not in path.stem)
-    english = emoji_names(emojibase, codes, "en")
-    known = sorted(english)
-    pictures = read_emoji(package, [code.replace("-fe0f", "") for code in known])
-    vectors = engine.embed_images([pictures[code.replace("-fe0f", "")] for code in known])
+    pictures = read_emoji(package)
+    codes = [code for code in pictures if not _SKIN_TONE.search(code)]
+    known = sorted(emoji_names(emojibase, codes, "en"))
+    vectors = engine.embed_images([pictures[code] for code in known])
     results: Scores = {}
     for language in LANGUAGES:
         names = emoji_names(emojibase, known, language)
@@ -176,16 +177,18 @@ def clip_art_suite(package: Path) -> Suite:
     )
 
 
-def read_emoji(package: Path, codes: Sequence[str]) -> dict[str, Image.Image]:
-    """Pictures on white by code points, `1f98a`."""
+def read_emoji(package: Path, codes: Sequence[str] | None = None) -> dict[str, Image.Image]:
+    """Pictures on white by code points, `1f98a`, without those that only ask for colours; None is all."""
     if package.is_dir():
         data = {path.stem: path.read_bytes() for path in sorted((package / "assets").glob("*.webp"))}
     else:
         with tarfile.open(package) as tar:
-            files = ((Path(member.name).stem, tar.extractfile(member)) for member in tar if member.isfile())
-            data = {stem: file.read() for stem, file in files if file is not None}
-    wanted = set(codes)
+            files = ((Path(member.name), tar.extractfile(member)) for member in tar if member.isfile())
+            data = {
+                path.stem: file.read() for path, file in files if file is not None and path.suffix == ".webp"
+            }
     bare = {stem.replace("-fe0f", ""): value for stem, value in data.items()}
+    wanted = set(bare if codes is None else codes)
     if missing := sorted(wanted - bare.keys()):
         sys.exit(f"{package} lacks {len(missing)} of the pictures, the first is {missing[0]}.")
     return {code: _on_white(bare[code]) for code in sorted(wanted)}

@@ -59,6 +59,7 @@ entry dedup "$work/tables" small --set keep=everything --set "$all" --set phash_
 for t in 5 20 100; do
     entry "balance-$t" "$work/tables" metaclip --set metadata="$work/entries.json" --set "$all" --set t=$t
 done
+entry balance-6pc "$work/tables" metaclip --set metadata="$work/entries.json" --set "$all" # t by the tail's share
 entry dedup-balance-20 "$work/tables" metaclip --set metadata="$work/entries.json" --set "$all" --set t=20 \
     --set phash_distance=2
 # The best 30 % by the score of the shipped model, which is computed once and needs the pictures.

@@ -7,6 +7,7 @@ see the same weights at the beginning.
 import math
 import re
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ class Estimate:
 def write_report(work: Path) -> None:
     """Write down what the runs of a work folder have found; table and plot only where the page is."""
     found = [read_json(path) for path in sorted(work.glob("runs/*/scores.json"))]
+    if len({one["samples_seen"] for one in found}) != 1:
+        sys.exit(f"{work}/runs holds no runs, or runs of different lengths; delete those that do not belong.")
     runs = read_runs(found)
     results = summarise(runs, found)
     write_result("ablation", results)

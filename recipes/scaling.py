@@ -2,14 +2,11 @@
 
 `python -m recipes.ablation pictures SHARDS WORK --side 64` and `… suites … --side 64 WORK` come first;
 `python -m recipes.scaling WORK --tables SHARDS` then trains and scores what is not there yet, cheapest
-first, and writes benchmarks/results/scaling.json and WORK/scaling.svg. `--only NAME` takes one shape,
-`--list` names all.
+first, and writes benchmarks/results/scaling.json and WORK/scaling.svg. `--only NAME` takes one shape.
 """
 
 import argparse
-import math
 import pickle
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -100,16 +97,13 @@ STEPS = (200, 600, 1800)
 def main() -> None:
     """Train what is missing, then write the results."""
     options = _parse_arguments()
-    if options.list:
-        sys.stdout.write("\n".join(shape.name for shape in SHAPES) + "\n")
-        return
     suites: list[Suite] = pickle.loads((options.work / "suites.pickle").read_bytes())
     side = int(np.load(options.work / "pictures.npy", mmap_mode="r").shape[1])
     todo = [(shape, steps) for steps in STEPS for shape in SHAPES if options.only in (None, shape.name)]
     todo.sort(key=lambda one: one[0].multiplications(side) * one[1])
     dataset = None
     for shape, steps in todo:
-        out = options.work / "shapes" / f"{shape.name}-{steps}"
+        out = options.work / "shapes" / f"{shape.name}-{steps}-{options.seed}"
         if steps > options.most_steps or (out / "scores.json").exists():
             continue
         config = shape.config(side, steps, options.seed)
@@ -132,7 +126,7 @@ def write_report(work: Path) -> None:
     lines = [
         Line(
             label=name,
-            xs=[math.log10(row["arithmetic"]) for row in some],
+            xs=[row["arithmetic"] for row in some],
             ys=[row["mean"] for row in some],
         )
         for name, some in curves.items()
@@ -140,7 +134,8 @@ def write_report(work: Path) -> None:
     drawing = draw_lines(
         lines,
         title="Mean of five suites by the image tower's arithmetic",
-        x_label="log10 of multiplications in training",
+        x_label="multiplications in training",
+        x_scale="decades",
         y_label="%",
     )
     with atomic_write(work / "scaling.svg") as file:
@@ -178,11 +173,10 @@ def _vision(side: int, shape: Shape) -> VisionConfig:
 def _parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="folder with pictures.npy, rows.json and suites.pickle")
-    parser.add_argument("--tables", type=Path, help="folder of the curated shards or their tables")
-    parser.add_argument("--only", help="one shape")
+    parser.add_argument("--tables", type=Path, required=True, help="folder of the shards or their tables")
+    parser.add_argument("--only", choices=[shape.name for shape in SHAPES], help="one shape")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most-steps", type=int, default=max(STEPS), help="no longer runs than this")
-    parser.add_argument("--list", action="store_true", help="name the shapes and stop")
     return parser.parse_args(arguments)
 
 

@@ -77,6 +77,26 @@ def test_a_missing_picture_ends_with_its_code(engine: Engine, emoji: Path) -> No
         pictogram.score_emoji3d(engine, emoji)
 
 
+@pytest.mark.slow
+def test_every_emoji_without_a_skin_tone_is_asked_for_in_each_language(engine: Engine, emoji: Path) -> None:
+    for code in ("1f3f0", "1f44b-1f3fb"):  # a castle, and a hand with a skin tone
+        Image.new("RGBA", (16, 16), (0, 90, 0, 255)).save(emoji / f"assets/{code}.webp")
+    rows = [{"hexcode": f"1F98{i}", "label": name, "group": 3} for i, name in enumerate(NAMES)]
+    rows += [{"hexcode": "1F3F0", "label": "Castle", "group": 4}]
+    rows += [{"hexcode": "1F44B-1F3FB", "label": "Hand", "group": 0}]
+    for language in suites.LANGUAGES:
+        (emoji / "base" / language).mkdir(parents=True)
+        known = rows[1:] if language == "de" else rows
+        (emoji / "base" / language / "data.json").write_text(json.dumps(known))
+    packed = emoji / "package.tgz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(emoji / "assets", "package/assets")
+        tar.add(emoji / "list.jsonl", "package/package.json")
+    scores = pictogram.score_languages(engine, packed, emoji / "base")
+    assert scores["emoji_all_name_en"]["n"] == 4 and scores["emoji_all_name_de"]["n"] == 3
+    assert scores["emoji_all_name_recall_at_10_of_others"] == 100.0
+
+
 @pytest.mark.skipif(shutil.which("rsvg-convert") is None, reason="rsvg-convert is not installed")
 def test_clip_art_that_cannot_be_drawn_is_left_out(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -110,3 +110,11 @@ def test_an_entry_is_trained_and_scored_on_what_it_keeps(
     before = (tmp_path / "runs/half-1/model.safetensors").stat().st_mtime_ns
     ablation.main()
     assert (tmp_path / "runs/half-1/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_runs_of_different_lengths_are_not_compared(tmp_path: Path) -> None:
+    for seed, seen in ((0, 1000), (1, 500)):
+        one = run_of("none", seed, 0) | {"samples_seen": seen}
+        write_json(tmp_path / f"runs/none-{seed}/scores.json", one)
+    with pytest.raises(SystemExit, match="runs of different lengths"):
+        ablation_report.write_report(tmp_path)
