@@ -126,7 +126,7 @@ def write_report(work: Path) -> None:
     lines = [
         Line(
             label=name,
-            xs=[row["arithmetic"] for row in some],
+            xs=[row["arithmetic"] / 1e12 for row in some],
             ys=[row["mean"] for row in some],
         )
         for name, some in curves.items()
@@ -134,8 +134,7 @@ def write_report(work: Path) -> None:
     drawing = draw_lines(
         lines,
         title="Mean of five suites by the image tower's arithmetic",
-        x_label="multiplications in training",
-        x_scale="decades",
+        x_label="million million multiplications in training",
         y_label="%",
     )
     with atomic_write(work / "scaling.svg") as file:
