@@ -126,4 +126,4 @@ def test_a_damaged_tar_is_told(run: Run, images: Path, tmp_path: Path) -> None:
 def test_a_word_that_is_neither_a_step_nor_a_folder_is_said(run: Run, tmp_path: Path) -> None:
     result = run("curate", "blance", "--recipe", "small", "--out", tmp_path / "out", status=1)
     assert "blance is not a folder of tables: it does not exist." in result.stderr
-    assert "metadata, match, balance" in result.stderr
+    assert "metadata, texts, hashes, match, balance" in result.stderr
