@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -67,7 +68,9 @@ def main() -> None:
         "image_size": engine.image_size,
     }
     results |= score_emoji3d(engine, arguments.emoji or fetch_emoji())
-    if (clip_art := arguments.clip_art or fetch_clip_art()) is not None:
+    if shutil.which("rsvg-convert") is None:
+        sys.stderr.write("The clip art is left out: rsvg-convert (librsvg2-bin) is not installed.\n")
+    elif (clip_art := arguments.clip_art or fetch_clip_art()) is not None:
         results |= score_clip_art(engine, clip_art)
     if arguments.photos is not None:
         results |= score_suite(engine, photograph_suite(arguments.photos))

@@ -114,6 +114,19 @@ def test_clip_art_that_cannot_be_drawn_is_left_out(
     assert scores["openclipart_title"]["n"] == 2
 
 
+def test_clip_art_is_left_out_where_nothing_draws_it(
+    engine: Engine, emoji: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = dict[str, Any]()
+    monkeypatch.setattr("sys.argv", ["pictogram", "--emoji", str(emoji), "--clip-art", str(emoji)])
+    monkeypatch.setattr(pictogram.clipworks, "load", lambda name, precision: engine)
+    monkeypatch.setattr(pictogram, "write_result", lambda name, results: written.update(results))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    pictogram.main()
+    assert "emoji3d_name" in written and "openclipart_title" not in written
+    assert "rsvg-convert (librsvg2-bin) is not installed" in capsys.readouterr().err
+
+
 def test_only_the_test_split_of_photographs_counts(engine: Engine, tmp_path: Path) -> None:
     rows = [{"file": f"{i}.jpg", "split": "train" if i else "test", "label": NAMES[i]} for i in range(3)]
     for row in rows:
