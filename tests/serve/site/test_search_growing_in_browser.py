@@ -100,27 +100,26 @@ def test_keys_walk_open_turn_and_close(page: Page) -> None:
     press(page, "/")
     assert page.browser.switch_to.active_element.get_attribute("id") == "words"
     press(page, Keys.ARROW_DOWN)
-    assert focused(page) == "picture 0"
+    wait(page, lambda: focused(page) == "picture 0")
     press(page, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
-    assert focused(page) == "picture 1"
+    wait(page, lambda: focused(page) == "picture 1")
     press(page, Keys.ARROW_DOWN)
-    below = int(focused(page).split()[1])
-    assert below > 3, "a row further down"
+    wait(page, lambda: int(focused(page).split()[1]) > 3)  # a row further down
     press(page, Keys.ARROW_UP, Keys.ENTER)
-    dialog = page.find("dialog[open]")
-    assert (
-        "picture 1" in dialog.text and "Canon EOS R5" in dialog.text and "counts as found here" in dialog.text
-    )
+    wait(page, lambda: "picture 1" in page.find("dialog[open]").text)
+    text = page.find("dialog[open]").text
+    assert "Canon EOS R5" in text and "counts as found here" in text
     press(page, Keys.ARROW_RIGHT)
-    assert "picture 2" in page.find("dialog[open]").text
+    wait(page, lambda: "picture 2" in page.find("dialog[open]").text)
     press(page, Keys.ESCAPE)
     wait(page, lambda: not page.all("dialog[open]"))  # the browser closes it, after the key is answered
     assert focused(page) == "picture 2"
     press(page, Keys.ENTER)
     page.click("dialog[open] a[data-search]")
     page.wait_for("like this one", "#results .count")
-    assert not page.all("dialog[open]") and "like=trips" not in page.browser.current_url
-    assert "picture 2" in page.find(".chosen-one").text
+    wait(page, lambda: not page.all("dialog[open]"))
+    assert "like=trips" not in page.browser.current_url
+    page.wait_for("picture 2", ".chosen-one")
 
 
 def test_a_frame_drawn_on_a_picture_asks_for_its_like(page: Page) -> None:
