@@ -84,7 +84,7 @@ def reading_graph(config: ClipConfig, weights: Weights, reading: Reading) -> "op
     return openvino.Model([x], [inputs], "reading")
 
 
-def largest_sum_graph(count: int = 64) -> "openvino.Model":
+def largest_sum_graph(count: int) -> "openvino.Model":
     """The largest int8 products, added up: float32 [B, count] -> float32 [B, 1], `count` x 127 x input.
 
     Inputs are rounded to whole numbers of 0..255.

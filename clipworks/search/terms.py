@@ -3,6 +3,7 @@
 `query.py` and the server make vectors of them.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from clipworks.model.preprocess import ImageInput, Region
 
 _REGION = re.compile(r"(.*)\[([-\d.,\s]+,[-\d.,\s]+)\]", re.DOTALL)
-_WEIGHT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*[*x]\s*(.+)", re.DOTALL)
-_NO_WEIGHT = re.compile(r"\s*([-+][\d.]+|[-+]?(?:nan|inf)|[-+]?[\d.]+e[-+]?\d+)\s*\*", re.IGNORECASE)
+_WEIGHT = re.compile(
+    r"\s*([-+]?(?:(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf)))\s*(?:\*|x(?=\s))\s*(.+)", re.DOTALL
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,14 +49,14 @@ def read_term(text: str, sign: int = 1) -> Term:
     Raises:
         ConfigError: a region or a weight is not one.
     """
-    wrong = _NO_WEIGHT.match(text)
-    if wrong:
-        raise ConfigError(
-            f"The weight {wrong.group(1)} of {text!r} cannot be used.",
-            "Give a plain number from 0 on, as in 0.5*stripes; --minus turns a term round.",
-        )
     found = _WEIGHT.fullmatch(text)
-    weight, rest = (sign * float(found.group(1)), found.group(2)) if found else (float(sign), text)
+    number, rest = (float(found.group(1)), found.group(2)) if found else (1.0, text)
+    if not 0 <= number < math.inf:
+        raise ConfigError(
+            f"The weight {number} of {rest!r} cannot be used.",
+            "Give a number from 0 on, as in 0.5*stripes; --minus turns a term round.",
+        )
+    weight = sign * number
     if rest.startswith("words:"):
         return Term(words=rest[6:], weight=weight)
     if not rest.startswith(("@", "id:")):

@@ -136,6 +136,7 @@ def test_out_of_range_is_refused(library: Library) -> None:
         ("0.1*words:birthday cake", Term(words="birthday cake", weight=0.1)),
         ("3 dogs", Term(text="3 dogs")),
         ("-40 degrees", Term(text="-40 degrees")),
+        ("2 xylophones", Term(text="2 xylophones")),
     ],
 )
 def test_terms_are_read(text: str, term: Term) -> None:
@@ -143,7 +144,9 @@ def test_terms_are_read(text: str, term: Term) -> None:
     assert read_term(text, -1).weight == -term.weight
 
 
-@pytest.mark.parametrize("text", ["-1*dog", "nan*dog", "+inf * dog", "1e999*dog", "-.5*@dog.jpg"])
+@pytest.mark.parametrize(
+    "text", ["-1*dog", "nan*dog", "+inf * dog", "1e999*dog", "-.5*@dog.jpg", f"{'9' * 400}*dog"]
+)
 def test_numbers_that_are_no_weights_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="cannot be used"):
         read_term(text)
