@@ -122,7 +122,7 @@ def write_report(work: Path) -> None:
     write_result("scaling", {"runs": sorted(rows, key=lambda row: row["arithmetic"])})
     curves: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["arithmetic"]):
-        curves[row["shape"]].append(row)
+        curves[f"{row['shape']}, seed {row['seed']}"].append(row)
     lines = [
         Line(
             label=name,
@@ -146,6 +146,7 @@ def _row(path: Path) -> dict[str, Any]:
     values = {suite: found["scores"][suite][measure]["value"] for suite, (measure, _) in MEASURES.items()}
     return {
         "shape": shape["shape"],
+        "seed": found["seed"],
         "samples_seen": found["samples_seen"],
         "arithmetic": 3 * shape["multiplications"] * found["samples_seen"],
         "core_seconds": found["core_seconds"],

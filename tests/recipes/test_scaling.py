@@ -27,9 +27,8 @@ def test_what_was_run_is_written_down(tmp_path: Path, monkeypatch: pytest.Monkey
     for steps, value in ((200, 5.0), (600, 9.0)):
         scores = {suite: {measure: {"value": value}} for suite, (measure, _) in MEASURES.items()}
         folder = tmp_path / f"shapes/a-{steps}"
-        write_json(
-            folder / "scores.json", {"scores": scores, "samples_seen": steps * 256, "core_seconds": 1.0}
-        )
+        counts = {"seed": 0, "samples_seen": steps * 256, "core_seconds": 1.0}
+        write_json(folder / "scores.json", {"scores": scores, **counts})
         write_json(folder / "shape.json", {"shape": "a", "multiplications": 1e6})
     written = dict[str, Any]()
     monkeypatch.setattr(scaling, "write_result", lambda name, results: written.update({name: results}))
@@ -37,3 +36,4 @@ def test_what_was_run_is_written_down(tmp_path: Path, monkeypatch: pytest.Monkey
     first, second = written["scaling"]["runs"]
     assert (first["mean"], second["mean"]) == (5.0, 9.0) and second["arithmetic"] == 3e6 * 600 * 256
     assert (tmp_path / "scaling.svg").read_text().startswith("<svg")
+    assert "a, seed 0" in (tmp_path / "scaling.svg").read_text()
