@@ -1,7 +1,6 @@
 """A picture before rendering, and the true captions of a name.
 
-The main caption is the name; further ones are tags, synonyms, hypernyms, kinds in plain words, and
-one everyday phrase. The readers `pictogram_icons` and `pictogram_drawings` make `Picture`s with them.
+The main caption is the name; further ones are tags, synonyms, hypernyms and kinds in plain words. The readers `pictogram_icons` and `pictogram_drawings` make `Picture`s with them.
 """
 
 import hashlib
@@ -14,14 +13,6 @@ from recipes.pictogram_words import Emoji, Emojibase, Meaning, WordNet
 MAX_EMOJI_TAGS = 6
 _EMPTY_TAGS = frozenset(
     "and the with not one two three done off for out yes whoa yolo major slay lol omg".split()
-)
-_TEMPLATES = (
-    "a picture of {}",
-    "an icon of {}",
-    "a drawing of {}",
-    "{}",
-    "an image of {}",
-    "a symbol of {}",
 )
 
 
@@ -93,7 +84,7 @@ class Captions:
             return _unique(name, *tags)
         emoji = self.emojibase.by_name((name,))
         kinds = emoji.kinds if emoji is not None and not emoji.is_flag else ()
-        return _unique(name, *tags, *meaning.synonyms, *meaning.hypernyms, *kinds, _phrase(name))
+        return _unique(name, *tags, *meaning.synonyms, *meaning.hypernyms, *kinds)
 
     def of_emoji(self, emoji: Emoji) -> tuple[str, ...]:
         """Captions of an emoji: label, label with tags, tags, subgroup in plain words, hypernyms."""
@@ -105,9 +96,7 @@ class Captions:
         noun = emoji.label.removesuffix(" face")
         meaning = self._wordnet.look_up(noun, emoji.senses) if emoji.senses else None
         hypernyms = meaning.hypernyms if meaning is not None and meaning.is_concrete else ()
-        return _unique(
-            emoji.label, joined, *tags[:MAX_EMOJI_TAGS], *emoji.kinds, *hypernyms, _phrase(emoji.label)
-        )
+        return _unique(emoji.label, joined, *tags[:MAX_EMOJI_TAGS], *emoji.kinds, *hypernyms)
 
     def kinds_of(self, name: str) -> dict[str, str]:
         """Which captions of a name are synonyms (`synonym`) and which kinds of thing it is (`kind`)."""
@@ -147,13 +136,6 @@ def digest(*parts: str) -> str:
 def picture_key(source: str, name: str) -> str:
     """Key of a picture from its set and its name there."""
     return digest(source, name)[:20]
-
-
-def _phrase(name: str) -> str:
-    """One everyday phrase around a name, chosen by the name."""
-    is_plural = name.endswith("s") and not name.endswith(("ss", "us"))
-    article = "" if is_plural else "an " if name[0] in "aeiou" else "a "
-    return _TEMPLATES[int(digest("template", name)[:4], 16) % len(_TEMPLATES)].format(article + name)
 
 
 def _unique(*texts: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ other languages.
 """
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,18 @@ _STYLES = {
     "glyph": ("an icon of {}", "a symbol of {}"),
 }
 _ANY_STYLE = ("a picture of {}", "an image of {}")
+
+_PLURAL = re.compile(r"(?<=[a-hj-rtv-z])(?<!\blen)s$")
+_COUNTED = re.compile("a|an|the|no|my|two|three|four|five|six|seven|eight|nine|ten|all|both|[0-9]+")
+_WITHOUT_ARTICLE = frozenset(
+    """clothing footwear food seafood furniture equipment stationery music money finance security art
+    software hardware jewelry weather lightning rain snow people men women children""".split()
+)
+_VOWEL_SOUND = re.compile(
+    "(?!uni(?![dmn])|us(?!h)|u[kt][aeiru]|ur[aio]|ubi|u[fiv]|u\\b|eu|one|once|uk)[aeiou]"
+    "|hour|hono|honest|heir|x(?![aeiouy])|[fhlmnrs]\\b|(8|11|18)(?![0-9])"
+)
+"""Where `an` goes: a vowel that is no `yu` or `w` in sound, a silent h, letters and numbers as they are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,10 +120,17 @@ def phrases(name: str, kind: str) -> tuple[str, ...]:
     """A phrase that fits the style of the picture and one that fits any, chosen by the name."""
     if name.startswith("flag:"):
         return ()
-    is_plural = name.endswith("s") and not name.endswith(("ss", "us"))
-    article = "" if is_plural else "an " if name[0] in "aeiou" else "a "
     number = int(digest("phrase", name)[:4], 16)
-    return tuple(some[number % len(some)].format(article + name) for some in (_STYLES[kind], _ANY_STYLE))
+    thing = with_article(name)
+    return tuple(some[number % len(some)].format(thing) for some in (_STYLES[kind], _ANY_STYLE))
+
+
+def with_article(name: str) -> str:
+    """`a fox`, `an umbrella`, `an hourglass`, `a user`; plurals, counted things and `food` have no article."""
+    words = name.split()
+    if _PLURAL.search(name) or _COUNTED.fullmatch(words[0]) or words[-1] in _WITHOUT_ARTICLE:
+        return name
+    return f"an {name}" if _VOWEL_SOUND.match(name) else f"a {name}"
 
 
 def _with_tags(row: dict[str, Any]) -> str:

@@ -34,8 +34,3 @@ def test_a_flag_is_called_by_its_country(captions: Captions) -> None:
     flag = captions.emojibase.flag("it")
     assert flag is not None
     assert captions.of_emoji(flag) == ("flag: italy", "flag of italy", "italy flag", "flag", "italy")
-
-
-def test_phrases_have_the_right_article(captions: Captions) -> None:
-    assert any(text.endswith("an umbrella") for text in captions.of_name("umbrella"))
-    assert not any(text.endswith("a shoes") for text in captions.of_name("shoes"))
