@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,9 @@ def _share(hits: int, count: int) -> Scores:
 
 
 def _read_idx(folder: Path, name: str, header_bytes: int) -> NDArray[np.uint8]:
-    path = next(folder.rglob(name))
+    path = next(folder.rglob(name), None)
+    if path is None:
+        sys.exit(f"{folder} holds no {name}; give Debian's package dataset-fashion-mnist, unpacked.")
     return np.frombuffer(gzip.decompress(path.read_bytes()), dtype=np.uint8)[header_bytes:]
 
 

@@ -6,7 +6,6 @@ pictures at most.
 """
 
 import argparse
-import gzip
 import io
 import subprocess
 import sys
@@ -19,13 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.suites import FASHION_CLASSES, read_fashion
 from clipworks.shards import Sample, write_shards
-
-CLASSES = (
-    *("t-shirt", "trousers", "pullover", "dress", "coat"),
-    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
-)
-SIDE_PIXELS = 28
 
 
 def main() -> None:
@@ -47,40 +41,24 @@ def main() -> None:
 def samples(folder: Path, per_class: int) -> Iterator[Sample]:
     """The first pictures of each class of both splits."""
     for split, prefix in (("train", "train"), ("test", "t10k")):
-        pictures = read_idx(find(folder, f"{prefix}-images-idx3-ubyte.gz"), 16)
-        labels = read_idx(find(folder, f"{prefix}-labels-idx1-ubyte.gz"), 8)
+        pictures, labels = read_fashion(folder, prefix)
         seen: Counter[int] = Counter()
-        for place, (pixels, label) in enumerate(
-            zip(pictures.reshape(-1, SIDE_PIXELS, SIDE_PIXELS), labels.tolist(), strict=True)
-        ):
+        for place, (pixels, label) in enumerate(zip(pictures, labels.tolist(), strict=True)):
             seen[label] += 1
             if seen[label] <= per_class:
                 yield Sample(
                     key=f"{split}-{place:05d}",
-                    image=as_png(pixels),
+                    image=_as_png(pixels),
                     extension="png",
-                    texts=(CLASSES[label],),
-                    details={"label": CLASSES[label], "split": split},
+                    texts=(FASHION_CLASSES[label],),
+                    details={"label": FASHION_CLASSES[label], "split": split},
                 )
 
 
-def read_idx(path: Path, header_bytes: int) -> NDArray[np.uint8]:
-    """The numbers of a gzipped IDX file of bytes, behind its header."""
-    return np.frombuffer(gzip.decompress(path.read_bytes()), dtype=np.uint8)[header_bytes:]
-
-
-def find(folder: Path, name: str) -> Path:
-    """A file of this name somewhere below a folder."""
-    found = next(folder.rglob(name), None)
-    if found is None:
-        sys.exit(f"{folder} holds no {name}; give the package dataset-fashion-mnist.")
-    return found
-
-
-def as_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Dark on light, as photographs and drawings of clothes are: the data set is light on black."""
+def _as_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A grey picture of three equal channels, uint8 [S, S, 3]."""
     buffer = io.BytesIO()
-    Image.fromarray(255 - pixels).save(buffer, "PNG")
+    Image.fromarray(pixels[..., 0]).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Make the built-in model `pictogram`: pool -> training in two parts -> mean of both -> names in other languages ->
-# eight bits -> scores -> clipworks/model/builtin/pictogram.
+# Make the built-in model `pictogram`: pool -> training in two parts -> mean of both -> names in other languages and
+# phrases, by the text tower -> all captions at once, by the image tower -> eight bits -> scores ->
+# clipworks/model/builtin/pictogram.
 #
 # Each step is skipped if its output is there, and training goes on where it stopped. Needs npm, apt-get, dpkg-deb,
-# rsvg-convert (librsvg2-bin) and pip install "clipworks[train,curate]". Four hours on two cores.
+# rsvg-convert (librsvg2-bin) and pip install "clipworks[train,curate]". Six hours on two cores.
 #
 #   recipes/pictogram.sh [WORK_FOLDER]          default: build/pictogram
 #   PHOTOS=DIR recipes/pictogram.sh             with a folder of photographs (metadata.jsonl)
@@ -18,10 +19,8 @@ export PACKAGES PYTHON="$python"
 [ -f "$work/ATTRIBUTION.md" ] || recipes/pool.sh "$work"
 
 # Keep large temporaries mapped: without these, page faults take most of a step (docs/log.md).
-train() {
-    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=20000000000 MALLOC_TOP_PAD_=500000000 THP_MEM_ALLOC_ENABLE=1 \
-        "$python" -m clipworks train --recipe pictogram --data "$work/shards" "$@"
-}
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=20000000000 MALLOC_TOP_PAD_=500000000 THP_MEM_ALLOC_ENABLE=1
+train() { "$python" -m clipworks train --recipe pictogram --data "$work/shards" "$@"; }
 [ -f "$work/first/manifest.json" ] || train --out "$work/first"
 # On from there at half the rate, a quarter of the patches shown: twice the steps for the time.
 [ -f "$work/run/manifest.json" ] || train --from "$work/first" --out "$work/run" --set steps=1100 \
@@ -36,10 +35,13 @@ if [ ! -f "$work/languages/manifest.json" ]; then
         --emojibase "$PACKAGES/emojibase-data" --wordnet "$PACKAGES/wordnet/usr/share/wordnet"
 fi
 mix "$work/mixed" "$work/languages" "$work/taught" 0.9
+if [ ! -f "$work/seen/manifest.json" ]; then
+    "$python" -m recipes.pictogram_pictures "$work/taught" "$work/seen" --data "$work/shards"
+fi
 
 # The package carries weights in eight bits; what is scored is what is shipped.
 if [ ! -f "$work/pictogram/manifest.json" ]; then
-    "$python" -m recipes.pictogram_export "$work/taught" "$work/pictogram"
+    "$python" -m recipes.pictogram_export "$work/seen" "$work/pictogram"
 fi
 
 if [ ! -f "$work/pictogram/scores.json" ]; then

@@ -1,6 +1,7 @@
 """A picture before rendering, and the true captions of a name.
 
-The main caption is the name; further ones are tags, synonyms, hypernyms and kinds in plain words. The readers `pictogram_icons` and `pictogram_drawings` make `Picture`s with them.
+The main caption is the name; further ones are tags, synonyms, hypernyms and kinds in plain words. The
+readers `pictogram_icons` and `pictogram_drawings` make `Picture`s with them.
 """
 
 import hashlib

@@ -15,7 +15,7 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,10 +30,12 @@ from clipworks.model.tokenizer import tokenize
 from clipworks.model.weights import Checkpoint, read_checkpoint, write_checkpoint
 from clipworks.tables import read_batches
 from clipworks.train.arithmetic import autocast_processor
+from recipes.pictogram_phrases import make_phrases
+from recipes.pictogram_towers import TABLE, cut_tokens, embed_tokens, read_text_tower
 from recipes.pool_captions import sentences
 
 STEPS = 3000
-GROUPS = {"translations": 192, "names": 64, "captions": 128, "words": 192}
+GROUPS = {"translations": 192, "names": 64, "captions": 128, "phrases": 128, "words": 192}
 """Sentences of each group in a batch; all but the first are English."""
 MAX_TOKENS = 24
 """Longer sentences are left out: they would make a whole batch long."""
@@ -43,11 +45,12 @@ MAX_WORDS = 150_000
 """Words, definitions and examples of WordNet, by chance."""
 MIN_SENTENCES = 2
 """Translations that a token has to stand in for a row in the model, where it had none before."""
+HEAD_SHARE = 0.7
+"""Of the vector that a phrase shall get, how much is that of its head; the rest is its own."""
 RATE = 1e-3
 WARMUP_STEPS = 100
 SCALE = 30.0
 """Factor on cosines in the choice among the sentences of a batch."""
-_TABLE = "text.token_embedding.weight"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +61,8 @@ class Material:
     """int64 [S, T]: translations first, then English sentences, in the order of GROUPS."""
     wanted: NDArray[np.int64]
     """int64 [S]: the English sentence whose vector a sentence shall get; its own index for an English one."""
+    heads: NDArray[np.int64]
+    """int64 [S]: the sentence that names what a phrase is; its own index for all that are no phrases."""
     ends: tuple[int, ...]
     """Where each group of sentences ends."""
     token_rows: NDArray[np.int64]
@@ -78,10 +83,15 @@ def gather(emojibase: Path, wordnet: Path, tables: Path, context_length: int) ->
     often = sorted((text for text in drawn if drawn[text] > 0), key=lambda text: (-drawn[text], text))
     english = dict.fromkeys(name for _, name in pairs)
     ends = [len(pairs), len(pairs) + len(english)]
-    for group in (often[:MAX_CAPTIONS], read_words(wordnet)):
+    phrases = make_phrases(wordnet, often[:MAX_CAPTIONS])
+    for group in (often[:MAX_CAPTIONS], [phrase for phrase, _ in phrases], read_words(wordnet)):
         english |= dict.fromkeys(text for text in _short(group, context_length) if text not in foreign)
         ends.append(len(pairs) + len(english))
     place = {text: len(pairs) + number for number, text in enumerate(english)}
+    heads = np.arange(len(pairs) + len(english))
+    for phrase, head in phrases:
+        if ends[2] <= place.get(phrase, -1) < ends[3] and head in place:
+            heads[place[phrase]] = place[head]
     tokens = tokenize([*(text for text, _ in pairs), *english], context_length=context_length)
     token_rows, places = np.unique(tokens, return_inverse=True)
     places = places.reshape(tokens.shape)
@@ -89,6 +99,7 @@ def gather(emojibase: Path, wordnet: Path, tables: Path, context_length: int) ->
     return Material(
         tokens=places,
         wanted=np.array([*(place[name] for _, name in pairs), *place.values()]),
+        heads=heads,
         ends=tuple(ends),
         token_rows=token_rows,
         uses=np.bincount(used, minlength=len(token_rows)),
@@ -114,18 +125,20 @@ def teach(
 ) -> dict[str, NDArray[np.float32]]:
     """The weights with a text tower that knows the translations."""
     torch.manual_seed(seed)
-    teacher, student = _tower(checkpoint, material), _tower(checkpoint, material)
-    known = np.any(checkpoint.tensors[_TABLE], axis=1)[material.token_rows]
+    teacher, student = (read_text_tower(checkpoint, material.token_rows) for _ in range(2))
+    known = np.any(checkpoint.tensors[TABLE], axis=1)[material.token_rows]
     _begin_rows(student, known, material.uses >= MIN_SENTENCES)
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     first_english = material.ends[0]
-    targets = _english_vectors(teacher, material)
+    own = embed_tokens(teacher, material.tokens[first_english:])
+    heads = own[torch.from_numpy(material.heads[first_english:] - first_english)]
+    targets = F.normalize((1 - HEAD_SHARE) * own + HEAD_SHARE * heads, dim=-1)
     for step, rows in enumerate(_batches(material, steps, seed)):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP_STEPS, 1 - step / steps)
         targets_BE = targets[torch.from_numpy(material.wanted[rows] - first_english)]
         with autocast_processor("bf16"):
-            features_BE = student(_cut(material, rows))
+            features_BE = student(cut_tokens(material.tokens[rows]))
         vectors_BE = F.normalize(features_BE.float(), dim=-1)
         loss = _loss(vectors_BE, targets_BE, material.wanted[rows])
         optimizer.zero_grad()
@@ -135,9 +148,9 @@ def teach(
         if step % 100 == 0:
             _report(step, loss, (vectors_BE * targets_BE).sum(dim=-1))
     learned = {f"text.{name}": value.detach().numpy() for name, value in student.state_dict().items()}
-    table = checkpoint.tensors[_TABLE].copy()
-    table[material.token_rows] = learned[_TABLE]
-    return {**checkpoint.tensors, **learned, _TABLE: table}
+    table = checkpoint.tensors[TABLE].copy()
+    table[material.token_rows] = learned[TABLE]
+    return {**checkpoint.tensors, **learned, TABLE: table}
 
 
 def _report(step: int, loss: Tensor, cosines_B: Tensor) -> None:
@@ -168,40 +181,6 @@ def _batches(material: Material, steps: int, seed: int) -> Iterator[NDArray[np.i
             first = int(at * max(0, len(ordered) - width))
             chosen.append(chance.choice(ordered[first : first + width], count))
         yield np.concatenate(chosen)
-
-
-def _english_vectors(tower: TextTower, material: Material) -> Tensor:
-    """Unit vectors of the English sentences, float32 [S, E], in their order; made by length."""
-    start = material.ends[0]
-    ordered = np.argsort(material.tokens[start:].argmax(axis=1), kind="stable")
-    found = torch.empty(len(ordered), tower.projection.out_features)
-    for rows in np.array_split(ordered, -(-len(ordered) // 512)):
-        with torch.no_grad(), autocast_processor("bf16"):
-            found[rows] = F.normalize(tower(_cut(material, start + rows)).float(), dim=-1)
-    return found
-
-
-def _cut(material: Material, rows: NDArray[np.int64]) -> Tensor:
-    """Tokens of some sentences, as many columns as the longest has."""
-    tokens = material.tokens[rows]
-    return torch.from_numpy(tokens[:, : int(tokens.argmax(axis=1).max()) + 1])
-
-
-def _tower(checkpoint: Checkpoint, material: Material) -> TextTower:
-    config = checkpoint.config
-    tower = TextTower(
-        replace(config.text, vocab_size=len(material.token_rows)), config.embed_dim, config.activation
-    )
-    weights = {
-        name.removeprefix("text."): torch.from_numpy(value)
-        for name, value in checkpoint.tensors.items()
-        if name.startswith("text.")
-    }
-    weights["token_embedding.weight"] = weights["token_embedding.weight"][
-        torch.from_numpy(material.token_rows)
-    ]
-    tower.load_state_dict(weights)
-    return tower
 
 
 def _begin_rows(student: TextTower, known: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> None:

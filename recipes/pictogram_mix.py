@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipworks.model.weights import read_checkpoint, write_checkpoint
-
-_TABLE = "text.token_embedding.weight"
+from recipes.pictogram_towers import TABLE
 
 Array = NDArray[np.float32]
 
@@ -30,7 +29,7 @@ def mix_models(first: Path, run: Path, out: Path, share: float) -> str:
 def mix(name: str, begun: Array, trained: Array, share: float) -> Array:
     """One array of weights; both have the same shape."""
     mixed: Array = begun + np.float32(share) * (trained - begun)
-    if name == _TABLE:
+    if name == TABLE:
         is_new = ~np.any(begun, axis=1)
         mixed[is_new] = trained[is_new]
     return mixed

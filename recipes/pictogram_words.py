@@ -6,7 +6,7 @@ groups of an emoji by its name or code points. Called by `pictogram_captions`.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +106,21 @@ class WordNet:
                 if candidate in self._senses:
                     return candidate
         return None
+
+    def compounds(self) -> Iterator[tuple[str, str]]:
+        """Entries of several words whose last word names a kind of which they are, each with that word."""
+        for entry, offsets in self._senses.items():
+            head = entry.rpartition("_")[2]
+            if head != entry and set(self._senses.get(head, ())) & self._ancestors(offsets[0]):
+                yield _plain(entry), head
+
+    def _ancestors(self, offset: int) -> set[int]:
+        found, waiting = set[int](), [offset]
+        while waiting:
+            above = set(self._synsets[waiting.pop()][2]) - found
+            found |= above
+            waiting.extend(above)
+        return found
 
     def _meaning(self, lemma: str, senses: frozenset[int]) -> Meaning:
         offsets = self._senses.get(lemma, ())

@@ -41,7 +41,7 @@ _VOWEL_SOUND = re.compile(
     "(?!uni(?![dmn])|us(?!h)|u[kt][aeiru]|ur[aio]|ubi|u[fiv]|u\\b|eu|one|once|uk)[aeiou]"
     "|hour|hono|honest|heir|x(?![aeiouy])|[fhlmnrs]\\b|(8|11|18)(?![0-9])"
 )
-"""Where `an` goes: a vowel that is no `yu` or `w` in sound, a silent h, letters and numbers as they are read."""
+"""Where `an` goes: a vowel that does not sound as `yu` or `w`, a silent h, letters and numbers as read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +126,7 @@ def phrases(name: str, kind: str) -> tuple[str, ...]:
 
 
 def with_article(name: str) -> str:
-    """`a fox`, `an umbrella`, `an hourglass`, `a user`; plurals, counted things and `food` have no article."""
+    """`a fox`, `an umbrella`, `an hourglass`, `a user`; plurals, counted things and `food` have none."""
     words = name.split()
     if _PLURAL.search(name) or _COUNTED.fullmatch(words[0]) or words[-1] in _WITHOUT_ARTICLE:
         return name

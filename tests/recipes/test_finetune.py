@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.suites import FASHION_CLASSES
 from clipworks.train.examples import read_examples
-from recipes.fashion_shards import CLASSES, samples
+from recipes.fashion_shards import samples
 from recipes.finetune_pictures import copy_classes
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,7 +37,7 @@ def test_fashion_mnist_becomes_samples_with_labels_and_splits_dark_on_light(tmp_
     found = list(samples(tmp_path, per_class=2))
     assert len(found) == 40
     assert {sample.details["split"] for sample in found} == {"train", "test"}
-    assert {sample.texts[0] for sample in found} == set(CLASSES)
+    assert {sample.texts[0] for sample in found} == set(FASHION_CLASSES)
     assert found[0].key == "train-00000"
 
 

@@ -54,9 +54,14 @@ def wordnet(tmp_path: Path) -> Path:
     lines = [
         "  1 This software and database is being provided to you",
         '00001740 03 n 01 free_will 0 000 | the power to choose; "he left of his own free will"  ',
+        "00000005 05 n 01 fox 0 000 | a cunning animal",
         "00002137 00 a 01 outer(a) 0 000 | being on the outside",
     ]
     (tmp_path / "wordnet" / "data.noun").write_text("\n".join(lines), "latin-1")
+    index = "free_will n 1 0 1 0 00001740\nfox n 1 0 1 0 00000005\n"
+    (tmp_path / "wordnet" / "index.noun").write_text(index)
+    (tmp_path / "wordnet" / "index.adj").write_text("red a 1 0 1 1 00000001\n")
+    (tmp_path / "wordnet" / "noun.exc").write_text("")
     return tmp_path / "wordnet"
 
 
@@ -68,7 +73,7 @@ def test_names_and_names_with_tags_stand_beside_the_english_ones(emojibase: Path
 
 def test_words_definitions_and_examples_stand_without_notices(wordnet: Path) -> None:
     wanted = {"free will", "the power to choose", "he left of his own free will", "outer"}
-    wanted |= {"being on the outside"}
+    wanted |= {"being on the outside", "fox", "a cunning animal"}
     assert set(read_words(wordnet)) == wanted and len(read_words(wordnet, count=3)) == 3
 
 
@@ -76,7 +81,10 @@ def test_each_translation_wants_the_vector_of_its_english_name(
     emojibase: Path, wordnet: Path, tables: Path
 ) -> None:
     material = gather(emojibase, wordnet, tables, 77)
-    assert material.ends == (8, 8 + 4, 8 + 4 + 1, 8 + 4 + 1 + 5)  # "hund" is no English
+    assert np.diff((0, *material.ends)).tolist() == [8, 4, 1, 7, 6]  # "hund" is no English
+    fox = material.wanted[sentences(emojibase).index(("fuchs", "fox"))]
+    assert (material.heads[13:20] == fox).all()
+    assert np.flatnonzero(material.heads != np.arange(26)).tolist() == list(range(13, 20))
     assert len(material.tokens) == material.ends[-1]
     english = material.tokens[material.wanted[:8]]
     for number, (_, name) in enumerate(sentences(emojibase)):
@@ -90,7 +98,7 @@ def test_each_translation_wants_the_vector_of_its_english_name(
 
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = {"translations": 6, "names": 2, "captions": 2, "words": 2}
+    groups = {"translations": 6, "names": 2, "captions": 2, "phrases": 2, "words": 2}
     monkeypatch.setattr(pictogram_languages, "GROUPS", groups)
 
 
