@@ -113,18 +113,20 @@ def main() -> None:
     places = _places(store, captions)
     # Flat drawings of the same emoji are in the gallery too, and those were trained on.
     is_unseen = np.array([item.details["kind"] == UNSEEN_KIND for item, _ in store.entries()])
-    cosines = np.where(is_unseen, engine.embed_texts(captions) @ store.vectors.T, np.float32(-1))
+    captions_vectors = engine.embed_texts(captions)
+    cosines = np.where(is_unseen, captions_vectors @ store.vectors.T, np.float32(-1))
     best = np.array([row[place].max() for row, place in zip(cosines, places, strict=True)])
     is_found = (cosines > best[:, None]).sum(axis=1) < 10
-    is_relevant = cosines.max(axis=1) >= threshold
+    is_relevant = cosines.max(axis=1) >= _levels(store, captions_vectors)
     results: dict[str, Any] = {
         "threshold": round(threshold, 4),
         "emoji": {"n": len(captions), "found_in_10": _share(is_found), "relevant": _share(is_relevant)},
         "emoji_found": {"n": int(is_found.sum()), "relevant": _share(is_relevant[is_found])},
     }
     for name, texts in (("absent", ABSENT), ("unseen", UNSEEN), ("background", BACKGROUND_TEXTS)):
-        scores = (engine.embed_texts(texts) @ store.vectors.T).max(axis=1)
-        results[name] = {"n": len(texts), "relevant": _share(scores >= threshold)}
+        vectors = engine.embed_texts(texts)
+        scores = (vectors @ store.vectors.T).max(axis=1)
+        results[name] = {"n": len(texts), "relevant": _share(scores >= _levels(store, vectors))}
     results["joined"] = joined(store, engine, captions, places, count=400)
     write_result("relevance", results)
 
@@ -163,6 +165,11 @@ def _ask(store: Library, first: Vectors, second: Vectors, weight: float) -> Resu
         Part(label="second", vector=second, kind="text", weight=weight),
     ]
     return answer(store, parts, Ask(limit=10))
+
+
+def _levels(store: Library, vectors: Vectors) -> Vectors:
+    """The cosine that the best hit of each text must reach, float32 [N]."""
+    return np.array([store.relevance.level("text", vector) for vector in vectors], dtype=np.float32)
 
 
 def _places(store: Library, captions: list[str]) -> list[list[int]]:

@@ -134,10 +134,10 @@ def _facts() -> Mapping[str, Facts]:
         "pictogram": Facts(
             training=Training(
                 data="openly licensed icon, emoji and clip-art packages, and a few photographs",
-                num_pairs=222_037,
-                num_seen=1_305_600,
+                num_pairs=222_042,
+                num_seen=2_073_600,
                 batch_size=256,
-                recipe=("recipes/pictogram.sh; settings of the last 1,100 of 5,100 steps in train.json",),
+                recipe=("recipes/pictogram.sh; settings of steps 4,001 to 5,100 of 8,100 in train.json",),
                 paper="docs/pictogram.md",
                 data_licence="Open licences only; ATTRIBUTION.md names each source and its licence.",
             ),

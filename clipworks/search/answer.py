@@ -165,8 +165,7 @@ def search_vector(library: "Library", vector: Vectors, kind: QueryKind, limit: i
     Raises:
         ConfigError: limit below 1, or a vector of another length.
     """
-    relevance = library.relevance
-    threshold = relevance.text_threshold if kind == "text" else relevance.image_threshold
+    threshold = library.relevance.level(kind, vector)
     return Result(hits=tuple(library.query(vector, limit)), threshold=threshold)
 
 
@@ -184,8 +183,9 @@ def _joined(parts: Sequence[Part]) -> Vectors:
 def _levels(library: "Library", parts: Sequence[Part]) -> dict[int, float]:
     """From which cosine on a picture counts by each wanted part alone; empty where one is not measured."""
     relevance = library.relevance
-    of_kind = {"text": relevance.text_threshold, "image": relevance.image_threshold}
-    wanted = {place: of_kind[part.kind] for place, part in enumerate(parts) if part.weight > 0}
+    wanted = {
+        place: relevance.level(part.kind, part.vector) for place, part in enumerate(parts) if part.weight > 0
+    }
     levels = {place: level for place, level in wanted.items() if level is not None}
     return levels if len(levels) == len(wanted) else {}
 

@@ -3,8 +3,10 @@
 CLIP scores have no fixed zero: how close unrelated words come differs from model to model and
 from collection to collection. So an index is asked some hundred questions that no picture can
 answer (`BACKGROUND_TEXTS`: words on tax, grammar and the like, none of which names a thing that
-can be seen) and the best score of each is noted. The threshold for texts is the 95 %
-quantile of these: of such questions, one in twenty would still be called found.
+can be seen), and it is noted by how much the best score of each is above the mean of its scores. The
+threshold for texts is the 95 % quantile of these: of such questions, one in twenty would still be called
+found. The mean is taken off since some texts come near to every picture; it is the cosine with the mean of
+the vectors, times its length, so one multiplication gives it.
 
 For a picture as the question there is no list to compare with. There the threshold is the 5 %
 quantile of what the pictures of the index score with their own nearest neighbour: a question
@@ -46,13 +48,15 @@ def measure(engine: "Engine", vectors: Vectors) -> Relevance:
         vectors: float32 [N, D], rows of unit length, N at least 1.
 
     Returns:
-        Cosines; the one for pictures is None below `MIN_PICTURES_FOR_NEIGHBOURS` pictures.
+        The thresholds; the one for pictures is None below `MIN_PICTURES_FOR_NEIGHBOURS` pictures.
     """
-    best = _best_scores(background_vectors(engine), vectors)
+    background, mean = background_vectors(engine), vectors.mean(axis=0, dtype=np.float64)
+    best = _best_scores(background, vectors) - background @ mean
     return Relevance(
         text_threshold=float(np.quantile(best, TEXT_QUANTILE)),
         image_threshold=_neighbour_threshold(vectors),
         alike_threshold=_alike_threshold(vectors),
+        mean=tuple(round(float(value), 6) for value in mean),
     )
 
 

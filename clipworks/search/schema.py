@@ -169,7 +169,7 @@ def put_settings(connection: sqlite3.Connection, values: dict[str, Any]) -> None
 def header_of(settings: dict[str, Any]) -> IndexHeader:
     """The header among the settings of a library."""
     values = settings["header"]
-    return IndexHeader(**{**values, "relevance": Relevance(**values["relevance"])})
+    return IndexHeader(**{**values, "relevance": Relevance.from_json(values["relevance"])})
 
 
 def slots_array(rows: Iterable[tuple[int, ...]]) -> Slots:

@@ -89,7 +89,7 @@ def _read_header(manifest: dict[str, Any]) -> IndexHeader:
     values = manifest["header"]
     if manifest["version"] == 1:
         values = {**values, "preprocess": ""}
-    return IndexHeader(**{**values, "relevance": Relevance(**values["relevance"])})
+    return IndexHeader(**{**values, "relevance": Relevance.from_json(values["relevance"])})
 
 
 _REBUILD = "Delete the folder and build it anew with `clipworks index`."

@@ -5,7 +5,7 @@
 Nothing here reads files or knows how vectors are made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -103,11 +103,32 @@ class Relevance:
     """From which best score on a search counts as found; measured per index by `relevance.py`."""
 
     text_threshold: float | None = None
-    """Cosine that a text query's best hit must reach; None where it could not be measured."""
+    """By how much the cosine of a text query's best hit must be above the query's mean cosine; None where it
+    could not be measured."""
     image_threshold: float | None = None
     """Cosine that a picture query's best hit must reach; None where it could not be measured."""
     alike_threshold: float | None = None
     """Cosine from which on two pictures are nearly the same; None where it was not measured."""
+    mean: tuple[float, ...] = ()
+    """Mean of the vectors, D numbers; empty, and taken as 0, in an index measured before it was kept."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Relevance":
+        """Of the values of a header."""
+        return cls(**{**values, "mean": tuple(values.get("mean", ()))})
+
+    def level(self, kind: QueryKind, vector: Vectors) -> float | None:
+        """The cosine that the best hit of one query must reach, where it was measured.
+
+        Args:
+            kind: what the query was made from.
+            vector: float32 [D], unit length.
+        """
+        if kind == "image":
+            return self.image_threshold
+        if self.text_threshold is None or not self.mean:
+            return self.text_threshold
+        return self.text_threshold + float(vector @ np.array(self.mean, dtype=np.float32))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
