@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clipworks.errors import DataError
-from clipworks.search.store import IndexHeader, Relevance, Slots
+from clipworks.search.store import IndexHeader, Slots
 
 NAME = "library.db"
 VERSION = 3
@@ -168,8 +168,7 @@ def put_settings(connection: sqlite3.Connection, values: dict[str, Any]) -> None
 
 def header_of(settings: dict[str, Any]) -> IndexHeader:
     """The header among the settings of a library."""
-    values = settings["header"]
-    return IndexHeader(**{**values, "relevance": Relevance.from_json(values["relevance"])})
+    return IndexHeader.from_json(settings["header"])
 
 
 def slots_array(rows: Iterable[tuple[int, ...]]) -> Slots:

@@ -20,7 +20,7 @@ import numpy as np
 
 from clipworks.errors import DataError
 from clipworks.files import MANIFEST, atomic_write, read_manifest, sha256_file, write_manifest
-from clipworks.search.store import FileStamp, IndexHeader, Item, Relevance, Vectors
+from clipworks.search.store import FileStamp, IndexHeader, Item, Vectors
 
 FORMAT = "clipworks-index"
 VERSION = 2
@@ -89,7 +89,7 @@ def _read_header(manifest: dict[str, Any]) -> IndexHeader:
     values = manifest["header"]
     if manifest["version"] == 1:
         values = {**values, "preprocess": ""}
-    return IndexHeader(**{**values, "relevance": Relevance.from_json(values["relevance"])})
+    return IndexHeader.from_json(values)
 
 
 _REBUILD = "Delete the folder and build it anew with `clipworks index`."

@@ -112,11 +112,6 @@ class Relevance:
     mean: tuple[float, ...] = ()
     """Mean of the vectors, D numbers; empty, and taken as 0, in an index measured before it was kept."""
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Relevance":
-        """Of the values of a header."""
-        return cls(**{**values, "mean": tuple(values.get("mean", ()))})
-
     def level(self, kind: QueryKind, vector: Vectors) -> float | None:
         """The cosine that the best hit of one query must reach, where it was measured.
 
@@ -161,6 +156,19 @@ class IndexHeader:
     """The indexed folder, relative to the index folder, or absolute where that cannot be said."""
     relevance: Relevance
     """Thresholds measured when the index was built."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "IndexHeader":
+        """Of what `asdict` made of one.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        relevance = values["relevance"]
+        mean = tuple(float(value) for value in relevance.get("mean", ()))
+        if mean and len(mean) != values["dim"]:
+            raise ValueError(f"the mean of vectors of {values['dim']} numbers has {len(mean)}")
+        return cls(**{**values, "relevance": Relevance(**{**relevance, "mean": mean})})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -113,11 +113,10 @@ def test_a_text_that_is_near_to_every_picture_has_to_come_nearer(store: Library)
 
 
 def test_an_index_without_a_mean_has_one_threshold_for_all_texts() -> None:
-    old = Relevance.from_json({"text_threshold": 0.3, "image_threshold": None, "alike_threshold": None})
+    old = Relevance(text_threshold=0.3)
     vector = np.ones(2, dtype=np.float32) / np.float32(np.sqrt(2))
     assert old.level("text", vector) == 0.3 and old.level("image", vector) is None
     assert Relevance().level("text", vector) is None
-    assert Relevance.from_json({"mean": [0.5, 0.0]}) == Relevance(mean=(0.5, 0.0))
 
 
 def test_few_pictures_have_no_measured_threshold_for_pictures(engine: Engine) -> None:

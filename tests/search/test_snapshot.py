@@ -30,9 +30,13 @@ def write(pictures: Path, out: Path, engine: Engine, *names: str) -> None:
         preprocess=engine.preprocess,
         dim=engine.dim,
         root="../pictures",
-        relevance=Relevance(text_threshold=0.5, image_threshold=0.6),
+        relevance=relevance_of(engine),
     )
     write_index(out, header, entries, engine.embed_pixels(pixels))
+
+
+def relevance_of(engine: Engine) -> Relevance:
+    return Relevance(text_threshold=0.5, image_threshold=0.6, mean=(0.25,) * engine.dim)
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def test_it_is_searched_like_a_library(store: Library, engine: Engine, pictures:
     (hit,) = store.query(engine.embed_texts(["blue"])[0], 1)
     assert (hit.id, hit.caption, hit.licence) == ("deep/blue.png", "about deep/blue.png", "MIT")
     assert Path(hit.path).samefile(pictures / "deep" / "blue.png")
-    assert store.relevance == Relevance(text_threshold=0.5, image_threshold=0.6)
+    assert store.relevance == relevance_of(engine)
     assert store.words("about red", 5, None).keys() == {store.slot_of("red.png")}
 
 
@@ -108,7 +112,7 @@ def test_an_index_whose_manifest_is_missing_is_unfinished(store: Library) -> Non
 
 
 @pytest.mark.parametrize(
-    "damage", ["vectors cut", "vectors gone", "items cut", "header gone", "not an index"]
+    "damage", ["vectors cut", "vectors gone", "items cut", "header gone", "mean cut", "not an index"]
 )
 def test_files_that_do_not_belong_together_are_refused(store: Library, damage: str) -> None:
     manifest = store.folder / "manifest.json"
@@ -123,6 +127,9 @@ def test_files_that_do_not_belong_together_are_refused(store: Library, damage: s
             items.write_bytes(b"{}\n")
         case "header gone":
             manifest.write_text(json.dumps({**values, "header": {}}))
+        case "mean cut":
+            values["header"]["relevance"]["mean"].pop()
+            manifest.write_text(json.dumps(values))
         case "not an index":
             manifest.write_text(json.dumps({"format": "clipworks"}))
     with pytest.raises(DataError, match=r"damaged|is not an index"):
