@@ -107,19 +107,20 @@ ABSENT = (
 def main() -> None:
     engine = clipworks.load("pictogram")
     store = open_index(Path(clipworks.__file__).parent / "gallery" / "index")
-    threshold = store.relevance.text_threshold
-    assert threshold is not None
+    relevance = store.relevance
+    assert relevance.text_threshold is not None and relevance.text_margin is not None
     captions = sorted({item.caption for item, _ in store.entries() if item.details["kind"] == UNSEEN_KIND})
     places = _places(store, captions)
     # Flat drawings of the same emoji are in the gallery too, and those were trained on.
     is_unseen = np.array([item.details["kind"] == UNSEEN_KIND for item, _ in store.entries()])
-    captions_vectors = engine.embed_texts(captions)
-    cosines = np.where(is_unseen, captions_vectors @ store.vectors.T, np.float32(-1))
+    vectors = engine.embed_texts(captions)
+    cosines = np.where(is_unseen, vectors @ store.vectors.T, np.float32(-1))
     best = np.array([row[place].max() for row, place in zip(cosines, places, strict=True)])
     is_found = (cosines > best[:, None]).sum(axis=1) < 10
-    is_relevant = cosines.max(axis=1) >= _levels(store, captions_vectors)
+    is_relevant = cosines.max(axis=1) >= _levels(store, vectors)
     results: dict[str, Any] = {
-        "threshold": round(threshold, 4),
+        "threshold": round(relevance.text_threshold, 4),
+        "margin": round(relevance.text_margin, 4),
         "emoji": {"n": len(captions), "found_in_10": _share(is_found), "relevant": _share(is_relevant)},
         "emoji_found": {"n": int(is_found.sum()), "relevant": _share(is_relevant[is_found])},
     }

@@ -1,4 +1,4 @@
-"""Teach a trained model the names of emoji in other languages.
+"""Teach a trained model the names of emoji in other languages, and what phrases are about.
 
     python -m recipes.pictogram_languages MODEL OUT --emojibase DIR --wordnet DIR --tables DIR
 
@@ -7,7 +7,7 @@ keep its own vectors of English (Reimers and Gurevych, arXiv:2004.09813, with on
 image tower is not touched. Sentences: labels and tags of emojibase-data, which stand for the same emoji in
 every language. English that is kept: those names, captions of the pool's tables, and words, definitions and
 examples of WordNet, most of which no picture shows: without them the tower forgets that they are far from
-pictures.
+pictures. English that is moved: phrases, most of the way to the word that they are about.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def gather(emojibase: Path, wordnet: Path, tables: Path, context_length: int) ->
     often = sorted((text for text in drawn if drawn[text] > 0), key=lambda text: (-drawn[text], text))
     english = dict.fromkeys(name for _, name in pairs)
     ends = [len(pairs), len(pairs) + len(english)]
-    phrases = make_phrases(wordnet, often[:MAX_CAPTIONS])
+    phrases = make_phrases(wordnet, often, MAX_CAPTIONS)
     for group in (often[:MAX_CAPTIONS], [phrase for phrase, _ in phrases], read_words(wordnet)):
         english |= dict.fromkeys(text for text in _short(group, context_length) if text not in foreign)
         ends.append(len(pairs) + len(english))
@@ -123,7 +123,7 @@ def read_words(wordnet: Path, count: int = MAX_WORDS) -> list[str]:
 def teach(
     checkpoint: Checkpoint, material: Material, *, steps: int, seed: int
 ) -> dict[str, NDArray[np.float32]]:
-    """The weights with a text tower that knows the translations."""
+    """The weights with a text tower that knows translations and phrases."""
     torch.manual_seed(seed)
     teacher, student = (read_text_tower(checkpoint, material.token_rows) for _ in range(2))
     known = np.any(checkpoint.tensors[TABLE], axis=1)[material.token_rows]

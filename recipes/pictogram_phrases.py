@@ -6,7 +6,7 @@ so a text tower that learned from names alone takes every word for equally impor
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recipes.pictogram_words import WordNet
@@ -19,19 +19,19 @@ PLACED = 15_000
 PREPOSITIONS = ("on", "in", "with", "under", "near")
 
 
-def make_phrases(folder: Path, captions: Iterable[str]) -> list[tuple[str, str]]:
+def make_phrases(folder: Path, captions: Sequence[str], num_heads: int) -> list[tuple[str, str]]:
     """Phrases and their heads, which are all captions and nouns of things; no phrase is a caption.
 
     Args:
         folder: WordNet's database.
-        captions: what pictures are called.
+        captions: what pictures are called, no two alike, often first.
+        num_heads: how many of them may be heads.
     """
     wordnet = WordNet(folder)
-    known = dict.fromkeys(captions)
-    nouns = [text for text in known if _is_thing(wordnet, text)]
+    nouns = [text for text in captions[:num_heads] if _is_thing(wordnet, text)]
     if not nouns:
         return []
-    heads = set(nouns)
+    heads, known = set(nouns), set(captions)
     found = {phrase: head for phrase, head in wordnet.compounds() if head in heads}
     chance = random.Random(0)
     found |= dict(_described(read_adjectives(folder), nouns, chance))

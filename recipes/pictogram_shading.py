@@ -29,7 +29,7 @@ def shade(rgba: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
         uint8 [B, S, S, 4], the same alpha.
     """
     count, side = rgba.shape[:2]
-    is_lit = (rng.random(count) < LIT_PROB) & (rgba[..., 3].reshape(count, -1).min(axis=1) < 255)
+    is_lit = (rng.random(count) < LIT_PROB) & (rgba[..., 3].min(axis=(1, 2)) < 255)
     direction = 2 * np.pi * rng.random((count,), dtype=np.float32)
     strength = rng.random((2, count), dtype=np.float32)
     radius = max(1, round(int(rng.choice(RADII)) * side / 64))

@@ -41,7 +41,8 @@ _VOWEL_SOUND = re.compile(
     "(?!uni(?![dmn])|us(?!h)|u[kt][aeiru]|ur[aio]|ubi|u[fiv]|u\\b|eu|one|once|uk)[aeiou]"
     "|hour|hono|honest|heir|x(?![aeiouy])|[fhlmnrs]\\b|(8|11|18)(?![0-9])"
 )
-"""Where `an` goes: a vowel that does not sound as `yu` or `w`, a silent h, letters and numbers as read."""
+"""Where `an` goes: a vowel that does not sound as `yu` or `w`, a silent h, letters and numbers as read.
+Abbreviations are taken for words: `a html file`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

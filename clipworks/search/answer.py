@@ -105,6 +105,8 @@ def answer(library: "Library", parts: Sequence[Part], ask: Ask) -> Result:
     """
     if len(parts) > MAX_PARTS:
         raise ConfigError(f"The question has {len(parts)} parts; the limit is {MAX_PARTS}.")
+    for part in parts:
+        library.require_length(part.vector)
     if not parts and ask.words:
         ask = replace(ask, filters=(*ask.filters, Filter(field="words", operator="=", value=ask.words)))
     within = library.select(ask.filters)
@@ -165,8 +167,8 @@ def search_vector(library: "Library", vector: Vectors, kind: QueryKind, limit: i
     Raises:
         ConfigError: limit below 1, or a vector of another length.
     """
-    threshold = library.relevance.level(kind, vector)
-    return Result(hits=tuple(library.query(vector, limit)), threshold=threshold)
+    hits = library.query(vector, limit)
+    return Result(hits=tuple(hits), threshold=library.relevance.level(kind, vector))
 
 
 def _joined(parts: Sequence[Part]) -> Vectors:

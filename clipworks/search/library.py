@@ -65,7 +65,7 @@ class Library:
         if "header" not in settings:
             raise DataError(f"The index {folder} was begun and holds nothing yet.", schema.BEGUN)
         self.folder = folder
-        self.header: IndexHeader = schema.header_of(settings)
+        self.header: IndexHeader = schema.header_of(settings, folder)
         self._connection = connection
         self._lock = threading.RLock()
         self._matrix = rows or Matrix(folder / VECTORS, self.header.dim)
@@ -223,6 +223,17 @@ class Library:
         mask = self._state.alive if within is None else within.mask
         return dict([(slot, share) for slot, share in found if slot < len(mask) and mask[slot]][:limit])
 
+    def require_length(self, vector: Vectors) -> None:
+        """Refuse what is no vector of this index.
+
+        Raises:
+            ConfigError: it has another shape than [dim].
+        """
+        if vector.shape != (self.dim,):
+            raise ConfigError(
+                f"The query vector has the shape {vector.shape}; the index needs ({self.dim},)."
+            )
+
     def nearest(self, vector: Vectors, limit: int, within: Selection | None = None) -> tuple[Slots, Vectors]:
         """Slots nearest to a vector, best first, and their cosines; `limit` of them where there are so many.
 
@@ -236,10 +247,7 @@ class Library:
         """
         if limit < 1:
             raise ConfigError(f"limit is {limit}; it must be at least 1.")
-        if vector.shape != (self.dim,):
-            raise ConfigError(
-                f"The query vector has the shape {vector.shape}; the index needs ({self.dim},)."
-            )
+        self.require_length(vector)
         state = self._refresh()
         if self._store is None:
             slots = self._exact.nearest(vector[None], limit, within)[0][0]
@@ -329,7 +337,7 @@ class Library:
             if version == state.data_version:
                 return state
             settings = schema.settings_of(self._connection)
-            self.header = schema.header_of(settings)
+            self.header = schema.header_of(settings, self.folder)
             if settings["revision"] != state.revision:
                 alive = self._alive_since(state)
                 change = Change(

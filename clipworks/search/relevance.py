@@ -3,10 +3,14 @@
 CLIP scores have no fixed zero: how close unrelated words come differs from model to model and
 from collection to collection. So an index is asked some hundred questions that no picture can
 answer (`BACKGROUND_TEXTS`: words on tax, grammar and the like, none of which names a thing that
-can be seen), and it is noted by how much the best score of each is above the mean of its scores. The
-threshold for texts is the 95 % quantile of these: of such questions, one in twenty would still be called
-found. The mean is taken off since some texts come near to every picture; it is the cosine with the mean of
-the vectors, times its length, so one multiplication gives it.
+can be seen) and the best score of each is noted. The threshold for texts is the 95 %
+quantile of these: of such questions, one in twenty would still be called found.
+
+From `MIN_PICTURES` pictures on there are two rules, and one of them is enough. Some texts come near to every
+picture: so for each question it is noted by how much its best score is above the mean of its scores, and
+the margin is the 95 % quantile of that. (The mean of the scores is the product with the mean of the vectors.)
+But where all pictures are of one kind, its name is near to all of them and far above none: so what comes
+nearer than any of those questions counts as well.
 
 For a picture as the question there is no list to compare with. There the threshold is the 5 %
 quantile of what the pictures of the index score with their own nearest neighbour: a question
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
 TEXT_QUANTILE = 0.95
 IMAGE_QUANTILE = 0.05
-MIN_PICTURES_FOR_NEIGHBOURS = 20
+MIN_PICTURES = 20
 _NEIGHBOUR_SAMPLE = 500
 ALIKE_SHARE = 0.03
 """Of the distance between two pictures that have nothing to do with each other; see docs/search.md."""
@@ -48,14 +52,20 @@ def measure(engine: "Engine", vectors: Vectors) -> Relevance:
         vectors: float32 [N, D], rows of unit length, N at least 1.
 
     Returns:
-        The thresholds; the one for pictures is None below `MIN_PICTURES_FOR_NEIGHBOURS` pictures.
+        The thresholds; below `MIN_PICTURES` pictures without margin, and without the one for pictures.
     """
-    background, mean = background_vectors(engine), vectors.mean(axis=0, dtype=np.float64)
-    best = _best_scores(background, vectors) - background @ mean
+    background = background_vectors(engine)
+    best = _best_scores(background, vectors)
+    alike_threshold = _alike_threshold(vectors)
+    if len(vectors) < MIN_PICTURES:
+        text_threshold = float(np.quantile(best, TEXT_QUANTILE))
+        return Relevance(text_threshold=text_threshold, alike_threshold=alike_threshold)
+    mean = vectors.mean(axis=0, dtype=np.float64)
     return Relevance(
-        text_threshold=float(np.quantile(best, TEXT_QUANTILE)),
+        text_threshold=float(best.max()),
+        text_margin=float(np.quantile(best - background @ mean, TEXT_QUANTILE)),
         image_threshold=_neighbour_threshold(vectors),
-        alike_threshold=_alike_threshold(vectors),
+        alike_threshold=alike_threshold,
         mean=tuple(round(float(value), 6) for value in mean),
     )
 
@@ -81,9 +91,7 @@ def background_vectors(engine: "Engine") -> Vectors:
     return vectors
 
 
-def _neighbour_threshold(vectors: Vectors) -> float | None:
-    if len(vectors) < MIN_PICTURES_FOR_NEIGHBOURS:
-        return None
+def _neighbour_threshold(vectors: Vectors) -> float:
     places = np.arange(0, len(vectors), -(-len(vectors) // _NEIGHBOUR_SAMPLE))
     nearest = _best_scores(vectors[places], vectors, places)
     return float(np.quantile(nearest, IMAGE_QUANTILE))

@@ -166,9 +166,16 @@ def put_settings(connection: sqlite3.Connection, values: dict[str, Any]) -> None
     connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
 
 
-def header_of(settings: dict[str, Any]) -> IndexHeader:
-    """The header among the settings of a library."""
-    return IndexHeader.from_json(settings["header"])
+def header_of(settings: dict[str, Any], folder: Path) -> IndexHeader:
+    """The header among the settings of a library.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        return IndexHeader.from_json(settings["header"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"The index {folder} has a damaged header: {error}.", REPAIR) from error
 
 
 def slots_array(rows: Iterable[tuple[int, ...]]) -> Slots:

@@ -103,14 +103,15 @@ class Relevance:
     """From which best score on a search counts as found; measured per index by `relevance.py`."""
 
     text_threshold: float | None = None
-    """By how much the cosine of a text query's best hit must be above the query's mean cosine; None where it
-    could not be measured."""
+    """Cosine from which on the best hit of a text query counts; None where it could not be measured."""
+    text_margin: float | None = None
+    """By how much above the query's mean cosine it counts as well; None where it was not measured."""
     image_threshold: float | None = None
     """Cosine that a picture query's best hit must reach; None where it could not be measured."""
     alike_threshold: float | None = None
     """Cosine from which on two pictures are nearly the same; None where it was not measured."""
     mean: tuple[float, ...] = ()
-    """Mean of the vectors, D numbers; empty, and taken as 0, in an index measured before it was kept."""
+    """Mean of the vectors, D numbers; empty where `text_margin` is None."""
 
     def level(self, kind: QueryKind, vector: Vectors) -> float | None:
         """The cosine that the best hit of one query must reach, where it was measured.
@@ -121,9 +122,10 @@ class Relevance:
         """
         if kind == "image":
             return self.image_threshold
-        if self.text_threshold is None or not self.mean:
+        if self.text_threshold is None or self.text_margin is None:
             return self.text_threshold
-        return self.text_threshold + float(vector @ np.array(self.mean, dtype=np.float32))
+        above_mean = self.text_margin + float(vector @ np.array(self.mean, dtype=np.float32))
+        return min(self.text_threshold, above_mean)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,11 +166,12 @@ class IndexHeader:
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
-        relevance = values["relevance"]
-        mean = tuple(float(value) for value in relevance.get("mean", ()))
-        if mean and len(mean) != values["dim"]:
-            raise ValueError(f"the mean of vectors of {values['dim']} numbers has {len(mean)}")
-        return cls(**{**values, "relevance": Relevance(**{**relevance, "mean": mean})})
+        thresholds = dict(values["relevance"])
+        relevance = Relevance(**{**thresholds, "mean": tuple(thresholds.get("mean", ()))})
+        length = 0 if relevance.text_margin is None else values["dim"]
+        if len(relevance.mean) != length or not np.isfinite(relevance.mean).all():
+            raise ValueError(f"the mean of the vectors has to be {length} numbers, not {len(relevance.mean)}")
+        return cls(**{**values, "relevance": relevance})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -77,7 +77,7 @@ class Writer:
         self._connection = connection
         settings = schema.settings_of(connection)
         self._revision: int = settings["revision"]
-        self.header = schema.header_of(settings) if "header" in settings else None
+        self.header = schema.header_of(settings, folder) if "header" in settings else None
         self._maker = -1
         self._free: list[int] = [
             slot for (slot,) in connection.execute("SELECT slot FROM freed ORDER BY slot DESC")

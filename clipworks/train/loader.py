@@ -8,11 +8,12 @@ weight says, in an order drawn from (seed, epoch), so a run resumes at any step 
 import logging
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ from clipworks.train.order import LARGEST_WEIGHT
 from clipworks.train.probs import probs_of
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LARGEST_DATASET_BYTES = 12 << 30
 
@@ -141,9 +144,6 @@ def read_batches(
 ) -> Iterator[Batch]:
     """The batches of the steps `first_step` … `config.steps - 1`; the next is drawn while one is used.
 
-    The drawing thread leaves PyTorch alone: two teams of its threads on the same cores would wait
-    for each other at every barrier.
-
     Args:
         dataset: what to draw from.
         config: sizes, seed and how samples are drawn.
@@ -151,15 +151,27 @@ def read_batches(
         rows: the rows of each batch that are made; they are the same in whatever parts a batch is made.
     """
     visits = _Visits(dataset.weights, config.seed)
+    for drawn in ahead(
+        lambda step: _draw(dataset, visits, config, step, rows), range(first_step, config.steps)
+    ):
+        yield _finish(drawn, config)
+
+
+def ahead(draw: Callable[[int], T], steps: range) -> Iterator[T]:
+    """What is drawn for each step, by a thread; the next is drawn while one is used.
+
+    Args:
+        draw: leaves PyTorch alone: two teams of its threads on the same cores would wait for each other at
+            every barrier.
+        steps: of which each is drawn once.
+    """
     with ThreadPoolExecutor(max_workers=1) as pool:
-        steps = range(first_step, config.steps)
-        waiting = pool.submit(_draw, dataset, visits, config, first_step, rows) if steps else None
-        for step in steps:
-            assert waiting is not None
-            drawn = waiting.result()
-            if step + 1 < config.steps:
-                waiting = pool.submit(_draw, dataset, visits, config, step + 1, rows)
-            yield _finish(drawn, config)
+        waiting = [pool.submit(draw, step) for step in steps[:1]]
+        for following in steps[1:]:
+            drawn = waiting.pop().result()
+            waiting.append(pool.submit(draw, following))
+            yield drawn
+        yield from (last.result() for last in waiting)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

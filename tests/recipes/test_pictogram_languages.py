@@ -15,9 +15,8 @@ from clipworks.model.weights import read_checkpoint, write_checkpoint
 from clipworks.tables import write_table
 from recipes import pictogram_languages
 from recipes.pictogram_languages import gather, read_words, teach
+from recipes.pictogram_towers import TABLE
 from recipes.pool_captions import sentences
-
-TABLE = "text.token_embedding.weight"
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from tiny_clip import TinyClip
 
 from clipworks.model.weights import read_checkpoint
 from recipes.pictogram_mix import main, mix, mix_models
-
-TABLE = "text.token_embedding.weight"
+from recipes.pictogram_towers import TABLE
 
 
 def rows(*values: float) -> NDArray[np.float32]:

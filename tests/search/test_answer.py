@@ -57,6 +57,9 @@ def test_what_counts_against_is_pushed_away_and_every_part_is_explained(library:
         np.sort(library.vectors @ vector)[::-1][:5], abs=1e-4
     )
     assert result.hits[0].explained.keys() == {"cosine", "+1 #20", "-0.5 #200"}
+    short = Part(label="short", vector=np.ones(3, dtype=np.float32), kind="text", weight=1.0)
+    with pytest.raises(ConfigError, match=r"shape \(3,\); the index needs \(16,\)"):
+        answer(library, [toward, short], Ask(limit=5))
     with pytest.raises(InputError, match="cancel each other"):
         answer(library, [part(library, 20), part(library, 20, -1)], Ask())
 

@@ -112,7 +112,9 @@ def test_a_folder_without_an_index_is_said_with_the_command_that_makes_one(pictu
         open_index(pictures / "none")
 
 
-@pytest.mark.parametrize("damage", ["vectors cut", "database cut", "another version", "begun only"])
+@pytest.mark.parametrize(
+    "damage", ["vectors cut", "database cut", "another version", "begun only", "header cut"]
+)
 def test_damage_is_said_with_a_remedy(store: Library, damage: str, engine: Engine) -> None:
     folder = store.folder
     store.close()
@@ -125,6 +127,9 @@ def test_damage_is_said_with_a_remedy(store: Library, damage: str, engine: Engin
             change(folder, "UPDATE settings SET value = '99' WHERE name = 'version'")
         case "begun only":
             change(folder, "DELETE FROM settings WHERE name = 'header'")
+        case "header cut":
+            cut = "json_remove(value, '$.relevance')"
+            change(folder, f"UPDATE settings SET value = {cut} WHERE name = 'header'")
     with pytest.raises(
         DataError, match="damaged|version 99|holds nothing|the pictures of the index need"
     ) as caught:

@@ -13,8 +13,6 @@ from clipworks.search.build import build_index
 from clipworks.search.library import Library
 from clipworks.search.opening import open_index
 from clipworks.search.query import search
-from clipworks.search.relevance import BACKGROUND_TEXTS, measure
-from clipworks.search.store import Relevance
 from tests.serve.colours import ColourEngine, picture
 
 
@@ -89,45 +87,11 @@ def test_wrong_queries_are_named(store: Library, engine: Engine) -> None:
         search(store, engine, text="  ")
     with pytest.raises(InputError):
         search(store, engine, image=b"no picture")
+    with pytest.raises(ConfigError, match=r"shape \(5,\); the index needs \(8,\)"):
+        search_vector(store, np.ones(5, dtype=np.float32), "text", 10)
     for limit in (0, 10_001):
         with pytest.raises(ConfigError, match=f"limit is {limit}"):
             search(store, engine, text="red", limit=limit)
-
-
-def test_the_text_threshold_is_what_few_background_texts_reach(store: Library, engine: Engine) -> None:
-    threshold = measure(engine, np.asarray(store.vectors)).text_threshold
-    assert threshold is not None
-    cosines = engine.embed_texts(BACKGROUND_TEXTS) @ store.vectors.T
-    above = cosines.max(axis=1) - cosines.mean(axis=1)
-    assert 0 < (above > threshold).mean() <= 0.06
-    assert threshold == pytest.approx(store.relevance.text_threshold, abs=1e-3)
-
-
-def test_a_text_that_is_near_to_every_picture_has_to_come_nearer(store: Library) -> None:
-    mean = np.array(store.vectors).mean(axis=0)
-    near = mean / np.linalg.norm(mean)
-    levels = [store.relevance.level("text", vector) for vector in (near, -near)]
-    assert levels[0] is not None and levels[1] is not None
-    assert levels[0] - levels[1] == pytest.approx(2 * np.linalg.norm(mean), abs=1e-3)
-    assert store.relevance.level("image", near) == store.relevance.image_threshold
-
-
-def test_an_index_without_a_mean_has_one_threshold_for_all_texts() -> None:
-    old = Relevance(text_threshold=0.3)
-    vector = np.ones(2, dtype=np.float32) / np.float32(np.sqrt(2))
-    assert old.level("text", vector) == 0.3 and old.level("image", vector) is None
-    assert Relevance().level("text", vector) is None
-
-
-def test_few_pictures_have_no_measured_threshold_for_pictures(engine: Engine) -> None:
-    vectors = engine.embed_texts([f"text {number}" for number in range(19)])
-    assert measure(engine, vectors).image_threshold is None
-    vectors = engine.embed_texts([f"text {number}" for number in range(20)])
-    assert measure(engine, vectors).image_threshold is not None
-
-
-def test_the_background_texts_are_many_and_different() -> None:
-    assert len(set(BACKGROUND_TEXTS)) == len(BACKGROUND_TEXTS) >= 100
 
 
 def test_a_query_picture_is_named_by_its_file(store: Library, engine: Engine, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def write(pictures: Path, out: Path, engine: Engine, *names: str) -> None:
 
 
 def relevance_of(engine: Engine) -> Relevance:
-    return Relevance(text_threshold=0.5, image_threshold=0.6, mean=(0.25,) * engine.dim)
+    return Relevance(text_threshold=0.5, text_margin=0.4, image_threshold=0.6, mean=(0.25,) * engine.dim)
 
 
 @pytest.fixture
