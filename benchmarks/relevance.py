@@ -104,6 +104,10 @@ ABSENT = (
 )
 
 
+WEIGHTS = {"plus": 1.0, "plus_half": 0.5, "minus_half": -0.5, "minus": -1.0}
+"""Of the second term of a question."""
+
+
 def main() -> None:
     engine = clipworks.load("pictogram")
     store = open_index(Path(clipworks.__file__).parent / "gallery" / "index")
@@ -140,7 +144,7 @@ def joined(
     random, ids = np.random.default_rng(0), [item.id for item, _ in store.entries()]
     names, unseen = engine.embed_texts(captions), engine.embed_texts(UNSEEN)
     rows: dict[str, Any] = {}
-    for weight in (1.0, 0.5, -0.5, -1.0):
+    for name, weight in WEIGHTS.items():
         found = []
         for one, shift in random.integers(1, len(captions), (count, 2)):
             two = (one + shift) % len(captions)
@@ -153,7 +157,7 @@ def joined(
             random.integers(0, len(unseen), count), random.integers(0, len(others), count), strict=True
         )
         senseless = [_ask(store, unseen[one], others[two], weight).is_relevant for one, two in pairs]
-        rows[f"{weight:+g}"] = {
+        rows[name] = {
             "found": {"n": len(found), "relevant": _share(np.array(found))},
             "unseen": {"n": count, "relevant": _share(np.array(senseless))},
         }

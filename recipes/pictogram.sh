@@ -3,8 +3,9 @@
 # phrases, by the text tower -> all captions at once, by the image tower -> eight bits -> scores ->
 # clipworks/model/builtin/pictogram.
 #
-# Each step is skipped if its output is there, and training goes on where it stopped. Needs npm, apt-get, dpkg-deb,
-# rsvg-convert (librsvg2-bin) and pip install "clipworks[train,curate]". Six hours on two cores.
+# Each step is skipped if its output is there, even one of an earlier version of this recipe, and training goes on
+# where it stopped. Needs npm, apt-get, dpkg-deb, rsvg-convert (librsvg2-bin) and pip install "clipworks[train,curate]".
+# Eight hours on two cores.
 #
 #   recipes/pictogram.sh [WORK_FOLDER]          default: build/pictogram
 #   PHOTOS=DIR recipes/pictogram.sh             with a folder of photographs (metadata.jsonl)

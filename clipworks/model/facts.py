@@ -135,9 +135,9 @@ def _facts() -> Mapping[str, Facts]:
             training=Training(
                 data="openly licensed icon, emoji and clip-art packages, and a few photographs",
                 num_pairs=222_042,
-                num_seen=2_073_600,
+                num_seen=3_200_000,
                 batch_size=256,
-                recipe=("recipes/pictogram.sh; settings of steps 4,001 to 5,100 of 8,100 in train.json",),
+                recipe=("recipes/pictogram.sh; settings of steps 4,001 to 5,100 of 12,500 in train.json",),
                 paper="docs/pictogram.md",
                 data_licence="Open licences only; ATTRIBUTION.md names each source and its licence.",
             ),
