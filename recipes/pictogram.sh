@@ -36,13 +36,14 @@ if [ ! -f "$work/languages/manifest.json" ]; then
         --emojibase "$PACKAGES/emojibase-data" --wordnet "$PACKAGES/wordnet/usr/share/wordnet"
 fi
 mix "$work/mixed" "$work/languages" "$work/taught" 0.9
-if [ ! -f "$work/seen/manifest.json" ]; then
-    "$python" -m recipes.pictogram_pictures "$work/taught" "$work/seen" --data "$work/shards"
-fi
+see() { [ -f "$2/manifest.json" ] || "$python" -m recipes.pictogram_pictures "$@" --data "$work/shards"; }
+see "$work/taught" "$work/seen" --steps 3000
+see "$work/seen" "$work/seen-more" --steps 4400 --seed 1
+mix "$work/seen" "$work/seen-more" "$work/last" 0.8
 
 # The package carries weights in eight bits; what is scored is what is shipped.
 if [ ! -f "$work/pictogram/manifest.json" ]; then
-    "$python" -m recipes.pictogram_export "$work/seen" "$work/pictogram"
+    "$python" -m recipes.pictogram_export "$work/last" "$work/pictogram"
 fi
 
 if [ ! -f "$work/pictogram/scores.json" ]; then

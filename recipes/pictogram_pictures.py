@@ -42,7 +42,7 @@ from clipworks.train.optim import build_optimizers, set_rates
 from recipes.pictogram_shading import shade
 from recipes.pictogram_towers import embed_tokens, read_text_tower, read_vision_tower
 
-STEPS = 7400
+STEPS = 3000
 BANK = 16_384
 """Captions that every picture is asked among: those that are drawn most."""
 LEAST_PROB = 0.005
@@ -267,7 +267,7 @@ def main() -> None:
         learning_rate=5e-4,
         matrix_learning_rate=1e-3,
         patch_dropout=0.75,
-        unmasked_steps=100,
+        unmasked_steps=200,
     )
     dataset = read_dataset(options.data, config)
     tower = read_text_tower(checkpoint, dataset.token_rows)

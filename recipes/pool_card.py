@@ -258,7 +258,8 @@ _GAPS = """## Known gaps
 - **Few photographs**, of 54 everyday things and animals and ten kinds of clothes; nearly no people,
   places or scenes.
 - **One name, one meaning.** Synonyms and kinds come from WordNet's first senses, with a list of words
-  that mean something else on a screen; a wrong sense is a wrong caption. Nobody has read them all.
+  that mean something else on a screen; a wrong sense is a wrong caption. Nobody has read them all;
+  some 700 have the article of a word before an abbreviation (`a html file`).
 - **Other languages name emoji only**, as Unicode's translators did.
 - **No writing.** Letters, digits and trade marks are left out by name, which misses some.
 - **Near-duplicates by a hash of brightness**: equal shapes in other colours of like brightness fall
