@@ -10,7 +10,7 @@ From `MIN_PICTURES` pictures on there are two rules, and one of them is enough. 
 picture: so for each question it is noted by how much its best score is above the mean of its scores, and
 the margin is the 95 % quantile of that. (The mean of the scores is the product with the mean of the vectors.)
 But where all pictures are of one kind, its name is near to all of them and far above none: so what comes
-nearer than any of those questions counts as well.
+nearer than 97 % of those questions do counts as well.
 
 For a picture as the question there is no list to compare with. There the threshold is the 5 %
 quantile of what the pictures of the index score with their own nearest neighbour: a question
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from clipworks.model.engine import Engine
 
 TEXT_QUANTILE = 0.95
+TEXT_QUANTILE_BESIDE_MARGIN = 0.97
 IMAGE_QUANTILE = 0.05
 MIN_PICTURES = 20
 _NEIGHBOUR_SAMPLE = 500
@@ -62,7 +63,7 @@ def measure(engine: "Engine", vectors: Vectors) -> Relevance:
         return Relevance(text_threshold=text_threshold, alike_threshold=alike_threshold)
     mean = vectors.mean(axis=0, dtype=np.float64)
     return Relevance(
-        text_threshold=float(best.max()),
+        text_threshold=float(np.quantile(best, TEXT_QUANTILE_BESIDE_MARGIN)),
         text_margin=float(np.quantile(best - background @ mean, TEXT_QUANTILE)),
         image_threshold=_neighbour_threshold(vectors),
         alike_threshold=alike_threshold,

@@ -5,6 +5,7 @@
 Nothing here reads files or knows how vectors are made.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
@@ -166,12 +167,24 @@ class IndexHeader:
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
-        thresholds = dict(values["relevance"])
-        relevance = Relevance(**{**thresholds, "mean": tuple(thresholds.get("mean", ()))})
-        length = 0 if relevance.text_margin is None else values["dim"]
-        if len(relevance.mean) != length or not np.isfinite(relevance.mean).all():
-            raise ValueError(f"the mean of the vectors has to be {length} numbers, not {len(relevance.mean)}")
-        return cls(**{**values, "relevance": relevance})
+        thresholds = values["relevance"]
+        if not isinstance(thresholds, dict) or type(values["dim"]) is not int:
+            raise TypeError("relevance has to be an object, dim a whole number")
+        for name in ("model", "fingerprint", "precision", "preprocess", "root"):
+            if not isinstance(values[name], str):
+                raise TypeError(f"{name} has to be a text, not {values[name]!r}")
+        mean = thresholds.get("mean", [])
+        for name, value in thresholds.items():
+            if name != "mean" and value is not None and not _is_finite(value):
+                raise ValueError(f"relevance.{name} has to be a finite number or null, not {value!r}")
+        length = 0 if thresholds.get("text_margin") is None else values["dim"]
+        if not isinstance(mean, list | tuple) or len(mean) != length or not all(map(_is_finite, mean)):
+            raise ValueError(f"relevance.mean has to be a list of {length} finite numbers")
+        return cls(**{**values, "relevance": Relevance(**{**thresholds, "mean": tuple(mean)})})
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,11 +42,12 @@ def is_found(relevance: Relevance, text: Vectors, pictures: Vectors) -> bool:
     return bool((pictures @ text).max() >= level)
 
 
-def test_one_in_twenty_background_texts_is_called_found(engine: Engine) -> None:
+def test_few_background_texts_are_called_found(engine: Engine) -> None:
     background = engine.embed_texts(BACKGROUND_TEXTS)
     for pictures in (clustered(500, DIM), clustered(MIN_PICTURES - 1, DIM)):
         relevance = measure(engine, pictures)
-        assert 0 < np.mean([is_found(relevance, text, pictures) for text in background]) <= 0.07
+        share = np.mean([is_found(relevance, text, pictures) for text in background])
+        assert 0 < share <= 0.08  # 5 % by the margin, 3 % beside it
 
 
 def test_a_text_that_is_near_to_every_picture_has_to_come_nearer(engine: Engine) -> None:

@@ -136,6 +136,32 @@ def test_files_that_do_not_belong_together_are_refused(store: Library, damage: s
         open_index(store.folder)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("mean", None, "relevance.mean has to be a list of 8"),
+        ("mean", [[1.0]] * 8, "relevance.mean has to be a list of 8"),
+        ("mean", ["1"] * 8, "relevance.mean has to be a list of 8"),
+        ("mean", [float("nan")] * 8, "relevance.mean has to be a list of 8"),
+        ("text_margin", None, "relevance.mean has to be a list of 0"),
+        ("text_margin", "x", "relevance.text_margin has to be a finite number or null, not 'x'"),
+        ("text_threshold", float("nan"), "relevance.text_threshold has to be a finite number"),
+        ("image_threshold", True, "relevance.image_threshold has to be a finite number"),
+        ("relevance", [], "relevance has to be an object"),
+        ("dim", "8", "dim a whole number"),
+        ("fingerprint", 5, "fingerprint has to be a text, not 5"),
+    ],
+)
+def test_a_damaged_header_is_told_by_its_field(store: Library, field: str, value: Any, said: str) -> None:
+    manifest = store.folder / "manifest.json"
+    values = json.loads(manifest.read_text())
+    place = values["header"] if field in values["header"] else values["header"]["relevance"]
+    place[field] = value
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(DataError, match=f"damaged: .*{said}"):
+        open_index(store.folder)
+
+
 def test_an_index_of_another_version_is_refused(store: Library) -> None:
     manifest = store.folder / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "version": 99}))
