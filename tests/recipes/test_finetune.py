@@ -44,7 +44,7 @@ def test_fashion_mnist_becomes_samples_with_labels_and_splits_dark_on_light(tmp_
 @pytest.mark.slow
 def test_pictures_become_a_better_model_that_classifies_and_converts(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
-    copy_classes(ROOT / "clipworks" / "gallery", tmp_path / "data", 6)
+    copy_classes(ROOT / "clipworks" / "gallery", tmp_path / "data", 10)
     command = [str(ROOT / "recipes" / "finetune.sh"), str(tmp_path / "work"), str(tmp_path / "data"), "3"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr

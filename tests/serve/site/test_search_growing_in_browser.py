@@ -97,8 +97,14 @@ def test_filters_narrow_at_once_and_stand_in_the_address(page: Page) -> None:
 
 def test_keys_walk_open_turn_and_close(page: Page) -> None:
     page.open("/?q=red")
-    press(page, "/")
-    assert page.browser.switch_to.active_element.get_attribute("id") == "words"
+
+    def is_in_the_field() -> bool:
+        if page.browser.switch_to.active_element.get_attribute("id") == "words":
+            return True
+        press(page, "/")  # not heard before the page's script has come
+        return False
+
+    wait(page, is_in_the_field)
     press(page, Keys.ARROW_DOWN)
     wait(page, lambda: focused(page) == "picture 0")
     press(page, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
