@@ -5,7 +5,7 @@
 #
 # Each step is skipped if its output is there, even one of an earlier version of this recipe, and training goes on
 # where it stopped. Needs npm, apt-get, dpkg-deb, rsvg-convert (librsvg2-bin) and pip install "clipworks[train,curate]".
-# Eight hours on two cores.
+# About eight hours on two cores, by the seconds of a step; never run from end to end in one go.
 #
 #   recipes/pictogram.sh [WORK_FOLDER]          default: build/pictogram
 #   PHOTOS=DIR recipes/pictogram.sh             with a folder of photographs (metadata.jsonl)

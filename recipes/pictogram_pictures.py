@@ -183,10 +183,8 @@ def train(
     origin = _origin(checkpoint, dataset, config)
     first = restore_state(state, learner, optimizers, origin) if state.is_file() else 0
     started, losses = time.perf_counter(), list[float]()
-    steps = range(first, config.steps)
-    for step, asked in zip(
-        steps, ahead(lambda step: draw(dataset, questions, config, step), steps), strict=True
-    ):
+    batches = ahead(lambda step: draw(dataset, questions, config, step), range(first, config.steps))
+    for step, asked in enumerate(batches, start=first):
         set_rates(optimizers, step, config)
         images = normalise(
             move(torch.from_numpy(asked.pixels).permute(0, 3, 1, 2), torch.from_numpy(asked.moves)),
