@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.expected_conditions import text_to_be_present_in_element, url_contains
 from selenium.webdriver.support.ui import WebDriverWait
 
 from benchmarks.visits import (
@@ -247,9 +248,11 @@ def test_forms_work_without_scripts_or_say_that_they_do_not(
         assert {page: forms for page, forms in wrong.items() if forms} == {}
         chrome.get(f"{address}/docs")
         chrome.find_element(By.ID, "docs-q").send_keys("idempotency" + Keys.ENTER)
-        assert "for “idempotency”" in chrome.find_element(By.TAG_NAME, "h1").text
+        WebDriverWait(chrome, 20).until(
+            text_to_be_present_in_element((By.ID, "found-title"), "for “idempotency”")
+        )
         chrome.find_element(By.CSS_SELECTOR, ".found a").click()
-        assert "/docs/keys" in chrome.current_url
+        WebDriverWait(chrome, 20).until(url_contains("/docs/keys"))
     finally:
         chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
