@@ -8,7 +8,10 @@ from typing import Literal
 
 WIDTH, HEIGHT = 800, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 40, 55
-COLOURS = ("#1f6fb4", "#c8501e", "#2e8b57", "#8a4fb0", "#a0741c", "#4a4a4a")
+COLOURS = (
+    *("#1f6fb4", "#c8501e", "#2e8b57", "#8a4fb0", "#a0741c"),
+    *("#4a4a4a", "#d6428f", "#1aa3a3", "#7d9a1a", "#101010"),
+)
 MOST_MARKED = 60
 """Points of a line up to which each has a dot."""
 

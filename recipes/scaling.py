@@ -1,4 +1,4 @@
-"""The scaling study behind `pictogram`'s shape: width, depth, patch and samples seen, on one curated pool.
+"""The scaling study behind `pictogram`'s shape: width, depth, patch, pixels and samples, on one curated pool.
 
 `python -m recipes.ablation pictures SHARDS WORK --side 64` and `… suites … --side 64 WORK` come first;
 `python -m recipes.scaling WORK --tables SHARDS` then trains and scores what is not there yet, cheapest
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.machine import write_result
 from benchmarks.suites import Suite
@@ -37,20 +38,23 @@ class Shape:
     patch: int
     dropout: float
     """Share of patches left out in training."""
+    side: int = 64
+    """Of its pictures, in pixels: a divisor of that of the pool's."""
     text_width: int = 192
     text_layers: int = 4
 
     @property
     def name(self) -> str:
         """For folders and legends."""
-        return f"{self.width}x{self.layers}-p{self.patch}-d{round(100 * self.dropout)}"
+        pixels = "" if self.side == 64 else f"-s{self.side}"
+        return f"{self.width}x{self.layers}-p{self.patch}-d{round(100 * self.dropout)}{pixels}"
 
-    def config(self, side: int, steps: int, seed: int) -> TrainConfig:
+    def config(self, steps: int, seed: int) -> TrainConfig:
         """`pictogram`'s training with this shape."""
         return replace(
             pictogram(),
             model=ClipConfig(
-                vision=_vision(side, self),
+                vision=_vision(self),
                 text=TextConfig(
                     width=self.text_width,
                     layers=self.text_layers,
@@ -71,9 +75,9 @@ class Shape:
             seed=seed,
         )
 
-    def multiplications(self, side: int) -> float:
+    def multiplications(self) -> float:
         """Of the image tower for one picture, forward, by parameters and patches shown."""
-        patches = (side // self.patch) ** 2
+        patches = (self.side // self.patch) ** 2
         shown = 1 + round(patches * (1 - self.dropout))
         block = 12 * self.width**2 * shown + 2 * self.width * shown**2
         return float(self.layers * block + 3 * self.patch**2 * self.width * patches)
@@ -83,6 +87,7 @@ SHAPES = (
     Shape(width=192, layers=4, patch=16, dropout=0.0),
     Shape(width=192, layers=6, patch=8, dropout=0.5),
     Shape(width=256, layers=6, patch=16, dropout=0.0),
+    Shape(width=256, layers=6, patch=8, dropout=0.0, side=32),
     Shape(width=256, layers=6, patch=8, dropout=0.75),
     Shape(width=256, layers=6, patch=8, dropout=0.5),
     Shape(width=256, layers=6, patch=8, dropout=0.0),
@@ -98,20 +103,48 @@ def main() -> None:
     """Train what is missing, then write the results."""
     options = _parse_arguments()
     suites: list[Suite] = pickle.loads((options.work / "suites.pickle").read_bytes())
-    side = int(np.load(options.work / "pictures.npy", mmap_mode="r").shape[1])
     todo = [(shape, steps) for steps in STEPS for shape in SHAPES if options.only in (None, shape.name)]
-    todo.sort(key=lambda one: one[0].multiplications(side) * one[1])
+    todo.sort(key=lambda one: one[0].multiplications() * one[1])
     dataset = None
     for shape, steps in todo:
         out = options.work / "shapes" / f"{shape.name}-{steps}-{options.seed}"
         if steps > options.most_steps or (out / "scores.json").exists():
             continue
-        config = shape.config(side, steps, options.seed)
+        config = shape.config(steps, options.seed)
         if dataset is None:
             dataset = read_entry(options.tables, options.work, config, is_weighted=True)
-        train_and_score(f"{shape.name}-{steps}", config, dataset, suites, out)
-        write_json(out / "shape.json", {"shape": shape.name, "multiplications": shape.multiplications(side)})
+        shown = replace(dataset, pictures=reduce_pictures(dataset.pictures, shape.side))
+        train_and_score(f"{shape.name}-{steps}", config, shown, suites, out)
+        write_json(out / "shape.json", {"shape": shape.name, "multiplications": shape.multiplications()})
     write_report(options.work)
+
+
+def reduce_pictures(pictures: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Pictures with fewer pixels: each the mean of those that it stands for, weighted by how opaque they are.
+
+    Args:
+        pictures: uint8 [N, S, S, 4], not premultiplied.
+        side: S or a divisor of it.
+
+    Returns:
+        uint8 [N, side, side, 4]; the argument itself where the size is right already.
+
+    Raises:
+        ValueError: S is no multiple of `side`.
+    """
+    count, old = pictures.shape[:2]
+    if old == side:
+        return pictures
+    if old % side:
+        raise ValueError(f"Pictures of {old} pixels cannot be reduced to {side}: it is no divisor.")
+    small = np.empty((count, side, side, 4), np.uint8)
+    for start in range(0, count, 1024):
+        part = pictures[start : start + 1024].astype(np.float32)
+        part[..., :3] *= part[..., 3:]
+        summed = part.reshape(-1, side, old // side, side, old // side, 4).sum((2, 4))
+        small[start : start + 1024, ..., :3] = np.rint(summed[..., :3] / np.maximum(summed[..., 3:], 1))
+        small[start : start + 1024, ..., 3] = np.rint(summed[..., 3] / (old // side) ** 2)
+    return small
 
 
 def write_report(work: Path) -> None:
@@ -122,7 +155,8 @@ def write_report(work: Path) -> None:
     write_result("scaling", {"runs": sorted(rows, key=lambda row: row["arithmetic"])})
     curves: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["arithmetic"]):
-        curves[f"{row['shape']}, seed {row['seed']}"].append(row)
+        seed = f", seed {row['seed']}" if row["seed"] else ""
+        curves[row["shape"] + seed].append(row)
     lines = [
         Line(
             label=name,
@@ -159,9 +193,9 @@ def _shape(path: Path) -> Path:
     return path.with_name("shape.json")
 
 
-def _vision(side: int, shape: Shape) -> VisionConfig:
+def _vision(shape: Shape) -> VisionConfig:
     return VisionConfig(
-        image_size=side,
+        image_size=shape.side,
         patch_size=shape.patch,
         width=shape.width,
         layers=shape.layers,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clipworks.errors import DataError
 from clipworks.files import sha256_file
 from clipworks.search import matrix, schema
 from clipworks.search.library import Library
@@ -64,7 +65,7 @@ def check_index(
         library = open_index(place)  # an index of plain files verifies itself when opened
         return CheckReport(count=library.count(), problems=(), is_repaired=False)
     with sqlite3.connect(place / schema.NAME) as connection:
-        problems = list(_database_problems(connection))
+        problems = list(_database_problems(connection, place))
         if problems:
             return CheckReport(count=0, problems=tuple(problems), is_repaired=False)
         damaged = list(_vector_problems(connection, place, on_progress))
@@ -79,8 +80,13 @@ def check_index(
     return CheckReport(count=count, problems=(*damaged, *problems), is_repaired=is_repaired)
 
 
-def _database_problems(connection: sqlite3.Connection) -> Iterator[Problem]:
+def _database_problems(connection: sqlite3.Connection, place: Path) -> Iterator[Problem]:
     try:
+        settings = schema.settings_of(connection)
+        if "header" not in settings:
+            yield Problem(id="", problem=f"It was begun and holds nothing yet. {schema.BEGUN}")
+            return
+        schema.header_of(settings, place)
         for (said,) in connection.execute("PRAGMA integrity_check"):
             if said != "ok":
                 yield Problem(
@@ -96,14 +102,16 @@ def _database_problems(connection: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(
                 id="", problem="Pictures have no words to search. Delete the index and build it anew."
             )
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, ValueError) as error:
         yield Problem(id="", problem=f"The database is damaged: {error}. Delete the index and build it anew.")
+    except DataError as error:
+        yield Problem(id="", problem=f"{error.message} Delete the index and build it anew.")
 
 
 def _vector_problems(
     connection: sqlite3.Connection, place: Path, on_progress: Callable[[int, int], None] | None
 ) -> Iterator[Problem]:
-    dim = schema.settings_of(connection)["header"]["dim"]
+    dim = schema.header_of(schema.settings_of(connection), place).dim
     entries = connection.execute("SELECT slot, id, checksum FROM pictures ORDER BY slot").fetchall()
     rows = matrix.Matrix(place / matrix.NAME, dim)
     whole = (place / matrix.NAME).stat().st_size // (2 * dim) if entries else 0

@@ -140,7 +140,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
     """
     try:
         version = settings_of(connection).get("version")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:
         raise DataError(f"The index {path} is damaged: {error}.", REPAIR) from error
     if version != VERSION:
         raise DataError(

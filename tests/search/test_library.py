@@ -12,6 +12,7 @@ import pytest
 from clipworks.errors import ConfigError, DataError
 from clipworks.model.engine import Engine
 from clipworks.search.build import build_index
+from clipworks.search.check import check_index
 from clipworks.search.library import Library
 from clipworks.search.matrix import Matrix
 from clipworks.search.opening import default_place, open_index
@@ -135,6 +136,24 @@ def test_damage_is_said_with_a_remedy(store: Library, damage: str, engine: Engin
     ) as caught:
         open_index(folder).query(engine.embed_texts(["red"])[0], 1)
     assert "clipworks index" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("DELETE FROM settings WHERE name = 'header'", "Repeat `clipworks index`"),
+        ("UPDATE settings SET value = json_remove(value, '$.dim') WHERE name = 'header'", "header: 'dim'"),
+        ("UPDATE settings SET value = '{' WHERE name = 'header'", "The database is damaged"),
+        ("DROP TABLE settings", "no such table"),
+    ],
+)
+def test_a_check_tells_a_damaged_header(store: Library, sql: str, said: str) -> None:
+    store.close()
+    change(store.folder, sql)
+    (problem,) = check_index(store.folder).problems
+    assert said in problem.problem
+    with pytest.raises(DataError):
+        open_index(store.folder)
 
 
 def change(folder: Path, sql: str) -> None:
