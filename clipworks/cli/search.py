@@ -77,8 +77,8 @@ def search(  # noqa: PLR0913 — one argument per option
 
     if text is not None and image is not None:
         raise click.UsageError("Give a text or --image; more with --plus.")
-    if text is not None and text.startswith("@"):
-        raise click.UsageError(f"{text!r} would be searched as words; give pictures with --image or --plus.")
+    if text is not None and text.startswith(("@", "id:", "words:")):
+        raise click.UsageError(f"{text!r} would be searched as words; give such a term with --plus.")
     if not (text is not None or image is not None or plus or where):
         raise click.UsageError("Give a text, --image, --plus or --where.")
     terms = [Term(text=text)] if text is not None else []

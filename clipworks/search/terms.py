@@ -47,7 +47,7 @@ def read_term(text: str, sign: int = 1) -> Term:
     """`horse`, `0.5*stripes`, `@dog.jpg`, `id:rome/1.jpg[0,0,0.5,1]` and `0.1*words:party`.
 
     Raises:
-        ConfigError: a region or a weight is not one.
+        ConfigError: a region or a weight is not one, or nothing is named.
     """
     found = _WEIGHT.fullmatch(text)
     number, rest = (float(found.group(1)), found.group(2)) if found else (1.0, text)
@@ -56,6 +56,8 @@ def read_term(text: str, sign: int = 1) -> Term:
             f"The weight {number} of {rest!r} cannot be used.",
             "Give a number from 0 on, as in 0.5*stripes; --minus turns a term round.",
         )
+    if rest in ("@", "id:", "words:"):
+        raise ConfigError(f"The term {text!r} names nothing.", "Give @FILE, id:ID or words:TEXT.")
     weight = sign * number
     if rest.startswith("words:"):
         return Term(words=rest[6:], weight=weight)

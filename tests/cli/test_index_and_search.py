@@ -119,7 +119,8 @@ def test_a_search_needs_a_text_or_a_picture(run: Run, folder: Path) -> None:
     run("index", folder)
     run("search", folder, status=2)
     run("search", folder, "a dog", "--image", folder / "a.png", status=2)
-    assert "give pictures with --image" in run("search", folder, "@a.png", status=2).stderr
+    for term in ("@a.png", "id:a.png", "words:red"):
+        assert "such a term with --plus" in run("search", folder, term, status=2).stderr
     assert "weight -1.0 of 'dog'" in run("search", folder, "--plus", "-1*dog", status=1).stderr
     assert "up to 1e15" in run("search", folder, "--where", "width>=99999999999999999999", status=1).stderr
     assert "empty" in run("search", folder, " ", status=1).stderr

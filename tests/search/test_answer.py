@@ -155,6 +155,12 @@ def test_numbers_that_are_no_weights_are_refused(text: str) -> None:
         read_term(text)
 
 
+@pytest.mark.parametrize("text", ["@", "id:", "0.5*words:"])
+def test_a_term_that_names_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="names nothing"):
+        read_term(text)
+
+
 @pytest.mark.parametrize("text", ["0,0,1", "0,0,0,1", "0.5,0,0.2,1", "0,0,2,1", "a,b,c,d"])
 def test_a_region_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="region"):
