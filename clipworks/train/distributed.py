@@ -6,6 +6,8 @@ gradients, which DDP and FSDP2 average.
 """
 
 import os
+import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ from clipworks.train.config import Parallel
 
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others before it gives up."""
+
+_SETTLE_SECONDS = 0.05
 
 _Value = TypeVar("_Value")
 
@@ -147,9 +151,27 @@ def join_processes() -> Iterator[Processes]:
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
     try:
         yield Processes(rank=dist.get_rank(), world=dist.get_world_size(), device=device)
+        if joins:
+            _settle()
     finally:
         if joins:
             dist.destroy_process_group()
+
+
+def _settle() -> None:
+    """Wait until gloo's threads have let go of the last tensors that they were given.
+
+    Caches of FSDP keep these threads beyond the end of the group, and one that lets go while the interpreter
+    ends aborts the process (PyTorch 2.13, on a busy machine).
+    """
+    token = torch.zeros(1)
+    dist.all_reduce(token)
+    held = weakref.ref(token)
+    del token
+    while True:
+        time.sleep(_SETTLE_SECONDS)
+        if held() is None:
+            return
 
 
 def _start_number() -> str:
