@@ -3,6 +3,7 @@
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,13 +65,12 @@ def check_index(
     if not (place / schema.NAME).is_file():
         library = open_index(place)  # an index of plain files verifies itself when opened
         return CheckReport(count=library.count(), problems=(), is_repaired=False)
-    with sqlite3.connect(place / schema.NAME) as connection:
+    with closing(sqlite3.connect(place / schema.NAME)) as connection:
         problems = list(_database_problems(connection, place))
         if problems:
             return CheckReport(count=0, problems=tuple(problems), is_repaired=False)
         damaged = list(_vector_problems(connection, place, on_progress))
         count = connection.execute("SELECT count(*) FROM pictures").fetchone()[0]
-    connection.close()
     if repairs and damaged:
         with open_writer(place) as writer:
             writer.write(Batch(gone=[one.id for one in damaged]))
