@@ -185,7 +185,8 @@ def test_the_page_fits_a_phone_and_names_its_controls(page: Page) -> None:
     page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
         page.open("/?q=red")
-        assert page.browser.execute_script("return document.documentElement.scrollWidth") == 390  # type: ignore[no-untyped-call]
+        width = "return document.documentElement.scrollWidth"  # of the window before, until it is laid out
+        WebDriverWait(page.browser, 20).until(lambda browser: browser.execute_script(width) == 390)
     finally:
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     page.click(".filters summary")
