@@ -30,6 +30,7 @@ TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others before it gives up."""
 
 _SETTLE_SECONDS = 0.05
+_MOST_SETTLES = 100
 
 _Value = TypeVar("_Value")
 
@@ -168,7 +169,7 @@ def _settle() -> None:
     dist.all_reduce(token)
     held = weakref.ref(token)
     del token
-    while True:
+    for _ in range(_MOST_SETTLES):
         time.sleep(_SETTLE_SECONDS)
         if held() is None:
             return
